@@ -1,0 +1,195 @@
+# One make, not recursive. Each folder's module.mk names the modules it may use; its
+# sources are the folder's *.c. Flavours live side by side: build/<flavour>/.
+#   make B=asan O=elsewhere     B: release debug asan cov     O: where objects go
+
+B ?= release
+O ?= build
+-include local.mk
+D := $(O)/$(B)
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+    -Wvla -Wformat=2 -Wno-sign-conversion
+CFLAGS_release := -O2 -g -DNDEBUG
+CFLAGS_debug := -O1 -g -DTEST_FAULT -Werror
+CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -DTEST_FAULT \
+    -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_cov := -O0 -g --coverage -DTEST_FAULT
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_cov := --coverage
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(B)) \
+    -DSLUICE_VERSION=\"0.1.0\" -fno-strict-aliasing -ffp-contract=off -pthread $(CFLAGS)
+
+# What is linked: `sluice` starts hundreds of times an hour, so the libraries it needs
+# are taken as archives (mapping four shared ones costs more than a rollback does);
+# the runner is free to use shared ones.
+# (Debian has no archive of cJSON; it is small. ISA-L is mapped when first needed.)
+# -no-pie: relocating libcrypto at each start costs a tenth of a rollback.
+STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lstdc++ \
+    -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
+RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -ldnnl -lseccomp -lm -pthread
+
+# `make V=1` shows the commands.
+ifeq ($(V),)
+say = @echo '  $(1)  $(patsubst $(O)/%,%,$@)';
+endif
+
+MODULES :=
+# $(call module,NAME,USES[,MORE FOLDERS])
+define module
+ifneq ($(filter-out $(MODULES),$(2)),)
+$$(error $(1)/module.mk: uses $(filter-out $(MODULES),$(2)), which does not stand above it)
+endif
+MODULES += $(1)
+USES_$(1) := $(2)
+SRCS_$(1) := $$(sort $$(wildcard $(1)/*.c $$(addsuffix /*.c,$(3))))
+OBJS_$(1) := $$(patsubst %.c,$$(D)/%.o,$$(filter-out %_main.c,$$(SRCS_$(1))))
+LIB_$(1) := $$(D)/lib/$$(subst /,-,$(1)).a
+$$(LIB_$(1)): $$(OBJS_$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(call say,AR)ar rcs $$@ $$^
+endef
+
+# In the order of a model's life; a module may use only what stands above it.
+include base/module.mk savedmodel/module.mk fingerprint/module.mk runtime/module.mk \
+    runtime/runner/module.mk access/module.mk repo/module.mk validate/module.mk \
+    hooks/module.mk deploy/module.mk service/module.mk cli/module.mk
+
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+# The archives of modules, users before the used.
+libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
+
+RUNNER_MODULES := base savedmodel runtime runtime/runner
+SLUICE_MODULES := $(filter-out runtime,$(MODULES))
+PROGRAMS := $(D)/bin/sluice $(D)/bin/sluice-runner
+
+all: $(PROGRAMS) ## the programs, in build/release/bin
+
+$(D)/bin/sluice: $(D)/cli/sluice_main.o $(call libs_of,$(SLUICE_MODULES))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS)
+
+$(D)/bin/sluice-runner: $(D)/runtime/runner/runner_main.o $(call libs_of,$(RUNNER_MODULES))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(RUNNER_LIBS)
+
+# Kernels are loops over arrays: the compiler may vectorise them.
+$(D)/runtime/%.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)
+
+$(D)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# ---- tests -------------------------------------------------------------------------
+# A unit test program links the whole of its module and only what the module declares,
+# so that an undeclared call does not link.
+M ?= $(MODULES)
+unit_srcs = $(sort $(wildcard tests/unit/$(subst /,-,$(1))/test_*.c))
+unit_bin = $(D)/tests/unit-$(subst /,-,$(1))
+define unit_rule
+$(call unit_bin,$(1)): $(patsubst %.c,$(D)/%.o,$(call unit_srcs,$(1))) $(D)/tests/unit/unit.o \
+    $(LIB_$(1)) $(call libs_of,$(USES_$(1)))
+	@mkdir -p $$(@D)
+	$$(call say,LD)$$(CC) $$(LDFLAGS) $$(LDFLAGS_$(B)) -o $$@ $$(filter %.o,$$^) -Wl,--whole-archive $(LIB_$(1)) \
+	    -Wl,--no-whole-archive $(call libs_of,$(USES_$(1))) -lsqlite3 $(RUNNER_LIBS)
+endef
+$(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
+UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
+
+check-unit: $(UNITS) $(if $(filter runtime/runner validate,$(M)),$(D)/bin/sluice-runner) ## unit tests [M=module] [B=flavour]
+	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
+
+check-cli: $(PROGRAMS) ## command-line tests [T=part of a name] [B=flavour]
+	SLUICE_BIN=$(abspath $(D)/bin) tests/run $(sort $(wildcard tests/cli/t*$(T)*.sh))
+
+# Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIBS = $(call libs_of,$(filter-out cli service,$(MODULES)))
+$(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
+	@set -e; for f in $(FUZZERS); do \
+	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
+	tests/run $(patsubst %,$(D)/tests/%.sh,$(FUZZERS))
+
+FUZZ_S ?= 60
+fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
+	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error' \
+	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
+	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS)
+	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
+	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
+	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)
+
+space := $(subst ,, )
+comma := ,
+check-tree: ## layers, headers, tables, style
+	CC='$(CC)' FLAGS='-std=gnu11 -D_GNU_SOURCE -I.' \
+	    LAYERS='$(foreach m,$(MODULES),$(m):$(subst $(space),$(comma),$(strip $(USES_$(m)))))' tests/run tests/tree.sh
+
+# The whole default suite: tests with fault hooks in the debug flavour, warnings as errors.
+# Prints one closing line for all parts.
+check: ## the whole default test suite
+	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli
+check-asan: ## unit tests, corpora and command lines under Address- and UBSanitizer
+	@tests/all $(MAKE) $(O) asan check-unit check-corpus check-cli
+
+# With what Debian does not have; says loudly what it skips. interop-tools installs it.
+check-interop: $(PROGRAMS) ## against real TensorFlow (make interop-tools)
+	SLUICE_BIN=$(abspath $(D)/bin) tests/run $(sort $(wildcard tests/interop/t*.sh))
+interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
+	python3 -m venv $(O)/interop/venv
+	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn
+
+# ---- the rest ------------------------------------------------------------------------
+demo: $(PROGRAMS) ## the main job on a real model, step by step
+	@SLUICE_BIN=$(abspath $(D)/bin) demo/run
+
+$(D)/bench/%: $(D)/bench/%.o
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3
+bench: $(PROGRAMS) $(D)/bench/floor $(D)/bench/spawn ## the figures of docs/performance.md
+	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run
+
+install: all ## to DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sluice
+	install $(D)/bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install $(D)/bin/sluice-runner $(DESTDIR)$(PREFIX)/libexec/sluice/sluice-runner
+uninstall: ## takes them away again
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(DESTDIR)$(PREFIX)/libexec/sluice/sluice-runner
+
+docs: docs/ops.md ## the documents that a table knows
+docs/ops.md: runtime/ops.def Makefile
+	@{ echo '# Op types the embedded runtime has'; echo; \
+	    echo 'Made by `make docs` from `runtime/ops.def`. Refused: touches the world outside the model, by policy.'; \
+	    awk '/^\/\* ---- /{sub(/^\/\* ---- /,""); sub(/ ----.*/,""); family=$$0} \
+	        /^OP\(/{split($$0,f,/[(,]/); if(family!=last){printf "\n\n**%s**: %s",family,f[2]; last=family} \
+	        else printf ", %s",f[2]; if(/RT_REFUSED/) printf " (refused)"} END{print ""}' runtime/ops.def | fold -s -w 110; } >$@
+
+format: ## clang-format over all sources
+	find $(MODULES) tests/unit tests/fuzz bench -name '*.[ch]' | xargs clang-format -i
+compile_commands: ## compile_commands.json for editors
+	@{ echo '['; for f in $(foreach m,$(MODULES),$(SRCS_$(m))); do \
+	    echo "{\"directory\":\"$(CURDIR)\",\"file\":\"$$f\",\"command\":\"$(CC) -std=gnu11 -D_GNU_SOURCE -I. -c $$f\"},"; done | sed '$$s/,$$//'; echo ']'; } >compile_commands.json
+dist: ## a source archive of HEAD
+	git archive --prefix=sluice/ -o $(O)/sluice.tar.gz HEAD
+
+-include $(shell find $(D) -name '*.d' 2>/dev/null)
+
+clean: ## removes build/
+	rm -rf $(O)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
+
+.PHONY: all check check-asan check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench install \
+    uninstall docs format compile_commands dist clean help

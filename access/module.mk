@@ -1,0 +1,2 @@
+# who may do what, and the log of who did
+$(eval $(call module,access,base))

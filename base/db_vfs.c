@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/db_int.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#define NAME "sluice"
+
+/* SQLite opens a WAL with O_CREAT and then syncs the directory at the first commit of
+ * every process, in case the file was made: a third flush of the disk beside the two
+ * that a command needs. A WAL that can be opened without O_CREAT has its name on
+ * disk: whoever made it has synced the directory before its own first commit. */
+static int
+open_wal_first(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int flags,
+               int *out_flags)
+{
+    sqlite3_vfs *base = sqlite3_vfs_find("unix");
+
+    (void)vfs;
+    if ((flags & SQLITE_OPEN_WAL) && (flags & SQLITE_OPEN_CREATE) &&
+        base->xOpen(base, path, file, flags & ~SQLITE_OPEN_CREATE, out_flags) ==
+            SQLITE_OK)
+        return SQLITE_OK;
+    return base->xOpen(base, path, file, flags, out_flags);
+}
+
+/* SQLite keeps its file systems in a list of the process, so this one is static; it is
+ * written once and never changed. */
+static sqlite3_vfs vfs;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void
+register_vfs(void)
+{
+    const sqlite3_vfs *base = sqlite3_vfs_find("unix");
+
+    if (!base)
+        BUG("SQLite has no file system \"unix\"");
+    vfs = *base;
+    vfs.pNext = NULL;
+    vfs.zName = NAME;
+    vfs.xOpen = open_wal_first;
+    if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK)
+        BUG("SQLite refuses a file system");
+}
+
+const char *
+db_vfs_name(void)
+{
+    pthread_once(&once, register_vfs);
+    return NAME;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_PROC_H
+#define BASE_PROC_H
+
+#include "base/buf.h"
+
+/* A child process without a shell: argv[0] is a path or a name on PATH, extra_env is
+ * NULL or "K=V" strings ending in NULL laid over the caller's environment, stdin is
+ * /dev/null, stdout and stderr go to `output` (appended, capped by its cap_bytes; the
+ * rest is read and dropped). Killed with its process group after timeout_ms. What it
+ * leaves running in the background is not waited for.
+ * Returns 0 and the wait status in *status. ERR_NOTFOUND: no such program.
+ * ERR_LIMIT: timed out. */
+struct proc_args {
+    const char *const *argv;
+    const char *const *extra_env;
+    const char *cwd; /* NULL: the caller's */
+    int timeout_ms;  /* 0: none */
+};
+int proc_run(const struct proc_args *args, struct buf *output, int *status,
+             struct err *err) MUST_CHECK;
+/* "exit status 3", "killed by signal 9" */
+const char *proc_status_text(int status, char out[48]);
+/* Path of a helper, appended: $SLUICE_LIBEXEC/NAME alone when that is set, else beside
+ * this program (build tree), else in ../libexec/sluice from there. ERR_NOTFOUND names
+ * what was tried. */
+int proc_helper_path(const char *name, struct buf *out, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,2 @@
+# says what a model is
+$(eval $(call module,fingerprint,base savedmodel))

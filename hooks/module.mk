@@ -1,0 +1,2 @@
+# programs on events
+$(eval $(call module,hooks,base access repo))

@@ -1,0 +1,2 @@
+# the embedded runtime: graph -> plan -> kernels
+$(eval $(call module,runtime,base savedmodel,runtime/ops))

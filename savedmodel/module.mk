@@ -1,0 +1,2 @@
+# reads TensorFlow's files
+$(eval $(call module,savedmodel,base))
