@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TensorFlow's files as zero-copy views: everything handed out is a slice of the
+ * mapped (or read) file and lives until its owner is closed. Formats and sources:
+ * docs/formats.md. Malformed bytes are ERR_CORRUPT naming file, place and rule. */
+#ifndef SAVEDMODEL_SAVEDMODEL_H
+#define SAVEDMODEL_SAVEDMODEL_H
+
+#include "savedmodel/tensor.h"
+
+/* ---- protobuf wire (savedmodel/sm_pb.c) ---------------------------------------- */
+
+struct sm_field {
+    uint32_t num;
+    uint32_t wire;    /* 0 varint, 1 fixed64, 2 bytes, 5 fixed32 */
+    uint64_t v;       /* wire 0, 1, 5 */
+    struct str bytes; /* wire 2 */
+};
+/* Reads the next field from *it and moves it on: 1 field, 0 end, -1 malformed (groups
+ * are skipped). */
+int sm_pb_next(struct str *it, struct sm_field *f);
+/* As sm_pb_next, but only length-delimited fields with this number. */
+int sm_pb_next_msg(struct str *it, uint32_t num, struct str *out);
+/* The last occurrence of a singular field; false: absent. */
+bool sm_pb_get(struct str msg, uint32_t num, struct sm_field *f);
+struct str sm_pb_bytes(struct str msg, uint32_t num); /* empty when absent */
+int64_t sm_pb_int(struct str msg, uint32_t num, int64_t fallback);
+/* The value of map field `num` under a string key; false: absent. The last wins. */
+bool sm_pb_map_get(struct str msg, uint32_t num, struct str key, struct str *value);
+
+/* ---- SavedModel ----------------------------------------------------------------- */
+
+struct sm_tensor_info {
+    struct str key;
+    struct str name; /* "node:0"; empty for sparse and composite ones */
+    int dtype;
+    struct sm_shape shape;
+    struct str raw; /* the TensorInfo message */
+    bool has_default;
+    struct str default_value; /* TensorProto, when has_default */
+};
+
+struct sm_signature {
+    struct str key;
+    struct str method;
+    struct sm_tensor_info *inputs; /* sorted bytewise by key */
+    int n_inputs;
+    struct sm_tensor_info *outputs; /* sorted bytewise by key */
+    int n_outputs;
+    struct str raw; /* the SignatureDef message */
+};
+
+struct sm_meta {
+    struct str *tags; /* as stored */
+    int n_tags;
+    struct str tf_version, tf_git_version;
+    bool stripped_default_attrs;
+    struct str graph;        /* GraphDef message */
+    struct str library;      /* FunctionDefLibrary message of the graph */
+    struct str saver;        /* SaverDef message */
+    struct str object_graph; /* SavedObjectGraph message */
+    struct str op_list;      /* MetaInfoDef.stripped_op_list, an OpList message */
+    struct str raw;          /* MetaGraphDef message */
+    struct sm_signature *signatures; /* sorted bytewise by key, init-op ones included */
+    int n_signatures;
+};
+
+struct sm_model;
+/* Reads DIR/saved_model.pb (.pbtxt, .cpb give the same view where they are supported).
+ * ERR_NOTFOUND: no such file, "SavedModel file does not exist at: DIR". ERR_CORRUPT:
+ * cut off or no SavedModel. ERR_LIMIT: nested more than 100 deep, or more than 2^20
+ * signatures, inputs … ERR_UNSUPPORTED: only another form (.pbtxt) is there. `dir` is
+ * for messages. Afterwards every message below is well-formed: a field that a reader
+ * does not find is absent. */
+int sm_open(struct sm_model **out, int dirfd, const char *dir,
+            struct err *err) MUST_CHECK;
+void sm_close(struct sm_model *m);
+void sm_close_p(struct sm_model **m); /* for AUTO */
+int sm_n_metas(const struct sm_model *m);
+const struct sm_meta *sm_meta(const struct sm_model *m, int i);
+/* The first MetaGraph whose set of tags equals `tags` ("a,b", order and duplicates
+ * irrelevant). ERR_NOTFOUND lists the tag sets there are. */
+int sm_find_meta(const struct sm_model *m, const char *tags, const struct sm_meta **out,
+                 struct err *err) MUST_CHECK;
+/* ERR_NOTFOUND lists the signatures there are. */
+int sm_find_signature(const struct sm_meta *meta, const char *key,
+                      const struct sm_signature **out, struct err *err) MUST_CHECK;
+bool sm_signature_hidden(const struct sm_signature *s); /* __saved_model_init_op … */
+/* Name of the init op (main_op, legacy_init_op, init signature) without ":0"; empty
+ * when there is none (loader order of core's loader.cc). */
+struct str sm_meta_init_op(const struct sm_meta *meta);
+/* Asset tensors to feed on restore and init: calls fn(arg, tensor name, file name).
+ * ERR_INVALID: a file name that leaves the assets folder. */
+int sm_meta_assets(const struct sm_meta *meta,
+                   int (*fn)(void *arg, struct str tensor, struct str file,
+                             struct err *err),
+                   void *arg, struct err *err) MUST_CHECK;
+
+/* The op types that saved_model_cli --list_ops shows, sorted; the caller frees the
+ * array, the slices are lent until close. */
+int sm_meta_ops(const struct sm_meta *meta, struct str **names, int *n,
+                struct err *err) MUST_CHECK;
+
+/* ---- graph ----------------------------------------------------------------------- */
+
+struct sm_node {
+    struct str name, op, device;
+    struct str raw; /* the NodeDef message */
+};
+int sm_node_parse(struct str raw, struct sm_node *out, struct err *err) MUST_CHECK;
+/* Walks repeated messages: graph nodes are field 1 of GraphDef, functions field 1 of
+ * the library, body nodes field 3 of FunctionDef. Use sm_pb_next_msg. */
+#define SM_GRAPH_NODE 1
+#define SM_LIBRARY_FUNCTION 1
+#define SM_FUNCTION_NODE 3
+#define SM_NODE_INPUT 3 /* strings, in order; "^name" are control inputs */
+
+enum sm_attr_kind {
+    SM_ATTR_NONE = 0, /* present, nothing set */
+    SM_ATTR_LIST = 1,
+    SM_ATTR_S = 2,
+    SM_ATTR_I = 3,
+    SM_ATTR_F = 4,
+    SM_ATTR_B = 5,
+    SM_ATTR_TYPE = 6,
+    SM_ATTR_SHAPE = 7,
+    SM_ATTR_TENSOR = 8,
+    SM_ATTR_PLACEHOLDER = 9,
+    SM_ATTR_FUNC = 10
+};
+struct sm_attr {
+    enum sm_attr_kind kind;
+    int64_t i; /* I, B, TYPE */
+    float f;
+    /* S, PLACEHOLDER: the text; LIST SHAPE TENSOR FUNC: the message */
+    struct str bytes;
+};
+/* 0, or -1: malformed, or a message member twice (which nobody writes). */
+int sm_attr_parse(struct str attr_value, struct sm_attr *out);
+bool sm_node_attr(const struct sm_node *n, const char *name, struct sm_attr *out);
+/* Elements of a list attr, at most cap of them; returns how many there are (whatever
+ * cap is), -1 malformed. Packed and unpacked both. */
+int sm_attr_ints(const struct sm_attr *a, int64_t *out, int cap); /* i */
+int sm_attr_types(const struct sm_attr *a, int *out, int cap);    /* type */
+int sm_attr_floats(const struct sm_attr *a, float *out, int cap); /* f */
+int sm_attr_bools(const struct sm_attr *a, bool *out, int cap);   /* b */
+/* s; of shape, tensor and func lists the raw messages. */
+int sm_attr_strs(const struct sm_attr *a, struct str *out, int cap);
+struct str sm_attr_func_name(const struct sm_attr *a); /* kind FUNC */
+/* AttrDef default of `op`.`attr` from an OpList message; false: none. */
+bool sm_op_default(struct str op_list, struct str op, const char *attr,
+                   struct sm_attr *out);
+
+/* OpDef.ArgDef of a function's signature. */
+struct sm_arg {
+    struct str name;
+    int type; /* 0 when given by an attr */
+    struct str type_attr, number_attr, type_list_attr;
+};
+struct sm_function {
+    struct str name;
+    struct str signature; /* OpDef: input_arg 2, output_arg 3, control_output 20 */
+    struct str raw; /* FunctionDef: nodes 3, ret map 4, attr map 5, control_ret 6 */
+};
+int sm_function_parse(struct str raw, struct sm_function *out,
+                      struct err *err) MUST_CHECK;
+int sm_arg_parse(struct str raw, struct sm_arg *out, struct err *err) MUST_CHECK;
+
+/* TensorShapeProto. ERR_LIMIT: rank above SM_MAX_RANK. */
+int sm_shape_parse(struct str raw, struct sm_shape *out, struct err *err) MUST_CHECK;
+/* TensorProto to a value: borrows tensor_content where it is aligned for its dtype,
+ * else owns; strings borrow their bytes. Rules: sm_proto.c (short lists repeat the last
+ * value). RESOURCE and VARIANT are ERR_UNSUPPORTED; ERR_LIMIT: more than 1 GiB that is
+ * not in the file. */
+int sm_tensor_proto(struct str raw, struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* ---- checkpoint: tensor bundle --------------------------------------------------- */
+
+struct sm_entry {
+    struct str key;
+    int dtype;
+    struct sm_shape shape;
+    int shard_id;
+    int64_t offset, size_bytes;
+    uint32_t crc32c; /* masked */
+    int n_slices;    /* > 0: only a directory of slices */
+    struct str raw;  /* BundleEntryProto */
+};
+struct sm_bundle;
+/* Reads <prefix>.index below dirfd ("variables/variables"); data shards are opened when
+ * first needed. ERR_NOTFOUND: no index. ERR_CORRUPT: block checksum, cut off, … */
+int sm_bundle_open(struct sm_bundle **out, int dirfd, const char *prefix,
+                   struct err *err) MUST_CHECK;
+void sm_bundle_close(struct sm_bundle *b);
+void sm_bundle_close_p(struct sm_bundle **b);
+int sm_bundle_n_shards(const struct sm_bundle *b);
+int sm_bundle_n_entries(const struct sm_bundle *b); /* header and slice keys left out */
+/* In the order of the keys. */
+const struct sm_entry *sm_bundle_entry(const struct sm_bundle *b, int i);
+const struct sm_entry *sm_bundle_find(const struct sm_bundle *b, struct str key);
+/* ERR_CORRUPT when a shard is missing or shorter than the index says; reads nothing. */
+int sm_bundle_check_sizes(struct sm_bundle *b, struct err *err) MUST_CHECK;
+/* The value of a tensor, or of the slice `spec` of it ("" = whole; else TensorFlow's
+ * shape_and_slices text). Borrows the mapped shard where dtype and alignment allow.
+ * check_crc: also ERR_CORRUPT when the bytes do not match entry.crc32c.
+ * ERR_NOTFOUND: no such key, or a missing shard (named, with the bytes it needs). */
+int sm_bundle_tensor(struct sm_bundle *b, struct str key, struct str spec,
+                     bool check_crc, struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* ---- NumPy files ----------------------------------------------------------------- */
+
+/* .npy bytes (format 1, 2, 3; either byte order and Fortran order are turned; 'S' and
+ * 'U' become strings; object arrays are refused). `what` names the file in errors.
+ * May borrow from `bytes`. */
+int sm_npy_read(struct str bytes, const char *what, struct sm_tensor *out,
+                struct err *err) MUST_CHECK;
+/* Strings become 'S<longest>'; bfloat16 becomes float32. */
+int sm_npy_write(const struct sm_tensor *t, struct buf *out,
+                 struct err *err) MUST_CHECK;
+/* Every member of an .npz (stored or deflated, zip64), names without ".npy"; all of
+ * them own their bytes. */
+int sm_npz_read(struct str bytes, const char *what, struct sm_tensor_list *out,
+                struct err *err) MUST_CHECK;
+/* A stored (uncompressed) .npz, as numpy.savez writes. */
+int sm_npz_write(const struct sm_tensor_list *l, struct buf *out,
+                 struct err *err) MUST_CHECK;
+
+/* ---- text ------------------------------------------------------------------------ */
+
+/* A Python literal (numbers, bools, strings, bytes, nested lists and tuples) as an
+ * array: int64 (uint64 beyond it), float64, bool or string; NumPy's rule for mixtures,
+ * but strings and numbers do not mix. ERR_INVALID with the column. */
+int sm_literal_read(const char *text, struct sm_tensor *out,
+                    struct err *err) MUST_CHECK;
+
+#endif
