@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's key pair as PEM, so that a witness can check a head without this program:
+ * keys/store.key is PKCS #8, keys/store.pub SubjectPublicKeyInfo (RFC 8410). For
+ * Ed25519 both are a fixed DER prefix and the 32 bytes. */
+#include "access/acc_int.h"
+
+#include <string.h>
+
+static const struct pem {
+    const char *path, *label;
+    mode_t mode;
+    size_t prefix_bytes;
+    uint8_t prefix[16];
+} private_pem = { .path = ACC_KEY_FILE,
+                  .label = "PRIVATE KEY",
+                  .mode = 0600,
+                  .prefix_bytes = 16,
+                  .prefix = { 0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03,
+                              0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20 } },
+  public_pem = { .path = ACC_PUB_FILE,
+                 .label = "PUBLIC KEY",
+                 .mode = 0444,
+                 .prefix_bytes = 12,
+                 .prefix = { 0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03,
+                             0x21, 0x00 } };
+
+static int
+write_pem(int dirfd, const struct pem *pem, const uint8_t key[32], struct err *err)
+{
+    uint8_t der[16 + 32];
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    memcpy(der, pem->prefix, pem->prefix_bytes);
+    memcpy(der + pem->prefix_bytes, key, 32);
+    buf_addf(&text, "-----BEGIN %s-----\n", pem->label);
+    base64_add(&text, der, pem->prefix_bytes + 32);
+    buf_addf(&text, "\n-----END %s-----\n", pem->label);
+    return fs_replace(dirfd, pem->path, text.data, text.len, pem->mode, err);
+}
+
+static int
+read_pem(int dirfd, const struct pem *pem, uint8_t key[32], struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = 4096 };
+    struct buf der AUTO(buf_release) = BUF_INIT;
+    const char *begin, *end;
+    int r = fs_read(dirfd, pem->path, &text, err);
+
+    if (r < 0)
+        return r;
+    begin = strchr(buf_str(&text), '\n');
+    end = begin ? strchr(begin + 1, '\n') : NULL;
+    if (end) {
+        struct str base64 = { begin + 1, (size_t)(end - begin - 1) };
+        if (base64_decode(&der, base64, err) < 0)
+            err_clear(err); /* told below, with the file's name */
+    }
+    if (der.len != pem->prefix_bytes + 32 ||
+        memcmp(der.data, pem->prefix, pem->prefix_bytes) != 0)
+        return err_set(err, ERR_CORRUPT, "%s: not an Ed25519 key in PEM: restore it",
+                       pem->path);
+    memcpy(key, der.data + pem->prefix_bytes, 32);
+    return 0;
+}
+
+int
+acc_key_make(int store_dirfd, uint8_t priv[32], uint8_t pub[32], struct err *err)
+{
+    int r = ed25519_new_key(priv, pub, err);
+
+    if (r == 0)
+        r = fs_mkdirs(store_dirfd, "keys", 0700, err);
+    if (r == 0)
+        r = write_pem(store_dirfd, &private_pem, priv, err);
+    if (r == 0)
+        r = write_pem(store_dirfd, &public_pem, pub, err);
+    return r;
+}
+
+int
+acc_key_private(int store_dirfd, uint8_t priv[32], struct err *err)
+{
+    return read_pem(store_dirfd, &private_pem, priv, err);
+}
+
+int
+acc_key_public(int store_dirfd, uint8_t pub[32], struct err *err)
+{
+    return read_pem(store_dirfd, &public_pem, pub, err);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "access/acc_int.h"
+
+#include "base/clock.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The name the system has for a user; "uid:N" when it has none that fits. */
+static void
+user_name(uid_t uid, char out[ACC_NAME_BYTES])
+{
+    char text[4096];
+    struct passwd pw, *found = NULL;
+
+    if (getpwuid_r(uid, &pw, text, sizeof(text), &found) != 0 || !found ||
+        !found->pw_name[0] || strlen(found->pw_name) >= ACC_NAME_BYTES)
+        snprintf(out, ACC_NAME_BYTES, "uid:%lu", (unsigned long)uid);
+    else
+        snprintf(out, ACC_NAME_BYTES, "%s", found->pw_name);
+}
+
+int
+acc_init(int store_dirfd, struct db *db, struct err *err)
+{
+    uint8_t priv[32], pub[32];
+    char owner[ACC_NAME_BYTES];
+    int64_t now_ns = clock_now_ns();
+    int r = acc_key_make(store_dirfd, priv, pub, err);
+
+    if (r == 0)
+        r = fs_mkdirs(store_dirfd, "audit", 0700, err);
+    if (r == 0)
+        r = fs_replace(store_dirfd, ACC_LOG_FILE, "", 0, 0600, err);
+    if (r == 0)
+        r = acc_head_make(store_dirfd, priv, err);
+    if (r < 0)
+        return r;
+    user_name(getuid(), owner);
+    r = db_run(db, err,
+               "INSERT INTO subject(name, uid, is_owner, time_ns) VALUES(?, ?, 1, ?)",
+               "tii", owner, (int64_t)getuid(), now_ns);
+    if (r == 0)
+        r = db_run(db, err, "INSERT INTO key(id, public, time_ns) VALUES(1, ?, ?)",
+                   "bi", pub, sizeof(pub), now_ns);
+    return r;
+}
+
+/* The catalogue knows its owner by number, which saves asking the system for a name. */
+static int
+find_actor(struct acc *a, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int r =
+        db_query(a->db, &st, err, "SELECT name, is_owner FROM subject WHERE uid = ?",
+                 "i", (int64_t)a->uid);
+
+    if (r < 0)
+        return r;
+    r = db_step(st, err);
+    if (r == 1) {
+        snprintf(a->actor, sizeof(a->actor), "%s", db_text(st, 0));
+        a->is_owner = db_int(st, 1) == 1;
+    } else if (r == 0) {
+        user_name(a->uid, a->actor);
+    }
+    return r < 0 ? r : 0;
+}
+
+int
+acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
+{
+    struct acc *a = xcalloc(1, sizeof(*a));
+    int r;
+
+    a->dirfd = store_dirfd;
+    a->db = db;
+    a->uid = getuid();
+    r = find_actor(a, err);
+    if (r < 0) {
+        acc_close(a);
+        return r;
+    }
+    *out = a;
+    return 0;
+}
+
+void
+acc_close(struct acc *a)
+{
+    free(a);
+}
+
+const char *
+acc_actor(const struct acc *a)
+{
+    return a->actor;
+}
+
+bool
+acc_is_owner(const struct acc *a)
+{
+    return a->is_owner;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What leaves the database after a commit: lines for audit/log.jsonl, then a signed
+ * head. The log file is its own watermark: its last whole line says how far it goes,
+ * and what a crash left after that line is cut off. */
+#include "access/acc_int.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Reads the last `want` bytes of the file, or all of it. */
+static int
+read_tail(int fd, off_t end, size_t want, struct buf *out, struct err *err)
+{
+    off_t at = end > (off_t)want ? end - (off_t)want : 0;
+
+    buf_clear(out);
+    while (at < end) {
+        char chunk[65536];
+        size_t left = (size_t)(end - at);
+        ssize_t n = pread(fd, chunk, left < sizeof(chunk) ? left : sizeof(chunk), at);
+
+        if (n <= 0)
+            return err_sys(err, n < 0 ? errno : EIO, "read " ACC_LOG_FILE);
+        buf_add(out, chunk, (size_t)n);
+        at += n;
+    }
+    return buf_check(out, ACC_LOG_FILE, err);
+}
+
+/* *seq of the last whole line (0: there is none) and the place where it ends. */
+static int
+find_watermark(int fd, int64_t *seq, off_t *end, struct err *err)
+{
+    static const char start[] = "{\"seq\":";
+    struct buf tail AUTO(buf_release) = BUF_INIT;
+    const off_t size = lseek(fd, 0, SEEK_END);
+    const char *lf, *line;
+
+    if (size < 0)
+        return err_sys(err, errno, "read " ACC_LOG_FILE);
+    for (size_t want = 4096;; want *= 8) {
+        int r = read_tail(fd, size, want, &tail, err);
+
+        if (r < 0)
+            return r;
+        lf = memrchr(buf_str(&tail), '\n', tail.len);
+        line = lf ? memrchr(tail.data, '\n', (size_t)(lf - tail.data)) : NULL;
+        if (line || (off_t)tail.len == size)
+            break;
+    }
+    *seq = 0;
+    *end = 0;
+    if (!lf)
+        return 0;
+    line = line ? line + 1 : tail.data;
+    *end = size - (off_t)tail.len + (lf + 1 - tail.data);
+    if (strncmp(line, start, sizeof(start) - 1) == 0)
+        *seq = strtoll(line + sizeof(start) - 1, NULL, 10);
+    if (*seq < 1)
+        return err_set(err, ERR_CORRUPT,
+                       ACC_LOG_FILE ": its last line is no event; sluice audit verify "
+                                    "names the first bad one");
+    return 0;
+}
+
+struct progress {
+    struct acc_head head; /* before, then after */
+    int64_t logged;       /* seq of the file's last line */
+    struct buf lines;     /* to append */
+};
+
+static int
+stray(const char *what, int64_t seq, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT,
+                   "the event table does not go on from event %" PRId64
+                   " of %s: nothing "
+                   "was signed; sluice audit verify names the first bad event",
+                   seq, what);
+}
+
+/* Walks from the signed head (or the file's end, if that comes first) to the end of the
+ * table. Signing a table that does not hold the signed head would hide what happened.
+ */
+static int
+collect(struct acc *a, struct progress *p, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    const struct acc_head before = p->head;
+    bool head_seen = before.seq == 0;
+    int r = db_query(a->db, &st, err,
+                     "SELECT " ACC_ROW_COLUMNS " FROM event WHERE seq >= ? "
+                     "ORDER BY seq",
+                     "i", before.seq <= p->logged ? before.seq : p->logged + 1);
+
+    if (r < 0)
+        return r;
+    while ((r = db_step(st, err)) == 1) {
+        struct acc_row row;
+
+        acc_row_read(st, &row);
+        if (row.seq == before.seq)
+            head_seen = digest_eq(&row.chain, &before.chain);
+        if (row.seq > p->logged)
+            acc_row_line(&row, &p->lines);
+        p->head.seq = row.seq;
+        p->head.chain = row.chain;
+    }
+    if (r < 0)
+        return r;
+    if (!head_seen)
+        return stray(ACC_HEAD_FILE, before.seq, err);
+    if (p->head.seq < p->logged)
+        return stray(ACC_LOG_FILE, p->logged, err);
+    return buf_check(&p->lines, ACC_LOG_FILE, err);
+}
+
+/* The newer slot, if the store's key signed it. Ed25519 is deterministic, and signing
+ * again costs less than verifying. */
+static int
+check_head(const struct acc_head *h, const uint8_t priv[32], struct err *err)
+{
+    struct acc_head again = *h;
+    int r = acc_head_sign(&again, priv, err);
+
+    if (r == 0 && memcmp(again.sig, h->sig, sizeof(h->sig)) != 0)
+        r = err_set(err, ERR_CORRUPT,
+                    ACC_HEAD_FILE ": the signature of event %" PRId64
+                                  " is not by " ACC_KEY_FILE ": nothing was signed",
+                    h->seq);
+    return r;
+}
+
+static int
+append(int fd, off_t end, const struct buf *lines, struct err *err)
+{
+    if (lines->len == 0)
+        return 0;
+    if (ftruncate(fd, end) < 0 || lseek(fd, end, SEEK_SET) < 0)
+        return err_sys(err, errno, "append to " ACC_LOG_FILE);
+    return fs_write_all(fd, lines->data, lines->len, ACC_LOG_FILE, err);
+}
+
+static int
+publish(struct acc *a, struct progress *p, struct err *err)
+{
+    int log_fd AUTO(fs_close) = -1, head_fd AUTO(fs_close) = -1;
+    struct acc_head slots[ACC_HEAD_SLOTS];
+    uint8_t priv[32];
+    off_t end = 0;
+    int newest, r;
+
+    if ((r = fs_lock(&log_fd, a->dirfd, ACC_LOG_FILE, ACC_LOCK_MS, err)) < 0 ||
+        (r = fs_open(&head_fd, a->dirfd, ACC_HEAD_FILE, O_RDWR, 0, err)) < 0 ||
+        (r = acc_key_private(a->dirfd, priv, err)) < 0 ||
+        (r = acc_head_read(head_fd, slots, err)) < 0 ||
+        (r = find_watermark(log_fd, &p->logged, &end, err)) < 0)
+        return r;
+    newest = acc_head_newest(slots);
+    p->head = slots[newest];
+    if ((r = check_head(&p->head, priv, err)) < 0 || (r = collect(a, p, err)) < 0 ||
+        (r = append(log_fd, end, &p->lines, err)) < 0)
+        return r;
+    if (p->head.seq == slots[newest].seq)
+        return 0;
+    r = acc_head_sign(&p->head, priv, err);
+    return r < 0 ? r : acc_head_write(head_fd, 1 - newest, &p->head, err);
+}
+
+int
+acc_publish(struct acc *a, struct err *err)
+{
+    struct progress p = { .lines = BUF_INIT };
+    int r = publish(a, &p, err);
+
+    buf_release(&p.lines);
+    return r < 0 ? err_ctx(err, "publish the audit log") : 0;
+}

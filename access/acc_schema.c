@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "access/access.h"
+
+/* All four tables are facts: none can be derived from the others. `event` and its two
+ * hashes are written out beside the database too (acc_publish). */
+static const char *const migrations[] = {
+    "CREATE TABLE event(\n"
+    "  seq INTEGER PRIMARY KEY,   -- 1, 2, 3 ... without a gap\n"
+    "  time_ns INTEGER NOT NULL,  -- nanoseconds since 1970-01-01T00:00:00Z\n"
+    "  actor TEXT NOT NULL,       -- Unix user, or uid:N\n"
+    "  verb TEXT NOT NULL,        -- service verb\n"
+    "  object TEXT NOT NULL,      -- model, model@number, model@alias; '': the store\n"
+    "  digest TEXT NOT NULL,      -- sha256:... of the version concerned, or ''\n"
+    "  outcome TEXT NOT NULL,     -- ok, denied, refused, failed\n"
+    "  body TEXT NOT NULL,        -- one JSON object on one line\n"
+    "  leaf BLOB NOT NULL CHECK(length(leaf) = 32),  -- hash of the columns above\n"
+    "  chain BLOB NOT NULL CHECK(length(chain) = 32) -- hash of all leaves up to here\n"
+    ") STRICT;\n"
+    "CREATE TRIGGER event_no_update BEFORE UPDATE ON event\n"
+    "  BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;\n"
+    "CREATE TRIGGER event_no_delete BEFORE DELETE ON event\n"
+    "  BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;\n"
+    "CREATE TABLE subject(\n"
+    "  name TEXT PRIMARY KEY,     -- as in event.actor\n"
+    "  uid INTEGER NOT NULL UNIQUE, -- of the kernel\n"
+    "  is_owner INTEGER NOT NULL CHECK(is_owner IN (0, 1)), -- 1: holds every right\n"
+    "  time_ns INTEGER NOT NULL   -- when recorded, since 1970\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE grant_(\n"
+    "  subject TEXT NOT NULL,     -- as in event.actor\n"
+    "  right_ TEXT NOT NULL,      -- a name of access/rights.def\n"
+    "  model TEXT NOT NULL,       -- its name; '*': every model\n"
+    "  granted_by TEXT NOT NULL,  -- as in event.actor\n"
+    "  time_ns INTEGER NOT NULL,  -- since 1970\n"
+    "  PRIMARY KEY(subject, right_, model)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE key(\n"
+    "  id INTEGER PRIMARY KEY,    -- 1: the store's own\n"
+    "  public BLOB NOT NULL CHECK(length(public) = 32), -- Ed25519, raw\n"
+    "  time_ns INTEGER NOT NULL   -- when made, since 1970\n"
+    ") STRICT;\n",
+};
+
+const struct db_schema acc_schema = {
+    .module = "access",
+    .migrations = migrations,
+    .n_migrations = sizeof(migrations) / sizeof(migrations[0]),
+};

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where objects live: bytes named by their SHA-256, written once, never changed. One
+ * backend per implementation of `struct objects_ops`; the catalogue does not know
+ * which. A handle is used by one thread at a time. */
+#ifndef REPO_OBJECTS_H
+#define REPO_OBJECTS_H
+
+#include "base/crypto.h"
+#include "base/fs.h"
+
+struct objects;
+
+/* One object on its way in. */
+struct objects_put {
+    /* The next bytes, at most n: their number, 0 at the end, -code. */
+    int64_t (*read)(void *arg, void *p, size_t n, struct err *err);
+    /* 1: the catalogue has a row for this object, 0: not, -code. Without a row nothing
+     * that already bears the name is trusted before it was hashed. */
+    int (*known)(void *arg, const struct digest *d, struct err *err);
+    void *arg;
+    const char *what; /* for messages */
+    /* filled */
+    struct digest digest;
+    int64_t size_bytes;
+    bool is_new; /* this put made it, or replaced a damaged one */
+};
+
+typedef int objects_list_fn(void *arg, const struct digest *d, const char *name,
+                            int64_t size_bytes, struct err *err);
+
+struct objects_ops {
+    const char *name; /* "local" */
+    /* Reads the source once, hashing on the way; afterwards the bytes are durable,
+     * their name only after `sync`. On failure nothing is left behind. */
+    int (*put)(struct objects *o, struct objects_put *p, struct err *err);
+    /* The names of everything put through this handle are durable. */
+    int (*sync)(struct objects *o, struct err *err);
+    /* Appends the whole object, hashed. ERR_NOTFOUND, ERR_CORRUPT, ERR_LIMIT (out's
+     * cap). */
+    int (*get)(struct objects *o, const struct digest *d, struct buf *out,
+               struct err *err);
+    /* 1 and *size_bytes, 0: absent, -code. */
+    int (*has)(struct objects *o, const struct digest *d, int64_t *size_bytes,
+               struct err *err);
+    /* A descriptor for reading from offset 0; the caller closes it. ERR_NOTFOUND. */
+    int (*open)(struct objects *o, const struct digest *d, int *out_fd,
+                struct err *err);
+    /* Makes the object appear as a file without copying. ERR_NOTFOUND; ERR_UNSUPPORTED:
+     * this backend, mount or inode cannot (copy instead). The directory is not synced.
+     */
+    int (*link)(struct objects *o, const struct digest *d, int to_dirfd, const char *to,
+                struct err *err);
+    /* An absent object is no error. The caller holds the catalogue's write transaction
+     * and has seen that no row names the object. */
+    int (*delete)(struct objects *o, const struct digest *d, struct err *err);
+    /* In order of their names; `d` is NULL for a name that is no object's. */
+    int (*list)(struct objects *o, objects_list_fn *fn, void *arg, struct err *err);
+    void (*close)(struct objects *o);
+};
+
+/* A backend's own struct begins with this. */
+struct objects {
+    const struct objects_ops *ops;
+};
+
+/* objects/ and stage/ of a store directory, whose fd is borrowed. */
+int objects_open_local(struct objects **out, int store_dirfd,
+                       struct err *err) MUST_CHECK;
+void objects_close(struct objects *o); /* NULL allowed */
+
+/* Reads fd to its end and compares. ERR_CORRUPT; `what` names it. */
+int objects_verify_fd(int fd, const struct digest *want, const char *what,
+                      struct err *err) MUST_CHECK;
+/* The same for an object in its place. ERR_NOTFOUND, ERR_CORRUPT. */
+int objects_verify(struct objects *o, const struct digest *d,
+                   struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The content-addressed store and its catalogue: objects, versions, aliases.
+ *
+ * Ordering law: data durable < name durable < row durable < acknowledged < deployed. */
+#ifndef REPO_REPO_H
+#define REPO_REPO_H
+
+#include "access/access.h"
+#include "base/crypto.h"
+#include "base/db.h"
+#include "base/fs.h"
+
+#define REPO_NAME_BYTES 256  /* a model's name with its NUL */
+#define REPO_ALIAS_BYTES 129 /* an alias's name with its NUL */
+#define REPO_DIGEST_BYTES 72 /* "sha256:" + 64 hex + NUL */
+
+extern const struct db_schema
+    repo_schema; /* store, model, version, object, manifest_file, alias */
+
+/* Read-only to everybody but repo/. */
+struct objects;
+struct repo {
+    char *path;
+    char *db_path;
+    int dirfd;
+    struct db *db;
+    struct acc *acc;
+    struct objects *objects; /* repo/objects.h */
+    uid_t owner_uid;         /* of the directory */
+};
+
+/* Makes the directory (0700, and its missing parents) and everything in it, or nothing.
+ * `schemas` are those of all modules (service/ knows them), acc_schema before
+ * repo_schema. ERR_CONFLICT: there is a store already, or the directory is not empty.
+ * What an init that was killed left behind is cleared away first. */
+int repo_init(const char *path, const struct db_schema *schemas, int n_schemas,
+              struct err *err) MUST_CHECK;
+/* ERR_NOTFOUND: no store there: names the path and "sluice init". ERR_DENIED: its
+ * directory belongs to somebody else. ERR_UNSUPPORTED: its format is newer than this
+ * program. */
+int repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
+              int n_schemas, struct err *err) MUST_CHECK;
+void repo_close(struct repo *r);
+void repo_close_p(struct repo **r);
+/* --store, else $SLUICE_STORE, else ./.sluice when it exists, else
+ * ~/.local/share/sluice. */
+int repo_default_path(const char *given, struct buf *out, struct err *err) MUST_CHECK;
+
+/* ---- names
+ * ---------------------------------------------------------------------------- */
+
+/* Rules of docs/formats.md; ERR_INVALID says which one is broken. */
+int repo_check_model_name(const char *name, struct err *err) MUST_CHECK;
+int repo_check_alias_name(const char *name, struct err *err) MUST_CHECK;
+/* The form of a model's name as a directory: bytes outside [A-Za-z0-9._-] as %XX. */
+void repo_name_encode(const char *name, struct buf *out);
+
+/* A parsed reference: "fraud", "fraud@3", "fraud@production", "sha256:…",
+ * "models:/fraud/3", "models:/fraud@production". Syntax only. */
+struct repo_ref {
+    char model[REPO_NAME_BYTES];  /* "" with a digest */
+    int64_t number;               /* 0: none */
+    char alias[REPO_ALIAS_BYTES]; /* "": none */
+    char digest_hex[65];          /* 8..64 hex digits, "": none */
+};
+int repo_ref_parse(const char *text, struct repo_ref *out, struct err *err) MUST_CHECK;
+
+/* ---- versions
+ * ------------------------------------------------------------------------- */
+
+struct repo_version {
+    int64_t id, model_id; /* catalogue rows */
+    char model[REPO_NAME_BYTES];
+    int64_t number;
+    struct digest digest; /* SHA-256 of the manifest */
+    char state[16];       /* quarantined ready rejected deleted */
+    int64_t created_ns;
+    int64_t size_bytes; /* sum of the files */
+    int64_t n_files;
+    char pushed_by[64];
+};
+/* "sha256:…" */
+void repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES]);
+/* ERR_NOTFOUND names what is missing (model, number, alias) and what there is. A digest
+ * prefix that fits two versions is ERR_CONFLICT. A bare model = its newest ready
+ * version. */
+int repo_resolve(struct repo *r, const char *ref, struct repo_version *out,
+                 struct err *err) MUST_CHECK;
+int repo_version_get(struct repo *r, int64_t version_id, struct repo_version *out,
+                     struct err *err) MUST_CHECK;
+/* Newest first when model is given, else by model name then number. */
+int repo_versions(struct repo *r, const char *model_or_null,
+                  int (*fn)(void *arg, const struct repo_version *v, struct err *err),
+                  void *arg, struct err *err) MUST_CHECK;
+/* 1 known, 0 not, -code; *id when known. */
+int repo_model_id(struct repo *r, const char *model, int64_t *id,
+                  struct err *err) MUST_CHECK;
+
+/* A canonical manifest: text and digest (docs/formats.md). */
+struct repo_file {
+    char *path; /* relative, raw bytes */
+    struct digest digest;
+    int64_t size_bytes;
+};
+struct repo_manifest {
+    struct repo_file *files; /* sorted bytewise by path */
+    int n_files;
+    int64_t size_bytes;
+    struct digest digest;
+};
+void repo_manifest_release(struct repo_manifest *m); /* for AUTO */
+int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *out,
+                      struct err *err) MUST_CHECK;
+
+struct repo_ingest {
+    struct repo_manifest manifest;
+    int n_new_files;
+    int64_t new_bytes; /* what was not there yet */
+};
+void repo_ingest_release(struct repo_ingest *in); /* for AUTO */
+/* Hashes and stores every file below `dir` and the manifest, durably; no row yet.
+ * Outside a transaction. One pass over each file; ERR_CONFLICT when a file changes
+ * meanwhile; symlinks, devices, FIFOs and an empty directory are ERR_INVALID. On
+ * failure what was stored is removed again. Also used for golden sets. The caller
+ * releases *out. */
+int repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
+                    struct err *err) MUST_CHECK;
+/* In the caller's transaction, after repo_ingest_dir: the rows of the manifest, its
+ * objects and files. repo_version_add does it; golden sets call it themselves, in the
+ * transaction of the row that names the manifest. ERR_BUSY: an object has gone
+ * meanwhile (another process gave up on it): ingest again. */
+int repo_manifest_record(struct repo *r, const struct repo_manifest *m,
+                         struct err *err) MUST_CHECK;
+/* Removes those of the manifest's objects that no row names: for a caller that ingested
+ * and then cannot record. Outside a transaction; best effort, leftovers do no harm. */
+void repo_ingest_drop(struct repo *r, const struct repo_manifest *m);
+/* Hashes every file of a manifest: before a target serves it. ERR_CORRUPT, ERR_NOTFOUND
+ * name the file. */
+int repo_manifest_verify(struct repo *r, const struct digest *manifest,
+                         struct err *err) MUST_CHECK;
+/* What a pushed directory must be: a SavedModel whose pb parses and whose index and
+ * shards are whole. Reads what it needs, stores nothing; errors name file, place and
+ * way out. */
+int repo_check_saved_model(const char *dir, struct err *err) MUST_CHECK;
+
+/* In the caller's transaction (after repo_ingest_dir): writes versions/<model>/<n>,
+ * then the rows. The number is above those of the catalogue and of versions/: one that
+ * a crash took is not given again. *is_new false: this model has these bytes already as
+ * *out. */
+int repo_version_add(struct repo *r, const char *model, const struct repo_manifest *m,
+                     const char *provenance_json, struct repo_version *out,
+                     bool *is_new, struct err *err) MUST_CHECK;
+
+/* Makes `dest` (must not exist: ERR_CONFLICT) below dest_dirfd with the version's files
+ * and the directories TensorFlow always writes; every file and directory synced, named
+ * last (one rename inside the same parent, from ".sluice-<random>", which a crash may
+ * leave). Copies are hashed; for links repo_manifest_verify is the caller's choice. */
+enum repo_checkout_how {
+    REPO_LINK, /* hard links to objects; falls back to a verified copy across mounts */
+    REPO_COPY  /* reflink where possible, else a verified copy */
+};
+int repo_checkout(struct repo *r, const struct digest *manifest, int dest_dirfd,
+                  const char *dest, enum repo_checkout_how how,
+                  struct err *err) MUST_CHECK;
+/* A short-lived tree of links below stage/ for a reader (the runner); removed by
+ * repo_view_close. */
+struct repo_view {
+    struct repo *r;
+    char *path;  /* "STORE/stage/view-<random>" */
+    int lock_fd; /* held while the reader lives */
+};
+#define REPO_VIEW_INIT                                                                 \
+    {                                                                                  \
+        .lock_fd = -1                                                                  \
+    }
+int repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
+                   struct err *err) MUST_CHECK;
+void repo_view_close(struct repo_view *v); /* for AUTO; REPO_VIEW_INIT allowed */
+
+/* ---- aliases
+ * --------------------------------------------------------------------------- */
+
+/* What an alias means now. deploy/ is the only caller of the setter: alias and targets
+ * move as one. In the caller's transaction. */
+int repo_alias_set(struct repo *r, int64_t model_id, const char *alias,
+                   int64_t version_id, int64_t release_id, struct err *err) MUST_CHECK;
+/* 1 found, 0 not, -code. */
+int repo_alias_get(struct repo *r, int64_t model_id, const char *alias,
+                   int64_t *version_id, int64_t *release_id,
+                   struct err *err) MUST_CHECK;
+int repo_aliases(struct repo *r, int64_t version_id,
+                 int (*fn)(void *arg, const char *alias, struct err *err), void *arg,
+                 struct err *err) MUST_CHECK;
+
+/* ---- check
+ * -------------------------------------------------------------------------------- */
+
+struct repo_check {
+    int64_t n_versions, n_objects, n_bytes;
+    int64_t n_bad;
+};
+/* Re-hashes every object, re-reads every manifest and version file, runs SQLite's own
+ * checks. ERR_FAILED when something is wrong; each problem goes to fn. Objects and
+ * version files without a row are no problem: a push that was killed leaves them. Later
+ * `fsck`. */
+int repo_check(struct repo *r, struct repo_check *out,
+               int (*fn)(void *arg, const char *problem, struct err *err), void *arg,
+               struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a manifest to a tree of files: durable ones under a name that appears last, and
+ * short-lived views for a reader. */
+#include "repo/repo_int.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define RANDOM_NAME_BYTES 32
+
+/* PREFIX and 16 random hex digits. */
+static int
+random_name(const char *prefix, char out[RANDOM_NAME_BYTES], struct err *err)
+{
+    uint64_t random;
+    int r = random_bytes(&random, sizeof(random), err);
+
+    if (r == 0)
+        snprintf(out, RANDOM_NAME_BYTES, "%s%016" PRIx64, prefix, random);
+    return r;
+}
+
+/* What TensorFlow writes even when there is nothing in it. */
+static const char *const always[] = { "assets", "variables" };
+#define N_ALWAYS (sizeof(always) / sizeof(always[0]))
+
+static bool
+is_saved_model(const struct repo_manifest *m)
+{
+    for (int i = 0; i < m->n_files; i++)
+        if (strncmp(m->files[i].path, "saved_model.", 12) == 0)
+            return true;
+    return false;
+}
+
+/* Calls fn for each directory of the tree but its root, parents first. */
+static int
+each_dir(const struct repo_manifest *m, int dirfd,
+         int (*fn)(int dirfd, const char *path, struct err *err), struct err *err)
+{
+    struct buf last AUTO(buf_release) = BUF_INIT;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < N_ALWAYS && is_saved_model(m); i++)
+        r = fn(dirfd, always[i], err);
+    for (int i = 0; r == 0 && i < m->n_files; i++) {
+        const char *path = m->files[i].path;
+
+        for (const char *s = path; r == 0 && (s = strchr(s, '/')); s++) {
+            char *dir = xstrndup(path, (size_t)(s - path));
+
+            /* the parents of neighbours are mostly the same */
+            if (strncmp(buf_str(&last), path, (size_t)(s - path) + 1) != 0)
+                r = fn(dirfd, dir, err);
+            free(dir);
+        }
+        buf_clear(&last);
+        buf_adds(&last, path);
+    }
+    return r;
+}
+
+static int
+make_dir(int dirfd, const char *path, struct err *err)
+{
+    return fs_mkdirs(dirfd, path, 0755, err);
+}
+
+static int
+sync_dir(int dirfd, const char *path, struct err *err)
+{
+    return fs_fsync_dir(dirfd, path, err);
+}
+
+/* A copy that was hashed after it was written: what a reader gets is what was pushed.
+ */
+static int
+copy_object(struct repo *r, const struct digest *d, int dirfd, const char *path,
+            struct err *err)
+{
+    char from[DIGEST_HEX_BYTES + 32], hex[DIGEST_HEX_BYTES];
+    int in AUTO(fs_close) = -1, out AUTO(fs_close) = -1;
+    int rc = r->objects->ops->open(r->objects, d, &in, err);
+
+    if (rc < 0)
+        return rc;
+    /* by descriptor, for a backend need not have a path */
+    snprintf(from, sizeof(from), "/proc/self/fd/%d", in);
+    digest_hex(d, hex);
+    rc = fs_copy(AT_FDCWD, from, dirfd, path, 0444, err);
+    if (rc == 0)
+        rc = fs_open(&out, dirfd, path, O_RDONLY | O_NOFOLLOW, 0, err);
+    if (rc == 0)
+        rc = objects_verify_fd(out, d, path, err);
+    return rc < 0 ? err_ctx(err, "object %s", hex) : 0;
+}
+
+static int
+place(struct repo *r, const struct repo_file *f, int dirfd, enum repo_checkout_how how,
+      struct err *err)
+{
+    int rc;
+
+    if (how == REPO_LINK) {
+        int64_t size_bytes = -1;
+
+        rc = r->objects->ops->link(r->objects, &f->digest, dirfd, f->path, err);
+        if (rc == 0)
+            rc = r->objects->ops->has(r->objects, &f->digest, &size_bytes, err);
+        if (rc == 1 && size_bytes != f->size_bytes)
+            return err_set(err, ERR_CORRUPT,
+                           "%s: its object has %" PRId64 " bytes, not %" PRId64
+                           ": push the same files again, or restore it",
+                           f->path, size_bytes, f->size_bytes);
+        if (rc != -ERR_UNSUPPORTED)
+            return rc < 0 ? err_ctx(err, "%s", f->path) : 0;
+        err_clear(err);
+    }
+    rc = copy_object(r, &f->digest, dirfd, f->path, err);
+    return rc < 0 ? err_ctx(err, "%s", f->path) : 0;
+}
+
+static int
+fill(struct repo *r, const struct repo_manifest *m, int dirfd,
+     enum repo_checkout_how how, struct err *err)
+{
+    int rc = each_dir(m, dirfd, make_dir, err);
+
+    for (int i = 0; rc == 0 && i < m->n_files; i++)
+        rc = place(r, &m->files[i], dirfd, how, err);
+    return rc;
+}
+
+/* Links and copies into `stage`, everything synced, then the rename to `name`. */
+static int
+checkout(struct repo *r, const struct repo_manifest *m, int parent_fd,
+         const char *stage, const char *name, enum repo_checkout_how how,
+         struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    int rc = fs_mkdirs(parent_fd, stage, 0755, err);
+
+    if (rc == 0)
+        rc = fs_open_dir(&fd, parent_fd, stage, err);
+    if (rc == 0)
+        rc = fill(r, m, fd, how, err);
+    if (rc == 0)
+        rc = each_dir(m, fd, sync_dir, err);
+    if (rc == 0)
+        rc = fs_fsync_dir(fd, ".", err);
+    if (rc == 0)
+        rc = fs_rename_new(parent_fd, stage, parent_fd, name, err);
+    return rc < 0 ? rc : fs_fsync_dir(parent_fd, ".", err);
+}
+
+/* "a/b/" is the name "b" in the directory "a/". */
+static void
+split(const char *dest, char **parent, char **name)
+{
+    size_t end = strlen(dest), start;
+
+    while (end > 1 && dest[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && dest[start - 1] != '/'; start--)
+        ;
+    *parent = start > 0 ? xstrndup(dest, start) : xstrdup(".");
+    *name = xstrndup(dest + start, end - start);
+}
+
+int
+repo_checkout(struct repo *r, const struct digest *manifest, int dest_dirfd,
+              const char *dest, enum repo_checkout_how how, struct err *err)
+{
+    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
+    struct err ignored = ERR_INIT;
+    char *parent AUTO(free_ptr) = NULL, *name AUTO(free_ptr) = NULL;
+    char stage[RANDOM_NAME_BYTES];
+    int parent_fd AUTO(fs_close) = -1;
+    int rc;
+
+    split(dest, &parent, &name);
+    rc = fs_open_dir(&parent_fd, dest_dirfd, parent, err);
+    if (rc == 0)
+        rc = fs_exists(parent_fd, name, err);
+    if (rc == 1)
+        return err_set(err, ERR_CONFLICT, "%s: there is something already", dest);
+    if (rc == 0)
+        rc = repo_manifest_get(r, manifest, &m, err);
+    if (rc == 0)
+        rc = random_name(".sluice-", stage, err);
+    if (rc == 0) {
+        rc = checkout(r, &m, parent_fd, stage, name, how, err);
+        if (rc < 0 && fs_remove_tree(parent_fd, stage, &ignored) < 0)
+            err_clear(&ignored); /* the first error is the one to tell */
+    }
+    return rc < 0 ? err_ctx(err, "make %s", dest) : 0;
+}
+
+/* ---- views -------------------------------------------------------------------------
+ */
+
+int
+repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
+               struct err *err)
+{
+    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
+    struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char name[RANDOM_NAME_BYTES];
+    int rc;
+
+    repo_stage_sweep(r);
+    rc = repo_manifest_get(r, manifest, &m, err);
+    if (rc == 0)
+        rc = random_name("view-", name, err);
+    if (rc < 0)
+        return rc;
+    v.r = r;
+    v.path = xasprintf("%s/stage/%s", r->path, name);
+    rc = fs_mkdirs(AT_FDCWD, v.path, REPO_MODE, err);
+    if (rc == 0)
+        rc = fs_open_dir(&v.lock_fd, AT_FDCWD, v.path, err);
+    if (rc < 0)
+        return rc;
+    flock(v.lock_fd, LOCK_SH | LOCK_NB); /* says "alive" to repo_stage_sweep */
+    rc = fill(r, &m, v.lock_fd, REPO_LINK, err);
+    if (rc < 0)
+        return err_ctx(err, "view");
+    *out = v;
+    v = (struct repo_view)REPO_VIEW_INIT;
+    return 0;
+}
+
+void
+repo_view_close(struct repo_view *v)
+{
+    struct err err = ERR_INIT;
+
+    if (v->path && fs_remove_tree(AT_FDCWD, v->path, &err) < 0)
+        err_clear(&err); /* the sweep finds it */
+    free(v->path);
+    fs_close(&v->lock_fd);
+    *v = (struct repo_view)REPO_VIEW_INIT;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* versions/<model>/<n>, written before the row, so that numbers survive the catalogue:
+ *
+ *   sluice-version 1
+ *   model <name, encoded as the directory is>
+ *   number <n>
+ *   digest sha256:<64 hex>
+ *   time <RFC 3339, UTC> */
+#include "repo/repo_int.h"
+
+#include "base/clock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES])
+{
+    memcpy(out, "sha256:", 7);
+    digest_hex(d, out + 7);
+}
+
+void
+repo_version_path(const char *model, int64_t number, struct buf *out)
+{
+    buf_adds(out, "versions/");
+    repo_name_encode(model, out);
+    buf_addf(out, "/%" PRId64, number);
+}
+
+void
+repo_version_text(const char *model, int64_t number, const struct digest *d,
+                  int64_t time_ns, struct buf *out)
+{
+    char digest[REPO_DIGEST_BYTES], time[CLOCK_TEXT_BYTES];
+
+    repo_digest_text(d, digest);
+    buf_adds(out, "sluice-version 1\nmodel ");
+    repo_name_encode(model, out);
+    buf_addf(out, "\nnumber %" PRId64 "\ndigest %s\ntime %s\n", number, digest,
+             clock_text(time_ns, time));
+}
+
+void
+repo_version_row(struct db_stmt *st, struct repo_version *out)
+{
+    const void *digest;
+    size_t n;
+
+    memset(out, 0, sizeof(*out));
+    out->id = db_int(st, 0);
+    out->model_id = db_int(st, 1);
+    snprintf(out->model, sizeof(out->model), "%s", db_text(st, 2));
+    out->number = db_int(st, 3);
+    digest = db_blob(st, 4, &n);
+    if (n == sizeof(out->digest.b)) /* the table checks it */
+        memcpy(out->digest.b, digest, n);
+    snprintf(out->state, sizeof(out->state), "%s", db_text(st, 5));
+    out->created_ns = db_int(st, 6);
+    out->size_bytes = db_int(st, 7);
+    out->n_files = db_int(st, 8);
+    snprintf(out->pushed_by, sizeof(out->pushed_by), "%s", db_text(st, 9));
+}
+
+int
+repo_version_get(struct repo *r, int64_t version_id, struct repo_version *out,
+                 struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = db_query(r->db, &st, err, REPO_VERSION_SELECT "WHERE v.id = ?", "i",
+                      version_id);
+
+    if (rc == 0)
+        rc = db_step(st, err);
+    if (rc == 0)
+        return err_set(err, ERR_NOTFOUND, "there is no version with row %" PRId64,
+                       version_id);
+    if (rc == 1)
+        repo_version_row(st, out);
+    return rc < 0 ? rc : 0;
+}
+
+int
+repo_versions(struct repo *r, const char *model_or_null,
+              int (*fn)(void *arg, const struct repo_version *v, struct err *err),
+              void *arg, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = model_or_null
+                 ? db_query(r->db, &st, err,
+                            REPO_VERSION_SELECT "WHERE m.name = ? "
+                                                "ORDER BY v.number DESC",
+                            "t", model_or_null)
+                 : db_query(r->db, &st, err,
+                            REPO_VERSION_SELECT "ORDER BY m.name, v.number", "");
+
+    if (rc < 0)
+        return rc;
+    while ((rc = db_step(st, err)) == 1) {
+        struct repo_version v;
+
+        repo_version_row(st, &v);
+        if ((rc = fn(arg, &v, err)) < 0)
+            return rc;
+    }
+    return rc;
+}
+
+int
+repo_model_id(struct repo *r, const char *model, int64_t *id, struct err *err)
+{
+    return db_get_int(r->db, id, err, "SELECT id FROM model WHERE name = ?", "t",
+                      model);
+}
+
+/* ---- add ------------------------------------------------------------------------- */
+
+static void
+close_dir(DIR **dir)
+{
+    if (*dir)
+        closedir(*dir);
+}
+
+/* The highest number that versions/<model>/ has a file for; 0: none. */
+static int
+highest_file(struct repo *r, const char *folder, int64_t *out, struct err *err)
+{
+    DIR *dir AUTO(close_dir) = NULL;
+    int fd AUTO(fs_close) = -1;
+    const struct dirent *d;
+    int rc = fs_open_dir(&fd, r->dirfd, folder, err);
+
+    if (rc < 0)
+        return rc;
+    dir = fdopendir(fd);
+    if (!dir)
+        return err_sys(err, errno, "list %s", folder);
+    fd = -1; /* dir's now */
+    *out = 0;
+    while (errno = 0, (d = readdir(dir)) != NULL) {
+        char *end;
+        long long n = strtoll(d->d_name, &end, 10);
+
+        if (errno == 0 && *end == '\0' && n > *out)
+            *out = n;
+    }
+    return errno == 0 ? 0 : err_sys(err, errno, "list %s", folder);
+}
+
+/* Takes the next number: its file is on the disk when this returns. */
+static int
+take_number(struct repo *r, struct repo_version *v, struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT, text AUTO(buf_release) = BUF_INIT;
+    int64_t in_rows = 0, in_files = 0;
+    char *slash;
+    int rc = db_get_int(r->db, &in_rows, err,
+                        "SELECT max(number) FROM version WHERE model_id = ?", "i",
+                        v->model_id);
+
+    if (rc < 0)
+        return rc;
+    repo_version_path(v->model, 1, &path);
+    slash = strrchr(path.data, '/');
+    *slash = '\0';
+    rc = fs_mkdirs(r->dirfd, path.data, REPO_MODE, err);
+    if (rc == 0)
+        rc = fs_fsync_dir(r->dirfd, "versions", err);
+    if (rc == 0)
+        rc = highest_file(r, path.data, &in_files, err);
+    if (rc < 0)
+        return rc;
+    v->number = (in_files > in_rows ? in_files : in_rows) + 1;
+    buf_clear(&path);
+    repo_version_path(v->model, v->number, &path);
+    repo_version_text(v->model, v->number, &v->digest, v->created_ns, &text);
+    return fs_replace(r->dirfd, buf_str(&path), text.data, text.len, 0444, err);
+}
+
+static int
+find_or_make_model(struct repo *r, const char *model, int64_t now_ns, int64_t *id,
+                   struct err *err)
+{
+    int rc = repo_model_id(r, model, id, err);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = db_run(r->db, err,
+                "INSERT INTO model(name, created_ns, created_by) VALUES(?, ?, ?)",
+                "tit", model, now_ns, acc_actor(r->acc));
+    *id = db_last_id(r->db);
+    return rc;
+}
+
+/* 1: the model has a version with these bytes, now in *out. */
+static int
+find_same(struct repo *r, int64_t model_id, const struct digest *d,
+          struct repo_version *out, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = db_query(r->db, &st, err,
+                      REPO_VERSION_SELECT
+                      "WHERE v.model_id = ? AND v.digest = ? AND v.state <> 'deleted' "
+                      "ORDER BY v.number DESC LIMIT 1",
+                      "ib", model_id, d->b, sizeof(d->b));
+
+    if (rc == 0)
+        rc = db_step(st, err);
+    if (rc == 1)
+        repo_version_row(st, out);
+    return rc;
+}
+
+int
+repo_version_add(struct repo *r, const char *model, const struct repo_manifest *m,
+                 const char *provenance_json, struct repo_version *out, bool *is_new,
+                 struct err *err)
+{
+    struct repo_version v = { .created_ns = clock_now_ns(), .digest = m->digest };
+    int rc = repo_check_model_name(model, err);
+
+    if (!db_in_tx(r->db))
+        BUG("version of %s added outside a transaction", model);
+    if (rc == 0)
+        rc = find_or_make_model(r, model, v.created_ns, &v.model_id, err);
+    if (rc == 0)
+        rc = find_same(r, v.model_id, &m->digest, out, err);
+    if (rc != 0) {
+        *is_new = false;
+        return rc < 0 ? rc : 0;
+    }
+    snprintf(v.model, sizeof(v.model), "%s", model);
+    rc = repo_manifest_record(r, m, err);
+    if (rc == 0)
+        rc = take_number(r, &v, err);
+    if (rc == 0)
+        rc = db_run(r->db, err,
+                    "INSERT INTO version(model_id, number, digest, state, created_ns, "
+                    "size_bytes, n_files, pushed_by, provenance) "
+                    "VALUES(?, ?, ?, 'ready', ?, ?, ?, ?, ?)",
+                    "iibiiitt", v.model_id, v.number, m->digest.b, sizeof(m->digest.b),
+                    v.created_ns, m->size_bytes, (int64_t)m->n_files, acc_actor(r->acc),
+                    provenance_json);
+    if (rc == 0) /* what is given out is what stands in the row */
+        rc = repo_version_get(r, db_last_id(r->db), out, err);
+    if (rc == 0 && (out->number != v.number || !digest_eq(&out->digest, &m->digest)))
+        rc = err_set(err, ERR_CORRUPT, "%s@%" PRId64 ": reads back as something else",
+                     model, v.number);
+    *is_new = true;
+    return rc < 0 ? err_ctx(err, "add a version of %s", model) : 0;
+}
