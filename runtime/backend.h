@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whatever can run a SavedModel: the embedded runtime ("native"), later a running TF
+ * Serving ("http:"), any program ("exec:"), libtensorflow. A backend is used by one
+ * thread at a time; tensors go in borrowed and come out owned. */
+#ifndef RUNTIME_BACKEND_H
+#define RUNTIME_BACKEND_H
+
+#include "savedmodel/tensor.h"
+
+struct backend_args {
+    const char *model_dir;
+    const char *tags; /* "serve"; NULL: "serve" */
+    int n_threads;    /* 0: the backend's default (1) */
+    /* Limits; 0: the backend's default. */
+    size_t max_memory_bytes;
+    int64_t max_wall_ms; /* of one call */
+    int64_t max_loop_steps;
+};
+
+struct backend; /* an instance; each implementation has its own */
+
+/* A signature as the backend sees it; lent until close. */
+struct backend_tensor {
+    const char *key;
+    int dtype;
+    struct sm_shape shape;
+    bool has_default;
+};
+struct backend_signature {
+    const char *key;
+    const struct backend_tensor *inputs;
+    int n_inputs;
+    const struct backend_tensor *outputs;
+    int n_outputs;
+};
+
+struct backend_ops {
+    const char *name; /* "native" */
+    /* Reads, restores and initialises the model. ERR_NOTFOUND, ERR_CORRUPT: files.
+     * ERR_UNSUPPORTED: a custom op in the restore or init part. */
+    int (*load)(struct backend **out, const struct backend_args *args, struct err *err);
+    /* ERR_NOTFOUND lists the signatures there are. */
+    int (*signature)(struct backend *b, const char *key,
+                     const struct backend_signature **out, struct err *err);
+    /* Runs one signature; every output, keys sorted. State that ops change (variables,
+     * tables) stays changed until reset. ERR_INVALID: wrong name, dtype or shape of an
+     * input. ERR_UNSUPPORTED: names every unsupported op with node and function.
+     * ERR_FAILED: the model's own error (an Assert, a bad index). ERR_LIMIT: a limit. */
+    int (*run)(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+               struct sm_tensor_list *out, struct err *err);
+    /* Back to the state right after load. */
+    int (*reset)(struct backend *b, struct err *err);
+    /* Times of the last load and run, measured inside the backend. */
+    double (*load_ms)(const struct backend *b);
+    double (*run_ms)(const struct backend *b);
+    void (*close)(struct backend *b);
+};
+
+/* In this process: linked into sluice-runner and the runtime's tests only. */
+extern const struct backend_ops rt_backend;
+/* The same in a locked-down process of its own (runtime/runner): what everybody else
+ * uses. A crash, a hang past max_wall_ms or a memory bomb is ERR_FAILED or ERR_LIMIT
+ * that says so; nothing is left running. */
+extern const struct backend_ops runner_backend;
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the network kernels (matmul, einsum, conv, pool, norm, rnn) share: the matrix
+ * product, windows over space, and what is fused behind a product. */
+#ifndef RUNTIME_OPS_NN_INT_H
+#define RUNTIME_OPS_NN_INT_H
+
+#include "runtime/onednn.h"
+#include "runtime/ops/ops_int.h"
+
+/* c[b, i, j] = sum over l of a[b, i, l] * b[b, l, j], then + bias[j], then `post`.
+ * Any numeric dtype, the same for all four arrays (float16 and bfloat16 sum in float).
+ * Strides in elements; a batch stride of 0 repeats one matrix; c is contiguous and must
+ * not alias the others. Any extent may be 0: an empty sum is 0. */
+struct nn_gemm {
+    int dtype;
+    int64_t batch, m, n, k;
+    int64_t a_stride[3], b_stride[3]; /* batch, row, column */
+    const void *a, *b, *bias;         /* bias NULL: none */
+    void *c;
+    struct rt_buf *b_buf; /* buffer of b, when b may be a weight; else NULL */
+    int n_post;
+    struct od_post post[OD_MAX_POST]; /* float32 only; no OD_SUM */
+};
+int nn_gemm(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err) MUST_CHECK;
+
+/* One matrix: c += a * b, the columns of b next to each other; rows of c `c_row` apart.
+ * Not for float16 and bfloat16. */
+void nn_gemm_add(int dtype, int64_t m, int64_t n, int64_t k, const void *a,
+                 int64_t a_row, int64_t a_col, const void *b, int64_t b_row, void *c,
+                 int64_t c_row);
+bool nn_gemm_has(int dtype); /* dtypes of nn_gemm_add */
+
+/* y[r, c] += bias[c] for any number type but half ones. */
+void nn_add_bias(int dtype, void *y, const void *bias, int64_t rows, int64_t cols);
+/* y = post(y), elementwise; no OD_SUM. */
+void nn_post(float *y, int64_t n, const struct od_post *post, int n_post);
+
+/* ---- windows ---- */
+
+enum nn_padding { NN_VALID, NN_SAME, NN_EXPLICIT };
+
+/* Attributes of a convolution or pooling. */
+struct nn_window {
+    int n; /* spatial dimensions: 1 to 3 */
+    bool channels_first;
+    enum nn_padding padding;
+    int64_t stride[3], dilation[3], lo[3], hi[3];
+    int64_t ksize[3];                           /* pooling */
+    int64_t batch_k, depth_k, batch_s, depth_s; /* of ksize and strides */
+};
+/* Reads strides, padding, explicit_paddings, data_format; dilations and ksize when
+ * told.
+ */
+int nn_prep_window(struct rt_prep *p, struct nn_window *w, bool dilated, bool pooling);
+int nn_prep_padding(struct rt_prep *p, enum nn_padding *padding);
+
+/* Where the windows lie over an input: extents of the output, pads before it. */
+struct nn_place {
+    int64_t batch, channels;
+    int64_t in[3], kernel[3], out[3], lo[3];
+};
+/* place->in and ->kernel are set; fills out and lo. TensorFlow's error when the output
+ * would be negative. */
+int nn_place(struct rt_ctx *ctx, const struct nn_window *w, struct nn_place *place,
+             struct err *err) MUST_CHECK;
+/* batch, channels and in of a tensor of rank w->n + 2. */
+int nn_place_input(struct rt_ctx *ctx, const struct nn_window *w,
+                   const struct rt_tensor *x, struct nn_place *place,
+                   struct err *err) MUST_CHECK;
+/* Dims of a tensor [batch, space..., channels] in w's order; returns the rank. */
+int nn_dims(const struct nn_window *w, int64_t batch, const int64_t *space,
+            int64_t channels, int64_t *dims);
+/* One dimension by TensorFlow's rule; false: the output would be negative. */
+bool nn_extent(enum nn_padding padding, int64_t in, int64_t kernel, int64_t stride,
+               int64_t dilation, int64_t *lo, int64_t *hi, int64_t *out);
+
+/* Copies [batch, channels, space] to [batch, space, channels], or back. */
+void nn_swap_channels(const void *src, void *dst, size_t elem_bytes, int64_t batch,
+                      int64_t rows, int64_t cols);
+
+/* ---- what follows a product: fused_ops of _FusedConv2D and _FusedMatMul ---- */
+
+struct nn_fused {
+    bool bias, batch_norm, add;
+    struct od_post act; /* kind OD_NONE: none */
+    float epsilon;
+};
+int nn_prep_fused(struct rt_prep *p, struct nn_fused *f);
+
+#endif
