@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Targets, releases, weights, rollback: what is live, and moving it.
+ *
+ * A release moves an alias and its targets as one: intent committed -> version
+ * directories and rendered files ready -> commit point (one rename in each target) ->
+ * the rest -> directories synced -> done row, alias and event committed in one
+ * transaction. TARGET/.sluice/lock is held from intent to done; the writing command
+ * that holds it next finds an intent left over and heals it: not yet at the commit
+ * point -> cancelled, past it -> finished. Reading commands report, never heal. */
+#ifndef DEPLOY_DEPLOY_H
+#define DEPLOY_DEPLOY_H
+
+#include "base/json.h"
+#include "repo/repo.h"
+
+/* target, release, release_member, intent, mark, freeze */
+extern const struct db_schema deploy_schema;
+
+#define DEPLOY_WEIGHT_ALL 10000
+#define DEPLOY_MEMBERS_MAX 16
+#define DEPLOY_LOCK_MS 30000
+
+struct deploy_member {
+    int64_t version_id;
+    int64_t number;
+    int weight;     /* of DEPLOY_WEIGHT_ALL */
+    char label[12]; /* "stable", "canary" or "": the name a server knows it by */
+};
+
+/* A release as it stands in the catalogue. */
+struct deploy_release {
+    int64_t id;
+    char model[REPO_NAME_BYTES];
+    char alias[REPO_ALIAS_BYTES];
+    int64_t number;                                   /* per model and alias */
+    char verb[16];                                    /* promote weights rollback */
+    char state[12];                                   /* intended live past cancelled */
+    struct deploy_member members[DEPLOY_MEMBERS_MAX]; /* weight > 0, as given */
+    int n_members;
+    struct deploy_member kept[DEPLOY_MEMBERS_MAX]; /* weight 0: loaded for a rollback */
+    int n_kept;
+    int64_t latest;    /* number of the member that leads: largest weight, on a tie the
+                        * one that led before */
+    int64_t latest_id; /* its version row */
+    int64_t replaces;  /* number of the release before; 0: the first */
+    int64_t stands_at; /* its place in the history; see deploy_change */
+    int64_t intended_ns; /* switched at; 0: never got there */
+    int64_t observed_ns; /* seen live at; 0: not yet */
+    char actor[64];
+    char reason[256];
+};
+
+/* Adds a target: makes the directory and its .sluice/, records identity, and shows in
+ * it what the alias means now for every model. Records its own event ("target-add").
+ * ERR_CONFLICT: the directory belongs to another target or store, or holds what is not
+ * ours. ERR_INVALID: unknown layout, a bad name, or a directory inside the store. */
+int deploy_target_add(struct repo *r, const char *name, const char *dir,
+                      const char *alias, const char *layout,
+                      const char *serving_root_or_null, struct err *err) MUST_CHECK;
+struct deploy_target {
+    int64_t id;
+    char name[REPO_ALIAS_BYTES];
+    char *dir; /* absolute */
+    char alias[REPO_ALIAS_BYTES];
+    char layout[16];    /* plain tfserving */
+    char *serving_root; /* NULL: dir */
+    char uid[33];       /* random hex, also in TARGET/.sluice/target.json */
+};
+void deploy_target_release(struct deploy_target *t);
+int deploy_targets(struct repo *r, const char *alias_or_null,
+                   int (*fn)(void *arg, const struct deploy_target *t, struct err *err),
+                   void *arg, struct err *err) MUST_CHECK;
+
+/* One way in for every change of traffic.
+ *
+ * Rollback. A release stands at a place in its alias's history: promote and weights at
+ * their own number, a rollback at the place of the release whose meaning it brings
+ * back. `rollback` goes to the newest release below the current place that was live, of
+ * which no member is marked bad (or no longer ready), and that leaves at least one
+ * version of the current release without traffic (so that it undoes a version, not a
+ * change of weights); what it leaves is marked bad. Pressed twice it therefore goes
+ * further back, never forward, and ends with ERR_NOTFOUND. With to_number it goes to
+ * that version alone: one that was live here needs no gate (a mark on it is lifted:
+ * somebody chose it), any other passes the gate like a promotion. A version marked bad
+ * gets traffic again only with `again`. */
+enum deploy_verb { DEPLOY_PROMOTE, DEPLOY_WEIGHTS, DEPLOY_ROLLBACK, DEPLOY_N_VERBS };
+struct deploy_change {
+    enum deploy_verb verb;
+    const char *model;
+    const char *alias;
+    /* promote: the version; weights: parts; rollback: to_number or 0. */
+    const struct repo_version *version;
+    /* number and share as given; normalised to 10,000 by largest remainder */
+    const struct deploy_member *parts;
+    int n_parts;
+    int64_t to_number;
+    int64_t
+        expect_release;  /* number; 0: whatever it is; else ERR_CONFLICT if not this */
+    bool again;          /* give traffic to a version marked bad */
+    const char *reason;  /* may be NULL */
+    int lock_timeout_ms; /* 0: DEPLOY_LOCK_MS */
+};
+/* Gate and pre-promote hook (once for each version whose share grows), intent, switch,
+ * done. On 0 the event is recorded here (also for a change that changed nothing); on an
+ * error the caller records it. `report` (*report NULL or to be freed, also after an
+ * error): JSON with the release, what it replaced, the gates, targets switched.
+ * ERR_REFUSED, ERR_HOOK: nothing changed. ERR_CONFLICT: not the expected release.
+ * ERR_BUSY: another command holds a target. ERR_NOTFOUND: rollback with nothing older
+ * that was good: lists the releases there are. What is live already: 0, "changed":
+ * false. */
+int deploy_change(struct repo *r, const struct deploy_change *c, cJSON **report,
+                  struct err *err) MUST_CHECK;
+
+/* reason NULL: unfreeze. Records its own event ("freeze", "unfreeze"). Frozen:
+ * everything but rollback is refused. ERR_INVALID: an empty reason. ERR_NOTFOUND: not
+ * frozen. */
+int deploy_freeze(struct repo *r, const char *model, const char *alias,
+                  const char *reason_or_null_to_unfreeze, struct err *err) MUST_CHECK;
+
+/* What is live on an alias: 1 found, 0 nothing yet. */
+int deploy_live(struct repo *r, const char *model, const char *alias,
+                struct deploy_release *out, struct err *err) MUST_CHECK;
+/* Newest first, also those that never got there. */
+int deploy_releases(struct repo *r, const char *model, const char *alias,
+                    int (*fn)(void *arg, const struct deploy_release *rel,
+                              struct err *err),
+                    void *arg, struct err *err) MUST_CHECK;
+/* For `status`: JSON with alias, live members with weights, since, by whom, observed or
+ * only intended, frozen, leftover intents, drift of targets, and what a rollback would
+ * do. model NULL: all models. */
+int deploy_status(struct repo *r, const char *model_or_null, cJSON **out,
+                  struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deploy/deploy_int.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+static int
+set(struct repo *r, const char *model, const char *alias, const char *reason,
+    struct err *err)
+{
+    struct buf old AUTO(buf_release) = BUF_INIT;
+    int e = freeze_get(r, model, alias, &old, err);
+
+    if (e < 0)
+        return e;
+    if (reason && e == 1)
+        return db_run(r->db, err,
+                      "UPDATE freeze SET reason = ?, frozen_ns = ?, frozen_by = ? "
+                      "WHERE model = ? AND alias = ?",
+                      "tittt", reason, clock_now_ns(), acc_actor(r->acc), model, alias);
+    if (reason)
+        return db_run(r->db, err,
+                      "INSERT INTO freeze(model, alias, reason, frozen_ns, frozen_by) "
+                      "VALUES(?, ?, ?, ?, ?)",
+                      "tttit", model, alias, reason, clock_now_ns(), acc_actor(r->acc));
+    if (e == 0)
+        return err_set(err, ERR_NOTFOUND, "%s@%s is not frozen", model, alias);
+    return db_run(r->db, err, "DELETE FROM freeze WHERE model = ? AND alias = ?", "tt",
+                  model, alias);
+}
+
+int
+deploy_freeze(struct repo *r, const char *model, const char *alias,
+              const char *reason_or_null_to_unfreeze, struct err *err)
+{
+    const char *reason = reason_or_null_to_unfreeze;
+    struct db *tx AUTO(tx_end_p) = NULL;
+    cJSON *body AUTO(json_free) = cJSON_CreateObject();
+    char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    int64_t id;
+    int e = repo_check_alias_name(alias, err);
+
+    if (e == 0)
+        e = repo_model_id(r, model, &id, err);
+    if (e < 0)
+        return e;
+    if (e == 0)
+        return err_set(err, ERR_NOTFOUND,
+                       "no model \"%s\": sluice list shows what there is", model);
+    if (reason && !reason[0])
+        return err_set(err, ERR_INVALID, "freeze %s@%s: say why (--reason TEXT)", model,
+                       alias);
+    e = db_begin(r->db, err);
+    if (e < 0)
+        return e;
+    tx = r->db;
+    snprintf(object, sizeof(object), "%s@%s", model, alias);
+    if (reason)
+        json_put_str(body, "reason", reason);
+    e = set(r, model, alias, reason, err);
+    if (e == 0)
+        e = event_add(r, reason ? "freeze" : "unfreeze", object, "", "ok", body, err);
+    if (e < 0)
+        return e;
+    tx = NULL;
+    return db_commit(r->db, err);
+}

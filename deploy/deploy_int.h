@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of deploy/ share. */
+#ifndef DEPLOY_INT_H
+#define DEPLOY_INT_H
+
+#include "deploy/deploy.h"
+#include "deploy/layout.h"
+#include "validate/validate.h"
+
+/* ---- deploy_weights.c ---------------------------------------------------------------
+ */
+
+/* Shares to weights that sum to DEPLOY_WEIGHT_ALL, by largest remainder (first given on
+ * a tie). Parts with share 0 are dropped. ERR_INVALID: none left, a negative share, a
+ * version twice, a share below 1/10,000. ERR_LIMIT: more than DEPLOY_MEMBERS_MAX. */
+int weights_normalise(const struct deploy_member *parts, int n,
+                      struct deploy_release *out, struct err *err) MUST_CHECK;
+/* Sets latest and latest_id; `before`: number of the version that led, 0: none. */
+void weights_lead(struct deploy_release *rel, int64_t before);
+/* Names the members for a server. A label that is in use moves only to a version that
+ * the release before has loaded: TF Serving refuses a config whole when it moves a
+ * label to a version that is not available yet. `cur` NULL: nothing was live. */
+void weights_label(struct deploy_release *rel, const struct deploy_release *cur);
+int weights_of(const struct deploy_release *rel, int64_t version_id); /* 0: none */
+bool weights_same(const struct deploy_release *a, const struct deploy_release *b);
+
+/* ---- deploy_release.c: rows ---------------------------------------------------------
+ */
+
+/* Releases, one after the other. */
+struct history {
+    struct db_stmt *st;
+    bool at_row; /* st stands at the first row of the next release */
+    bool ended;
+};
+#define HISTORY_INIT                                                                   \
+    {                                                                                  \
+        .st = NULL                                                                     \
+    }
+void history_close(struct history *h); /* for AUTO */
+/* Live and past ones of an alias, newest first. */
+int history_open(struct history *h, struct repo *r, const char *model,
+                 const char *alias, struct err *err) MUST_CHECK;
+/* All of an alias, also cancelled ones, newest first. */
+int history_open_all(struct history *h, struct repo *r, const char *model,
+                     const char *alias, struct err *err) MUST_CHECK;
+/* The live releases of all models on an alias, by model name. */
+int history_open_live(struct history *h, struct repo *r, const char *alias,
+                      struct err *err) MUST_CHECK;
+/* Every live release there is (model NULL), or of one model. */
+int history_open_status(struct history *h, struct repo *r, const char *model_or_null,
+                        struct err *err) MUST_CHECK;
+int history_next(struct history *h, struct deploy_release *out,
+                 struct err *err) MUST_CHECK;
+/* 1 found, 0 not. */
+int release_get(struct repo *r, int64_t id, struct deploy_release *out,
+                struct err *err) MUST_CHECK;
+/* A release of any model on the alias that is intended; 1 found, 0 none. */
+int release_pending(struct repo *r, const char *alias, int64_t *id,
+                    struct err *err) MUST_CHECK;
+/* Inserts `rel` as intended: gives it id, number (and stands_at when 0), actor. */
+int release_insert(struct repo *r, struct deploy_release *rel,
+                   struct err *err) MUST_CHECK;
+
+/* Versions that count as bad on an alias. */
+struct bad_set {
+    int64_t *ids;
+    int n;
+};
+void bad_release(struct bad_set *b);
+int bad_load(struct repo *r, const char *model, const char *alias, struct bad_set *out,
+             struct err *err) MUST_CHECK;
+bool bad_has(const struct bad_set *b, int64_t version_id);
+void bad_add(struct bad_set *b, int64_t version_id);
+
+/* Where a rollback from `cur` goes (the rule of deploy.h): 1 and a release that could
+ * be inserted (members, kept, labels, stands_at, verb), or 0: nowhere. `bad` is what
+ * counts as bad now. */
+int rollback_find(struct repo *r, const struct deploy_release *cur,
+                  const struct bad_set *bad, struct deploy_release *out,
+                  struct err *err) MUST_CHECK;
+/* Fills rel->kept with what a rollback from `rel` would need loaded. */
+int release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,
+                 struct err *err) MUST_CHECK;
+/* ERR_NOTFOUND with the list of releases there are. */
+int rollback_none(struct repo *r, const char *model, const char *alias,
+                  struct err *err) MUST_CHECK;
+
+/* In the caller's transaction: the release is live, the one before past, the alias
+ * points at it, what a rollback leaves is marked bad, marks on its members are lifted,
+ * the intent is gone, the event is there. healed: finished by a later command. `left`
+ * (may be NULL) gets an array of the numbers marked bad. */
+int release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_ns,
+                   bool healed, cJSON **left, struct err *err) MUST_CHECK;
+/* In the caller's transaction: it never happened. healed: records an event. */
+int release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
+                   struct err *err) MUST_CHECK;
+/* [{"version","weight"…}] */
+cJSON *release_members_json(const struct deploy_member *m, int n);
+/* In the caller's transaction. */
+int event_add(struct repo *r, const char *verb, const char *object, const char *digest,
+              const char *outcome, const cJSON *body, struct err *err) MUST_CHECK;
+void tx_end_p(struct db **db); /* for AUTO: rolls back when one is open */
+
+/* ---- deploy_target.c: directories ---------------------------------------------------
+ */
+
+/* Names below a target that no server takes for a version. All on its file system. */
+#define SITE_DOT ".sluice"
+#define SITE_IDENTITY ".sluice/target.json"
+#define SITE_LOCK ".sluice/lock"
+#define SITE_STAGING ".sluice/staging"
+
+/* A target being written to, or looked at. */
+struct site {
+    struct deploy_target t;
+    const struct layout_ops *layout;
+    int dirfd, lock_fd; /* -1: closed */
+};
+struct sites {
+    struct site *s;
+    int n;
+};
+#define SITES_INIT                                                                     \
+    {                                                                                  \
+        .s = NULL                                                                      \
+    }
+void sites_release(struct sites *s); /* for AUTO: unlocks, closes */
+/* Rows only; in id order, which is the order of locking. */
+int sites_load(struct repo *r, const char *alias, struct sites *out,
+               struct err *err) MUST_CHECK;
+/* Opens the directory and checks that it is this target's. */
+int site_open(struct site *s, struct err *err) MUST_CHECK;
+/* .sluice/target.json: 1 and a document to free, 0 there is none. */
+int site_identity(int dirfd, cJSON **out, struct err *err) MUST_CHECK;
+int sites_lock(struct sites *s, int timeout_ms, struct err *err) MUST_CHECK;
+void sites_unlock(struct sites *s);
+
+/* "fraud" -> "fraud/v3", appended */
+void site_version_path(const struct site *s, const char *model, int64_t number,
+                       struct buf *out);
+/* Every member and kept version has its directory in the tree, complete and synced. */
+int site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
+               struct err *err) MUST_CHECK;
+/* Renders what `live` means and names it; the name is "" when the layout has none. */
+#define CONFIG_ID_BYTES 33
+void site_render(const struct site *s, const struct deploy_release *const *live, int n,
+                 struct layout_files *out, char id[CONFIG_ID_BYTES]);
+/* The rendered files lie in the tree, synced. Does nothing when they are there. */
+int site_put_files(struct site *s, const struct layout_files *files, const char *id,
+                   struct err *err) MUST_CHECK;
+/* Drops rendered files that nothing has used for long, except `keep`. */
+void site_prune(struct site *s, const char *keep);
+
+/* ---- deploy_switch.c: flips ---------------------------------------------------------
+ */
+
+/* One link of one target. */
+struct flip {
+    struct site *s;
+    int place; /* 0: the target's commit point */
+    char *path;
+    char *was; /* NULL: there was none */
+    char *becomes;
+};
+struct flips {
+    struct flip *f;
+    int n;
+};
+#define FLIPS_INIT                                                                     \
+    {                                                                                  \
+        .f = NULL                                                                      \
+    }
+void flips_release(struct flips *f);
+/* What the links say now. NULL: there is none. ERR_CONFLICT: something that is no link
+ * has the name. */
+int flip_read(struct site *s, const char *path, char **out, struct err *err) MUST_CHECK;
+/* Adds the links of a site that must change for `rel`. */
+int flips_plan(struct flips *f, struct site *s, const struct deploy_release *rel,
+               const char *config_id, struct err *err) MUST_CHECK;
+int flips_insert(struct repo *r, int64_t release_id, const struct flips *f,
+                 struct err *err) MUST_CHECK;
+int flips_load(struct repo *r, int64_t release_id, struct sites *sites,
+               struct flips *out, struct err *err) MUST_CHECK;
+/* The commit points of all sites, then the rest. When a commit point fails, those
+ * before it are put back and *past is false; otherwise *past is true. Repeatable. */
+int flips_apply(struct flips *f, bool *past, struct err *err) MUST_CHECK;
+/* 1: some target shows the new state, 0: none does. */
+int flips_committed(const struct flips *f, struct err *err) MUST_CHECK;
+/* Finishes or cancels every intent left over on the alias; the sites are locked. */
+int heal(struct repo *r, struct sites *sites, const char *alias,
+         struct err *err) MUST_CHECK;
+/* Now, when every site shows what is served by its links; 0: not known. */
+int64_t sites_observed_ns(const struct sites *s);
+
+/* ---- deploy_change.c ----------------------------------------------------------------
+ */
+
+typedef int deploy_gate_fn(struct repo *r, const struct val_gate_args *args,
+                           cJSON **report, struct err *err);
+/* What a plan rests on. */
+struct snapshot {
+    int64_t live_id; /* 0: nothing is live */
+    int64_t last_target, n_targets;
+    bool frozen;
+};
+
+struct plan {
+    struct repo *r;
+    const struct deploy_change *c;
+    deploy_gate_fn *gate;
+    cJSON *report;
+    struct snapshot seen;
+    struct sites sites;
+    struct bad_set bad;
+    bool has_cur;
+    struct deploy_release cur, next;
+    bool ungated; /* next gives traffic only to what was live here */
+    struct flips flips;
+    struct deploy_release *others; /* live releases of the other models of the alias */
+    int n_others;
+};
+
+/* The flips that p->next needs, and the other models that its files name. */
+int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
+/* All that must be there before the first flip; for a rollback it mostly is. */
+int plan_ready(struct plan *p, struct err *err) MUST_CHECK;
+/* Completes p->report. */
+int plan_answer(struct plan *p, bool changed, struct err *err) MUST_CHECK;
+
+/* deploy_change with a gate that tests can count. */
+int deploy_change_gated(struct repo *r, const struct deploy_change *c,
+                        deploy_gate_fn *gate, cJSON **report,
+                        struct err *err) MUST_CHECK;
+const char *deploy_verb_text(enum deploy_verb verb);
+/* 1 frozen (the reason appended), 0 not. */
+int freeze_get(struct repo *r, const char *model, const char *alias, struct buf *reason,
+               struct err *err) MUST_CHECK;
+
+#endif

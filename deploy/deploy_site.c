@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory of a target:
+ *
+ *     TARGET/.sluice/target.json   {"sluice_target": 1, "uid", "name", "store"}
+ *                    lock          flock, held from an intent to its end
+ *                    releases/<id> rendered files; id = first half of their SHA-256 in
+ * hex, so that equal meanings share them and what undoes a release can be made before
+ * it is needed staging/      work in progress of whoever holds the lock
+ *     TARGET/<model>/<version>/…   see layout.h
+ *
+ * Whatever lies under a final name is complete and synced: it is made in staging and
+ * renamed. */
+#include "deploy/deploy_int.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IDENTITY_MAX_BYTES 65536
+#define KEEP_RENDERED 64 /* the newest; a rollback beyond them renders again */
+
+/* ---- rows ---------------------------------------------------------------------------
+ */
+
+void
+deploy_target_release(struct deploy_target *t)
+{
+    free(t->dir);
+    free(t->serving_root);
+    t->dir = t->serving_root = NULL;
+}
+
+static void
+read_target(struct db_stmt *st, struct deploy_target *t)
+{
+    memset(t, 0, sizeof(*t));
+    t->id = db_int(st, 0);
+    snprintf(t->name, sizeof(t->name), "%s", db_text(st, 1));
+    t->dir = xstrdup(db_text(st, 2));
+    snprintf(t->alias, sizeof(t->alias), "%s", db_text(st, 3));
+    snprintf(t->layout, sizeof(t->layout), "%s", db_text(st, 4));
+    t->serving_root = db_text(st, 5) ? xstrdup(db_text(st, 5)) : NULL;
+    snprintf(t->uid, sizeof(t->uid), "%s", db_text(st, 6));
+}
+
+#define SELECT "SELECT id, name, dir, alias, layout, serving_root, uid FROM target "
+
+int
+deploy_targets(struct repo *r, const char *alias_or_null,
+               int (*fn)(void *arg, const struct deploy_target *t, struct err *err),
+               void *arg, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = alias_or_null
+                ? db_query(r->db, &st, err, SELECT "WHERE alias = ? ORDER BY id", "t",
+                           alias_or_null)
+                : db_query(r->db, &st, err, SELECT "ORDER BY id", "");
+
+    while (e >= 0 && (e = db_step(st, err)) == 1) {
+        struct deploy_target t;
+
+        read_target(st, &t);
+        e = fn(arg, &t, err);
+        deploy_target_release(&t);
+    }
+    return e;
+}
+
+static int
+add_site(void *arg, const struct deploy_target *t, struct err *err)
+{
+    struct sites *out = arg;
+    struct site *s;
+    const struct layout_ops *layout;
+    int e = layout_find(t->layout, &layout, err);
+
+    if (e < 0)
+        return err_ctx(err, "target %s", t->name);
+    out->s = xreallocarray(out->s, (size_t)out->n + 1, sizeof(*out->s));
+    s = &out->s[out->n++];
+    *s = (struct site){ .t = *t, .layout = layout, .dirfd = -1, .lock_fd = -1 };
+    s->t.dir = xstrdup(t->dir);
+    s->t.serving_root = t->serving_root ? xstrdup(t->serving_root) : NULL;
+    return 0;
+}
+
+int
+sites_load(struct repo *r, const char *alias, struct sites *out, struct err *err)
+{
+    return deploy_targets(r, alias, add_site, out, err);
+}
+
+void
+sites_unlock(struct sites *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        fs_close(&s->s[i].lock_fd);
+        fs_close(&s->s[i].dirfd);
+    }
+}
+
+void
+sites_release(struct sites *s)
+{
+    sites_unlock(s);
+    for (int i = 0; i < s->n; i++)
+        deploy_target_release(&s->s[i].t);
+    free(s->s);
+    *s = (struct sites)SITES_INIT;
+}
+
+/* ---- opening ------------------------------------------------------------------------
+ */
+
+int
+site_identity(int dirfd, cJSON **out, struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = IDENTITY_MAX_BYTES };
+    int e = fs_read(dirfd, SITE_IDENTITY, &text, err);
+
+    if (e < 0 && err->sys == ENOENT) {
+        err_clear(err);
+        return 0;
+    }
+    if (e == 0)
+        e = json_parse(out, (struct str){ buf_str(&text), text.len }, SITE_IDENTITY,
+                       err);
+    return e < 0 ? e : 1;
+}
+
+static int
+open_checked(struct site *s, struct err *err)
+{
+    cJSON *doc AUTO(json_free) = NULL;
+    const char *uid;
+    int e = fs_open_dir(&s->dirfd, AT_FDCWD, s->t.dir, err);
+
+    if (e == 0)
+        e = site_identity(s->dirfd, &doc, err);
+    if (e == 0)
+        return err_set(err, ERR_CONFLICT,
+                       "no %s: the directory was emptied, or its disk is not mounted: "
+                       "bring it back",
+                       SITE_IDENTITY);
+    if (e == 1)
+        e = json_str(doc, "uid", NULL, &uid, SITE_IDENTITY, err);
+    if (e == 0 && strcmp(uid, s->t.uid) != 0)
+        return err_set(err, ERR_CONFLICT,
+                       "%s names another target: the directory was replaced: bring the "
+                       "right one back",
+                       SITE_IDENTITY);
+    return e;
+}
+
+int
+site_open(struct site *s, struct err *err)
+{
+    int e = open_checked(s, err);
+
+    if (e < 0)
+        fs_close(&s->dirfd);
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+int
+sites_lock(struct sites *s, int timeout_ms, struct err *err)
+{
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < s->n; i++) {
+        e = site_open(&s->s[i], err);
+        if (e < 0)
+            break;
+        e = fs_lock(&s->s[i].lock_fd, s->s[i].dirfd, SITE_LOCK, timeout_ms, err);
+        if (e < 0)
+            e = err_ctx(err, "target %s (%s)", s->s[i].t.name, s->s[i].t.dir);
+    }
+    if (e < 0)
+        sites_unlock(s);
+    return e;
+}
+
+/* ---- version directories ------------------------------------------------------------
+ */
+
+void
+site_version_path(const struct site *s, const char *model, int64_t number,
+                  struct buf *out)
+{
+    repo_name_encode(model, out);
+    buf_addc(out, '/');
+    s->layout->version_dir(number, out);
+}
+
+/* An open, empty place below staging. */
+static int
+open_staging(struct site *s, const char *name, int *fd, struct err *err)
+{
+    int e = fs_mkdirs(s->dirfd, SITE_STAGING, 0700, err);
+
+    if (e == 0)
+        e = fs_open_dir(fd, s->dirfd, SITE_STAGING, err);
+    return e < 0 ? e : fs_remove_tree(*fd, name, err);
+}
+
+/* Makes the model's own directory, durably. */
+static int
+make_model_dir(struct site *s, const char *model, struct err *err)
+{
+    struct buf dir AUTO(buf_release) = BUF_INIT;
+    int e;
+
+    repo_name_encode(model, &dir);
+    e = fs_exists(s->dirfd, buf_str(&dir), err);
+    if (e != 0)
+        return e < 0 ? e : 0;
+    e = fs_mkdirs(s->dirfd, buf_str(&dir), 0755, err);
+    return e < 0 ? e : fs_fsync(s->dirfd, s->t.dir, err);
+}
+
+/* 1: made, 0: it was there. */
+static int
+ready_version(struct repo *r, struct site *s, const char *model,
+              const struct deploy_member *m, struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    int fd AUTO(fs_close) = -1;
+    struct repo_version v;
+    char name[24];
+    int e;
+
+    site_version_path(s, model, m->number, &path);
+    e = fs_exists(s->dirfd, buf_str(&path), err);
+    if (e != 0)
+        return e < 0 ? e : 0;
+    snprintf(name, sizeof(name), "%" PRId64, m->version_id);
+    e = repo_version_get(r, m->version_id, &v, err);
+    if (e == 0)
+        e = make_model_dir(s, model, err);
+    if (e == 0)
+        e = open_staging(s, name, &fd, err);
+    if (e == 0)
+        e = repo_checkout(r, &v.digest, fd, name, REPO_LINK, err);
+    if (e == 0)
+        e = fs_rename_new(fd, name, s->dirfd, buf_str(&path), err);
+    return e < 0 ? e : 1;
+}
+
+int
+site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
+           struct err *err)
+{
+    struct buf dir AUTO(buf_release) = BUF_INIT;
+    bool made = false;
+    int e = 0;
+
+    for (int i = 0; e >= 0 && i < rel->n_members; i++) {
+        e = ready_version(r, s, rel->model, &rel->members[i], err);
+        made |= e == 1;
+    }
+    for (int i = 0; e >= 0 && i < rel->n_kept; i++) {
+        e = ready_version(r, s, rel->model, &rel->kept[i], err);
+        made |= e == 1;
+    }
+    if (e >= 0 && made) {
+        repo_name_encode(rel->model, &dir);
+        e = fs_fsync_dir(s->dirfd, buf_str(&dir), err);
+    }
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+/* ---- rendered files -----------------------------------------------------------------
+ */
+
+void
+site_render(const struct site *s, const struct deploy_release *const *live, int n,
+            struct layout_files *out, char id[CONFIG_ID_BYTES])
+{
+    char hex[DIGEST_HEX_BYTES];
+    struct sha256 sum;
+    struct digest d;
+
+    id[0] = '\0';
+    out->n = 0;
+    if (!s->layout->render)
+        return;
+    s->layout->render(&s->t, live, n, out);
+    sha256_init(&sum);
+    for (int i = 0; i < out->n; i++) {
+        const struct layout_file *f = &out->file[i];
+
+        sha256_add(&sum, f->name, strlen(f->name) + 1);
+        sha256_add(&sum, &f->text.len, sizeof(f->text.len));
+        sha256_add(&sum, buf_str(&f->text), f->text.len);
+    }
+    sha256_end(&sum, &d);
+    digest_hex(&d, hex);
+    memcpy(id, hex, CONFIG_ID_BYTES - 1);
+    id[CONFIG_ID_BYTES - 1] = '\0';
+}
+
+static int
+write_file(int dirfd, const struct layout_file *f, struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    int e = buf_check(&f->text, f->name, err);
+
+    if (e == 0)
+        e = fs_open(&fd, dirfd, f->name, O_WRONLY | O_CREAT | O_EXCL, 0644, err);
+    if (e == 0)
+        e = fs_write_all(fd, buf_str(&f->text), f->text.len, f->name, err);
+    return e < 0 ? e : fs_fsync(fd, f->name, err);
+}
+
+/* Makes staging/<id> with all files and renames it to its place. */
+static int
+make_files(struct site *s, const struct layout_files *files, const char *id,
+           const char *path, struct err *err)
+{
+    int staging AUTO(fs_close) = -1, fd AUTO(fs_close) = -1;
+    int e = open_staging(s, id, &staging, err);
+
+    if (e == 0)
+        e = fs_mkdirs(staging, id, 0755, err);
+    if (e == 0)
+        e = fs_open_dir(&fd, staging, id, err);
+    for (int i = 0; e == 0 && i < files->n; i++)
+        e = write_file(fd, &files->file[i], err);
+    if (e == 0)
+        e = fs_fsync(fd, id, err);
+    if (e == 0)
+        e = fs_mkdirs(s->dirfd, LAYOUT_RELEASES, 0755, err);
+    if (e == 0)
+        e = fs_rename_new(staging, id, s->dirfd, path, err);
+    return e < 0 ? e : fs_fsync_dir(s->dirfd, LAYOUT_RELEASES, err);
+}
+
+int
+site_put_files(struct site *s, const struct layout_files *files, const char *id,
+               struct err *err)
+{
+    char path[sizeof(LAYOUT_RELEASES) + CONFIG_ID_BYTES];
+    int e;
+
+    if (!id[0])
+        return 0;
+    snprintf(path, sizeof(path), LAYOUT_RELEASES "/%s", id);
+    e = fs_exists(s->dirfd, path, err);
+    if (e == 0)
+        e = make_files(s, files, id, path, err);
+    else if (e == 1)
+        /* young again, for site_prune; on a disk that takes no more it may fail */
+        (void)utimensat(s->dirfd, path, NULL, 0);
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+struct rendered {
+    char id[CONFIG_ID_BYTES];
+    struct timespec used;
+};
+
+static int
+youngest_first(const void *a, const void *b)
+{
+    const struct timespec *x = &((const struct rendered *)a)->used;
+    const struct timespec *y = &((const struct rendered *)b)->used;
+
+    if (x->tv_sec != y->tv_sec)
+        return x->tv_sec < y->tv_sec ? 1 : -1;
+    return x->tv_nsec < y->tv_nsec ? 1 : x->tv_nsec > y->tv_nsec ? -1 : 0;
+}
+
+/* What lies in releases/, NULL when it cannot be read. */
+static struct rendered *
+list_rendered(int fd, size_t *n)
+{
+    struct rendered *list = NULL;
+    DIR *d = fdopendir(dup(fd));
+    struct dirent *ent;
+
+    *n = 0;
+    while (d && (ent = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (strlen(ent->d_name) != CONFIG_ID_BYTES - 1 ||
+            fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        list = xreallocarray(list, *n + 1, sizeof(*list));
+        memcpy(list[*n].id, ent->d_name, CONFIG_ID_BYTES);
+        list[(*n)++].used = st.st_mtim;
+    }
+    if (d)
+        closedir(d);
+    return list;
+}
+
+/* Tidying: what fails here is left for the next time. */
+void
+site_prune(struct site *s, const char *keep)
+{
+    int fd AUTO(fs_close) = -1;
+    struct rendered *list AUTO(free_ptr) = NULL;
+    struct err err = ERR_INIT;
+    size_t n;
+
+    if (!keep[0] || fs_open_dir(&fd, s->dirfd, LAYOUT_RELEASES, &err) < 0)
+        return;
+    list = list_rendered(fd, &n);
+    if (n <= KEEP_RENDERED)
+        return;
+    qsort(list, n, sizeof(*list), youngest_first);
+    for (size_t i = KEEP_RENDERED; i < n; i++)
+        if (strcmp(list[i].id, keep) != 0 && fs_remove_tree(fd, list[i].id, &err) < 0)
+            err_clear(&err);
+}

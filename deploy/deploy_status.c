@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For whoever is on call. Reads, reports, changes nothing. */
+#include "deploy/deploy_int.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An alias of every model, as its targets show it. */
+struct view {
+    char alias[REPO_ALIAS_BYTES];
+    struct sites sites;
+    struct deploy_release *live;
+    const struct deploy_release **by;
+    int n;
+};
+
+static void
+view_release(struct view *v)
+{
+    sites_release(&v->sites);
+    free(v->live);
+    free(v->by);
+    memset(v, 0, sizeof(*v));
+}
+
+static int
+view_load(struct repo *r, const char *alias, struct view *v, struct err *err)
+{
+    struct history h AUTO(history_close) = HISTORY_INIT;
+    struct deploy_release rel;
+    int e;
+
+    if (v->by && strcmp(v->alias, alias) == 0)
+        return 0;
+    view_release(v);
+    snprintf(v->alias, sizeof(v->alias), "%s", alias);
+    e = sites_load(r, alias, &v->sites, err);
+    if (e == 0)
+        e = history_open_live(&h, r, alias, err);
+    while (e == 0 && (e = history_next(&h, &rel, err)) == 1) {
+        v->live = xreallocarray(v->live, (size_t)v->n + 1, sizeof(*v->live));
+        v->live[v->n++] = rel;
+        e = 0;
+    }
+    v->by = xreallocarray(NULL, (size_t)v->n + 1, sizeof(*v->by));
+    for (int i = 0; i < v->n; i++)
+        v->by[i] = &v->live[i];
+    return e;
+}
+
+static void
+put_time(cJSON *o, const char *key, int64_t time_ns)
+{
+    char text[CLOCK_TEXT_BYTES];
+
+    json_put_str(o, key, time_ns ? clock_text(time_ns, text) : NULL);
+}
+
+static int
+add_live(struct repo *r, cJSON *o, const struct deploy_release *rel, struct err *err)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "live");
+
+    for (int i = 0; i < rel->n_members; i++) {
+        char digest[REPO_DIGEST_BYTES];
+        struct repo_version v;
+        cJSON *m = cJSON_CreateObject();
+
+        cJSON_AddItemToArray(list, m);
+        if (repo_version_get(r, rel->members[i].version_id, &v, err) < 0)
+            return -(int)err->code;
+        repo_digest_text(&v.digest, digest);
+        json_put_int(m, "version", v.number);
+        json_put_str(m, "digest", digest);
+        json_put_int(m, "weight", rel->members[i].weight);
+        json_put_bool(m, "latest", v.number == rel->latest);
+    }
+    return 0;
+}
+
+static int
+add_frozen(struct repo *r, cJSON *o, const struct deploy_release *rel, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    cJSON *f;
+    int e = db_query(r->db, &st, err,
+                     "SELECT reason, frozen_ns, frozen_by FROM freeze "
+                     "WHERE model = ? AND alias = ?",
+                     "tt", rel->model, rel->alias);
+
+    if (e == 0)
+        e = db_step(st, err);
+    if (e <= 0) {
+        cJSON_AddNullToObject(o, "frozen");
+        return e;
+    }
+    f = cJSON_AddObjectToObject(o, "frozen");
+    json_put_str(f, "reason", db_text(st, 0));
+    put_time(f, "since", db_int(st, 1));
+    json_put_str(f, "by", db_text(st, 2));
+    return 0;
+}
+
+/* ---- targets ------------------------------------------------------------------------
+ */
+
+static void say(cJSON *list, const char *fmt, ...) PRINTF(2, 3);
+
+static void
+say(cJSON *list, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    cJSON_AddItemToArray(list, cJSON_CreateString(text));
+}
+
+static int
+check_links(struct site *s, const struct view *v, const struct deploy_release *rel,
+            cJSON *drift, struct err *err)
+{
+    struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    struct layout_links links AUTO(layout_links_release) = { .n = 0 };
+    char id[CONFIG_ID_BYTES];
+    int e = 0;
+
+    site_render(s, v->by, v->n, &files, id);
+    s->layout->links(rel, id, &links);
+    for (int i = 0; e == 0 && i < links.n; i++) {
+        const char *path = buf_str(&links.link[i].path);
+        char *now AUTO(free_ptr) = NULL;
+
+        e = flip_read(s, path, &now, err);
+        if (e == 0 && !now)
+            say(drift, "%s is gone", path);
+        else if (e == 0 && strcmp(now, buf_str(&links.link[i].text)) != 0)
+            say(drift, "%s points at %s, not at %s", path, now,
+                buf_str(&links.link[i].text));
+    }
+    return e;
+}
+
+/* What the tree shows against what the release means. */
+static int
+check_site(struct site *s, const struct view *v, const struct deploy_release *rel,
+           cJSON *drift, struct err *err)
+{
+    int e = site_open(s, err);
+
+    if (e == 0)
+        e = check_links(s, v, rel, drift, err);
+    for (int i = 0; e == 0 && i < rel->n_members; i++) {
+        struct buf path AUTO(buf_release) = BUF_INIT;
+
+        site_version_path(s, rel->model, rel->members[i].number, &path);
+        e = fs_exists(s->dirfd, buf_str(&path), err);
+        if (e == 0)
+            say(drift, "%s is gone", buf_str(&path));
+        e = e < 0 ? e : 0;
+    }
+    fs_close(&s->dirfd);
+    return e;
+}
+
+static void
+add_targets(cJSON *o, struct view *v, const struct deploy_release *rel)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "targets");
+
+    for (int i = 0; i < v->sites.n; i++) {
+        struct site *s = &v->sites.s[i];
+        struct err why = ERR_INIT;
+        cJSON *t = cJSON_CreateObject(), *drift;
+
+        json_put_str(t, "name", s->t.name);
+        json_put_str(t, "dir", s->t.dir);
+        json_put_str(t, "layout", s->t.layout);
+        drift = cJSON_AddArrayToObject(t, "drift");
+        if (check_site(s, v, rel, drift, &why) < 0)
+            say(drift, "%s", why.msg);
+        json_put_bool(t, "ok", cJSON_GetArraySize(drift) == 0);
+        json_put_str(t, "not_observed", s->layout->not_observed);
+        cJSON_AddItemToArray(list, t);
+    }
+}
+
+/* "observed", or why it is only intended. */
+static void
+add_observed(cJSON *o, const struct view *v, const struct deploy_release *rel)
+{
+    char text[256] = "observed";
+
+    put_time(o, "since", rel->intended_ns);
+    put_time(o, "observed", rel->observed_ns);
+    if (v->sites.n == 0)
+        snprintf(text, sizeof(text), "the alias moved; no target shows it");
+    for (int i = 0; i < v->sites.n && !rel->observed_ns; i++)
+        if (v->sites.s[i].layout->not_observed)
+            snprintf(text, sizeof(text), "intended; not observed (%s)",
+                     v->sites.s[i].layout->not_observed);
+    json_put_str(o, "state", text);
+}
+
+/* ---- what a rollback would do -------------------------------------------------------
+ */
+
+/* True when a rollback finds everything in place: it moves links and copies nothing. */
+static bool
+is_ready(struct view *v, const struct deploy_release *to)
+{
+    bool ready = true;
+
+    for (int i = 0; ready && i < v->sites.n; i++) {
+        struct site *s = &v->sites.s[i];
+        struct err why = ERR_INIT;
+
+        ready = site_open(s, &why) == 0;
+        for (int k = 0; ready && k < to->n_members; k++) {
+            struct buf path AUTO(buf_release) = BUF_INIT;
+
+            site_version_path(s, to->model, to->members[k].number, &path);
+            ready = fs_exists(s->dirfd, buf_str(&path), &why) == 1;
+        }
+        fs_close(&s->dirfd);
+    }
+    return ready;
+}
+
+static int
+add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_release *rel,
+             struct err *err)
+{
+    struct bad_set bad AUTO(bad_release) = { .ids = NULL };
+    struct deploy_release to;
+    cJSON *back, *leaves;
+    int e = bad_load(r, rel->model, rel->alias, &bad, err);
+
+    if (e == 0)
+        e = rollback_find(r, rel, &bad, &to, err);
+    if (e <= 0) {
+        cJSON_AddNullToObject(o, "rollback");
+        return e;
+    }
+    back = cJSON_AddObjectToObject(o, "rollback");
+    cJSON_AddItemToObject(back, "to", release_members_json(to.members, to.n_members));
+    leaves = cJSON_AddArrayToObject(back, "marks_bad");
+    for (int i = 0; i < rel->n_members; i++)
+        if (weights_of(&to, rel->members[i].version_id) == 0)
+            cJSON_AddItemToArray(leaves,
+                                 cJSON_CreateNumber((double)rel->members[i].number));
+    json_put_bool(back, "ready", is_ready(v, &to));
+    return 0;
+}
+
+/* ---- all of it ----------------------------------------------------------------------
+ */
+
+static int
+add_release(struct repo *r, cJSON *list, struct view *v,
+            const struct deploy_release *rel, struct err *err)
+{
+    cJSON *o = cJSON_CreateObject();
+    int e;
+
+    cJSON_AddItemToArray(list, o);
+    json_put_str(o, "model", rel->model);
+    json_put_str(o, "alias", rel->alias);
+    json_put_int(o, "release", rel->number);
+    json_put_str(o, "verb", rel->verb);
+    json_put_int(o, "latest", rel->latest);
+    e = view_load(r, rel->alias, v, err);
+    if (e == 0)
+        e = add_live(r, o, rel, err);
+    if (e < 0)
+        return e;
+    json_put_str(o, "by", rel->actor);
+    json_put_str(o, "reason", rel->reason[0] ? rel->reason : NULL);
+    add_observed(o, v, rel);
+    add_targets(o, v, rel);
+    e = add_frozen(r, o, rel, err);
+    return e < 0 ? e : add_rollback(r, o, v, rel, err);
+}
+
+/* Releases that were intended and have no end: under way, or left by a crash. */
+static int
+add_unfinished(struct repo *r, cJSON *list, const char *model_or_null, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(r->db, &st, err,
+                     "SELECT model, alias, number, verb, actor FROM release "
+                     "WHERE state = 'intended' ORDER BY model, alias",
+                     "");
+
+    while (e >= 0 && (e = db_step(st, err)) == 1) {
+        cJSON *o;
+
+        if (model_or_null && strcmp(model_or_null, db_text(st, 0)) != 0)
+            continue;
+        o = cJSON_CreateObject();
+        json_put_str(o, "model", db_text(st, 0));
+        json_put_str(o, "alias", db_text(st, 1));
+        json_put_int(o, "release", db_int(st, 2));
+        json_put_str(o, "verb", db_text(st, 3));
+        json_put_str(o, "by", db_text(st, 4));
+        json_put_str(
+            o, "note",
+            "under way, or interrupted: the next promote, weights or rollback on "
+            "this alias finishes or cancels it");
+        cJSON_AddItemToArray(list, o);
+    }
+    return e;
+}
+
+int
+deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err *err)
+{
+    struct history h AUTO(history_close) = HISTORY_INIT;
+    struct view v AUTO(view_release) = { .n = 0 };
+    cJSON *doc AUTO(json_free) = cJSON_CreateObject();
+    cJSON *list = cJSON_AddArrayToObject(doc, "aliases");
+    cJSON *open = cJSON_AddArrayToObject(doc, "unfinished");
+    struct deploy_release rel;
+    int64_t id;
+    int e = model_or_null ? repo_model_id(r, model_or_null, &id, err) : 1;
+
+    *out = NULL;
+    if (e == 0)
+        return err_set(err, ERR_NOTFOUND,
+                       "no model \"%s\": sluice list shows what there is",
+                       model_or_null);
+    if (e == 1)
+        e = history_open_status(&h, r, model_or_null, err);
+    while (e == 0 && (e = history_next(&h, &rel, err)) == 1)
+        e = add_release(r, list, &v, &rel, err);
+    if (e == 0)
+        e = add_unfinished(r, open, model_or_null, err);
+    if (e < 0)
+        return e;
+    *out = doc;
+    doc = NULL;
+    return 0;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Flipping links, and healing what a crash left half flipped.
+ *
+ * The first flip of each target is its commit point. A release is past it as soon as
+ * one target shows the new link (version directories and rendered files of every target
+ * are ready before the first flip), so healing goes forward then, and back otherwise.
+ */
+#include "deploy/deploy_int.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+flips_release(struct flips *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        free(f->f[i].path);
+        free(f->f[i].was);
+        free(f->f[i].becomes);
+    }
+    free(f->f);
+    *f = (struct flips)FLIPS_INIT;
+}
+
+int
+flip_read(struct site *s, const char *path, char **out, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    int e = fs_readlink(s->dirfd, path, &text, err);
+
+    *out = NULL;
+    if (e == 0) {
+        *out = buf_take(&text);
+        return 0;
+    }
+    if (err->sys == ENOENT) {
+        err_clear(err);
+        return 0;
+    }
+    if (err->sys == EINVAL) {
+        err_clear(err);
+        return err_set(err, ERR_CONFLICT,
+                       "target %s: %s/%s is not a link that sluice made: move it away",
+                       s->t.name, s->t.dir, path);
+    }
+    return err_ctx(err, "target %s (%s)", s->t.name, s->t.dir);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool
+is_planned(const struct flips *f, const struct site *s, const char *path)
+{
+    for (int i = 0; i < f->n; i++)
+        if (f->f[i].s == s && strcmp(f->f[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+static struct flip *
+add_flip(struct flips *f)
+{
+    f->f = xreallocarray(f->f, (size_t)f->n + 1, sizeof(*f->f));
+    f->f[f->n] = (struct flip){ .s = NULL };
+    return &f->f[f->n++];
+}
+
+int
+flips_plan(struct flips *f, struct site *s, const struct deploy_release *rel,
+           const char *config_id, struct err *err)
+{
+    struct layout_links links AUTO(layout_links_release) = { .n = 0 };
+    int e = 0, place = 0;
+
+    s->layout->links(rel, config_id, &links);
+    for (int i = 0; e == 0 && i < links.n; i++) {
+        const char *path = buf_str(&links.link[i].path);
+        char *was AUTO(free_ptr) = NULL;
+        struct flip *flip;
+
+        if (is_planned(f, s, path))
+            continue;
+        e = flip_read(s, path, &was, err);
+        if (e < 0 || same_text(was, buf_str(&links.link[i].text)))
+            continue;
+        flip = add_flip(f);
+        flip->s = s;
+        flip->place = place++;
+        flip->path = xstrdup(path);
+        flip->becomes = buf_take(&links.link[i].text);
+        flip->was = was;
+        was = NULL;
+    }
+    return e;
+}
+
+int
+flips_insert(struct repo *r, int64_t release_id, const struct flips *f, struct err *err)
+{
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < f->n; i++)
+        e = db_run(
+            r->db, err,
+            "INSERT INTO intent(release_id, target_id, place, path, was, becomes) "
+            "VALUES(?, ?, ?, ?, ?, ?)",
+            "iiittt", release_id, f->f[i].s->t.id, (int64_t)f->f[i].place, f->f[i].path,
+            f->f[i].was, f->f[i].becomes);
+    return e;
+}
+
+int
+flips_load(struct repo *r, int64_t release_id, struct sites *sites, struct flips *out,
+           struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(r->db, &st, err,
+                     "SELECT target_id, place, path, was, becomes FROM intent "
+                     "WHERE release_id = ? ORDER BY target_id, place",
+                     "i", release_id);
+
+    while (e >= 0 && (e = db_step(st, err)) == 1) {
+        struct flip *flip = add_flip(out);
+
+        flip->place = (int)db_int(st, 1);
+        flip->path = xstrdup(db_text(st, 2));
+        flip->was = db_text(st, 3) ? xstrdup(db_text(st, 3)) : NULL;
+        flip->becomes = xstrdup(db_text(st, 4));
+        for (int i = 0; i < sites->n; i++)
+            if (sites->s[i].t.id == db_int(st, 0))
+                flip->s = &sites->s[i];
+        if (!flip->s)
+            return err_set(err, ERR_CORRUPT,
+                           "an intent names target %" PRId64
+                           ", which is not of its alias",
+                           db_int(st, 0));
+    }
+    return e;
+}
+
+/* Syncs the directory that holds a link. */
+static int
+sync_holder(struct site *s, const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir AUTO(free_ptr) = slash ? xstrndup(path, (size_t)(slash - path)) : NULL;
+
+    return dir ? fs_fsync_dir(s->dirfd, dir, err) : fs_fsync(s->dirfd, s->t.dir, err);
+}
+
+/* One rename and one fsync. */
+static int
+point(struct site *s, const char *path, const char *text, struct err *err)
+{
+    int e = text ? fs_symlink_replace(text, s->dirfd, path, err)
+                 : fs_unlink(s->dirfd, path, err);
+
+    if (e == 0)
+        e = sync_holder(s, path, err);
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+/* Puts the commit points before f[end] back. */
+static int
+put_back(struct flips *f, int end, struct err *err)
+{
+    int e = 0;
+
+    for (int i = end - 1; e == 0 && i >= 0; i--)
+        if (f->f[i].place == 0)
+            e = point(f->f[i].s, f->f[i].path, f->f[i].was, err);
+    return e;
+}
+
+int
+flips_apply(struct flips *f, bool *past, struct err *err)
+{
+    struct err second = ERR_INIT;
+    int e = 0;
+
+    *past = true;
+    for (int i = 0; i < f->n; i++) {
+        if (f->f[i].place != 0)
+            continue;
+        e = point(f->f[i].s, f->f[i].path, f->f[i].becomes, err);
+        if (e < 0) {
+            /* the failed one too: its rename may have been done, its fsync not */
+            *past = put_back(f, i + 1, &second) < 0;
+            return e;
+        }
+    }
+    for (int i = 0; e == 0 && i < f->n; i++)
+        if (f->f[i].place != 0)
+            e = point(f->f[i].s, f->f[i].path, f->f[i].becomes, err);
+    return e;
+}
+
+int
+flips_committed(const struct flips *f, struct err *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        char *now AUTO(free_ptr) = NULL;
+
+        if (f->f[i].place != 0)
+            continue;
+        if (flip_read(f->f[i].s, f->f[i].path, &now, err) < 0)
+            return -(int)err->code;
+        if (same_text(now, f->f[i].becomes))
+            return 1;
+    }
+    return 0;
+}
+
+int64_t
+sites_observed_ns(const struct sites *s)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->s[i].layout->not_observed)
+            return 0;
+    return s->n > 0 ? clock_now_ns() : 0;
+}
+
+/* Before an intent is forgotten: what its links say is on disk, also when it was put
+ * back just before the crash, and what it was staging is gone. */
+static int
+settle(struct sites *sites, const struct flips *f, struct err *err)
+{
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < f->n; i++) {
+        e = sync_holder(f->f[i].s, f->f[i].path, err);
+        if (e < 0 && err->sys == ENOENT) { /* no version of this model was ever there */
+            err_clear(err);
+            e = 0;
+        }
+    }
+    for (int i = 0; e == 0 && i < sites->n; i++)
+        e = fs_remove_tree(sites->s[i].dirfd, SITE_STAGING, err);
+    return e;
+}
+
+static int
+heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
+{
+    struct flips flips AUTO(flips_release) = FLIPS_INIT;
+    struct db *tx AUTO(tx_end_p) = NULL;
+    struct deploy_release rel;
+    struct err why = ERR_INIT;
+    bool forward = false;
+    int e = release_get(r, id, &rel, err);
+
+    if (e == 1)
+        e = flips_load(r, id, sites, &flips, err);
+    if (e == 0)
+        e = flips_committed(&flips, err);
+    if (e == 1) {
+        e = flips_apply(&flips, &forward, &why);
+        if (e < 0 && forward) {
+            *err = why;
+            return e;
+        }
+        e = 0;
+    }
+    if (e == 0)
+        e = settle(sites, &flips, err);
+    if (e == 0)
+        e = db_begin(r->db, err);
+    if (e < 0)
+        return e;
+    tx = r->db;
+    e = forward ? release_finish(r, &rel, sites_observed_ns(sites), true, NULL, err)
+                : release_cancel(r, &rel, true, err);
+    if (e < 0)
+        return e;
+    tx = NULL;
+    return db_commit(r->db, err);
+}
+
+int
+heal(struct repo *r, struct sites *sites, const char *alias, struct err *err)
+{
+    int64_t id;
+    int e;
+
+    while ((e = release_pending(r, alias, &id, err)) == 1) {
+        e = heal_one(r, sites, id, err);
+        if (e < 0)
+            return err_ctx(err, "heal what an interrupted command left on %s", alias);
+    }
+    return e;
+}

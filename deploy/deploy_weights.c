@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deploy/deploy_int.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int
+check_parts(const struct deploy_member *parts, int n, int64_t *sum, struct err *err)
+{
+    *sum = 0;
+    for (int i = 0; i < n; i++) {
+        if (parts[i].weight < 0)
+            return err_set(err, ERR_INVALID,
+                           "version %" PRId64 ": a share of %d is below zero",
+                           parts[i].number, parts[i].weight);
+        for (int k = 0; k < i; k++)
+            if (parts[k].number == parts[i].number)
+                return err_set(err, ERR_INVALID,
+                               "version %" PRId64 " is given twice: one share each",
+                               parts[i].number);
+        *sum += parts[i].weight;
+    }
+    if (*sum == 0)
+        return err_set(err, ERR_INVALID,
+                       "no version gets a share: give one above 0, like 1=90%% 2=10%%");
+    return 0;
+}
+
+int
+weights_normalise(const struct deploy_member *parts, int n, struct deploy_release *out,
+                  struct err *err)
+{
+    int64_t rest[DEPLOY_MEMBERS_MAX];
+    int64_t sum;
+    int left = DEPLOY_WEIGHT_ALL;
+    int r = check_parts(parts, n, &sum, err);
+
+    if (r < 0)
+        return r;
+    out->n_members = 0;
+    for (int i = 0; i < n; i++) {
+        const int64_t exact = (int64_t)parts[i].weight * DEPLOY_WEIGHT_ALL;
+        struct deploy_member *m = &out->members[out->n_members];
+
+        if (parts[i].weight == 0)
+            continue;
+        if (out->n_members == DEPLOY_MEMBERS_MAX)
+            return err_set(err, ERR_LIMIT, "more than %d versions share one alias",
+                           DEPLOY_MEMBERS_MAX);
+        *m = parts[i];
+        m->weight = (int)(exact / sum);
+        m->label[0] = '\0';
+        rest[out->n_members++] = exact % sum;
+        left -= m->weight;
+    }
+    for (; left > 0; left--) {
+        int best = 0;
+
+        for (int i = 1; i < out->n_members; i++)
+            if (rest[i] > rest[best])
+                best = i;
+        out->members[best].weight++;
+        rest[best] = -1;
+    }
+    for (int i = 0; i < out->n_members; i++)
+        if (out->members[i].weight == 0)
+            return err_set(
+                err, ERR_INVALID,
+                "version %" PRId64
+                ": its share is below 1/%d of the traffic: give it more or 0",
+                out->members[i].number, DEPLOY_WEIGHT_ALL);
+    return 0;
+}
+
+void
+weights_lead(struct deploy_release *rel, int64_t before)
+{
+    const struct deploy_member *best = &rel->members[0];
+
+    for (int i = 1; i < rel->n_members; i++) {
+        const struct deploy_member *m = &rel->members[i];
+
+        if (m->weight > best->weight ||
+            (m->weight == best->weight && m->number == before))
+            best = m;
+    }
+    rel->latest = best->number;
+    rel->latest_id = best->version_id;
+}
+
+int
+weights_of(const struct deploy_release *rel, int64_t version_id)
+{
+    for (int i = 0; i < rel->n_members; i++)
+        if (rel->members[i].version_id == version_id)
+            return rel->members[i].weight;
+    return 0;
+}
+
+bool
+weights_same(const struct deploy_release *a, const struct deploy_release *b)
+{
+    if (a->n_members != b->n_members)
+        return false;
+    for (int i = 0; i < a->n_members; i++)
+        if (weights_of(b, a->members[i].version_id) != a->members[i].weight)
+            return false;
+    return true;
+}
+
+/* ---- labels -------------------------------------------------------------------------
+ */
+
+static struct deploy_member *
+find(struct deploy_release *rel, int64_t version_id)
+{
+    for (int i = 0; i < rel->n_members; i++)
+        if (rel->members[i].version_id == version_id)
+            return &rel->members[i];
+    for (int i = 0; i < rel->n_kept; i++)
+        if (rel->kept[i].version_id == version_id)
+            return &rel->kept[i];
+    return NULL;
+}
+
+/* The version that carries a label in `rel`; 0: none does. */
+static int64_t
+labelled(const struct deploy_release *rel, const char *label)
+{
+    for (int i = 0; i < rel->n_members; i++)
+        if (strcmp(rel->members[i].label, label) == 0)
+            return rel->members[i].version_id;
+    for (int i = 0; i < rel->n_kept; i++)
+        if (strcmp(rel->kept[i].label, label) == 0)
+            return rel->kept[i].version_id;
+    return 0;
+}
+
+static void
+put_label(struct deploy_release *rel, int64_t version_id, const char *label)
+{
+    struct deploy_member *m = find(rel, version_id);
+
+    if (m && !m->label[0])
+        memcpy(m->label, label, strlen(label) + 1);
+}
+
+void
+weights_label(struct deploy_release *rel, const struct deploy_release *cur)
+{
+    const struct deploy_member *next = NULL;
+    struct deploy_release before = { .n_members = 0 };
+    int64_t was;
+
+    if (cur)
+        before = *cur;
+    for (int i = 0; i < rel->n_members; i++) {
+        rel->members[i].label[0] = '\0';
+        if (rel->members[i].version_id != rel->latest_id &&
+            (!next || rel->members[i].weight > next->weight))
+            next = &rel->members[i];
+    }
+    for (int i = 0; i < rel->n_kept; i++)
+        rel->kept[i].label[0] = '\0';
+
+    was = labelled(&before, "stable");
+    put_label(rel, was == 0 || find(&before, rel->latest_id) ? rel->latest_id : was,
+              "stable");
+    if (!next)
+        return;
+    was = labelled(&before, "canary");
+    if (was == 0 || was == next->version_id || find(&before, next->version_id))
+        put_label(rel, next->version_id, "canary");
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deploy/layout.h"
+#include "tests/unit/unit.h"
+
+#include "base/json.h"
+
+static const struct deploy_release fraud = {
+    .model = "fraud",
+    .members = { { 11, 10, 1000, "canary" }, { 9, 9, 9000, "stable" } },
+    .n_members = 2,
+    .kept = { { 3, 3, 0, "" } },
+    .n_kept = 1,
+    .latest = 9,
+};
+static const struct deploy_release odd = {
+    .model = "a \"b\\\n\xc3\xa9",
+    .members = { { 1, 1, 10000, "" } },
+    .n_members = 1,
+    .latest = 1,
+};
+
+static void
+render(const char *root, const struct deploy_release *const *live, int n,
+       struct layout_files *out)
+{
+    char dir[] = "/srv/models", serving[200];
+    struct deploy_target t = { .name = "web", .dir = dir, .alias = "production" };
+
+    if (root) {
+        memcpy(serving, root, strlen(root) + 1);
+        t.serving_root = serving;
+    }
+    layout_tfserving.render(&t, live, n, out);
+    CHECK_INT(out->n, 3);
+}
+
+TEST(test_layout_tfserving__the_whole_list)
+{
+    const struct deploy_release *const live[] = { &odd, &fraud };
+    struct layout_files f AUTO(layout_files_release) = { .n = 0 };
+
+    render("/models/", live, 2, &f);
+    CHECK_STR(f.file[0].name, "models.config");
+    CHECK_STR(strchr(f.file[0].text.data, 'm')
+                  ? strstr(f.file[0].text.data, "model_config_list")
+                  : "",
+              "model_config_list {\n"
+              "  config {\n"
+              "    name: \"a \\\"b\\\\\\012\\303\\251\"\n"
+              "    base_path: \"/models/a%20%22b%5C%0A%C3%A9\"\n"
+              "    model_platform: \"tensorflow\"\n"
+              "    model_version_policy { specific { versions: 1 } }\n"
+              "  }\n"
+              "  config {\n"
+              "    name: \"fraud\"\n"
+              "    base_path: \"/models/fraud\"\n"
+              "    model_platform: \"tensorflow\"\n"
+              "    model_version_policy { specific { versions: 3 versions: 9 versions: "
+              "10 } }\n"
+              "    version_labels { key: \"canary\" value: 10 }\n"
+              "    version_labels { key: \"stable\" value: 9 }\n"
+              "  }\n"
+              "}\n");
+}
+
+TEST(test_layout_tfserving__splits)
+{
+    const struct deploy_release *const live[] = { &fraud, &odd };
+    struct layout_files f AUTO(layout_files_release) = { .n = 0 };
+    cJSON *doc AUTO(json_free) = NULL;
+    struct err err = ERR_INIT;
+    const cJSON *m;
+
+    render(NULL, live, 2, &f);
+    CHECK(strstr(f.file[0].text.data, "base_path: \"/srv/models/fraud\"") != NULL);
+    CHECK_STR(f.file[2].name, "nginx.conf");
+    CHECK_STR(strstr(f.file[2].text.data, "split_clients"),
+              "split_clients \"${sluice_unit}:fraud@production\" $sluice_fraud {\n"
+              "    90.00% \"9\";\n"
+              "    * \"10\";\n"
+              "}\n"
+              "split_clients \"${sluice_unit}:a%20%22b%5C%0A%C3%A9@production\" "
+              "$sluice_a_20_22b_5C_0A_C3_A9 {\n"
+              "    * \"1\";\n"
+              "}\n");
+    CHECK_OK(json_parse(&doc, str_of(f.file[1].text.data), "routes.json", &err));
+    m = cJSON_GetArrayItem(cJSON_GetObjectItem(doc, "models"), 0);
+    CHECK_INT(cJSON_GetObjectItem(m, "latest")->valuedouble, 9);
+    CHECK_INT(cJSON_GetArraySize(cJSON_GetObjectItem(m, "versions")), 2);
+}
+
+TEST(test_layout_tfserving__no_models)
+{
+    struct layout_files f AUTO(layout_files_release) = { .n = 0 };
+
+    render(NULL, NULL, 0, &f);
+    CHECK_STR(strstr(f.file[0].text.data, "model_config_list"),
+              "model_config_list {\n}\n");
+}
+
+TEST(test_layout_tfserving__links)
+{
+    struct layout_links l AUTO(layout_links_release) = { .n = 0 };
+
+    layout_tfserving.links(&fraud, "abc", &l);
+    CHECK_INT(l.n, 2);
+    CHECK_STR(l.link[0].path.data, "config");
+    CHECK_STR(l.link[0].text.data, ".sluice/releases/abc");
+    CHECK_STR(l.link[1].path.data, "fraud/latest");
+    CHECK_STR(l.link[1].text.data, "9");
+}
+
+TEST(test_layout__unknown)
+{
+    const struct layout_ops *ops;
+    struct err err = ERR_INIT;
+
+    CHECK_OK(layout_find("plain", &ops, &err));
+    CHECK(layout_find("triton", &ops, &err) == -ERR_INVALID);
+    CHECK(strstr(err.msg, "plain, tfserving") != NULL);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What only validate/ shares. */
+#ifndef VALIDATE_VAL_INT_H
+#define VALIDATE_VAL_INT_H
+
+#include "validate/validate.h"
+
+/* ---- inline values (val_inline.c) ----------------------------------------------- */
+
+/* JSON numbers have no dtype until a signature asks for one: a tensor of this dtype
+ * holds struct val_number[n_elems]. It never leaves this module. */
+#define VAL_NUMBERS (-1)
+struct val_number {
+    enum { VAL_REAL, VAL_INT, VAL_UINT } kind; /* VAL_UINT: above INT64_MAX only */
+    union {
+        double real;
+        int64_t i;
+        uint64_t u;
+    };
+};
+
+/* As json_parse, but takes NaN, Infinity and -Infinity, and keeps the text of numbers
+ * that a double would damage: they become strings that begin with VAL_NUMBER_MARK,
+ * which no string of the document may. */
+#define VAL_NUMBER_MARK '\1'
+int val_json_parse(cJSON **out, struct str text, const char *what,
+                   struct err *err) MUST_CHECK;
+/* A value of TF Serving's column form: a leaf or nested lists of numbers (VAL_NUMBERS),
+ * of true and false (SM_BOOL), or of strings and {"b64": …} (SM_STRING). */
+int val_inline(const cJSON *j, struct sm_tensor *out, struct err *err) MUST_CHECK;
+/* {"b64": …} and nothing else. */
+bool val_inline_is_b64(const cJSON *j);
+/* VAL_NUMBERS to `dtype`; ERR_INVALID names the number that does not fit. */
+int val_inline_convert(const struct sm_tensor *numbers, int dtype,
+                       struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* ---- golden files (val_golden.c) ------------------------------------------------ */
+
+/* val_golden_load on the text of golden.json; arrays are looked for below dirfd. */
+int val_golden_parse(struct val_golden *out, struct str text, int dirfd,
+                     const char *file, struct err *err) MUST_CHECK;
+/* A set with neither expected outputs nor a metric with a limit would pass whatever the
+ * model answers: ERR_INVALID. */
+int val_golden_judges(const struct val_golden *g, struct err *err) MUST_CHECK;
+
+/* ---- binding (val_bind.c) ------------------------------------------------------- */
+
+/* Expected outputs: names and inline numbers; arrays of files stay as they are. */
+int val_bind_expected(struct sm_tensor_list *expected,
+                      const struct backend_signature *sig, struct err *err) MUST_CHECK;
+/* A list whose tensors borrow from `from`. */
+void val_borrow(struct sm_tensor_list *out, const struct sm_tensor_list *from);
+
+/* ---- elements (val_elem.c) ------------------------------------------------------ */
+
+enum val_family {
+    VAL_F_NONE,
+    VAL_F_FLOAT,
+    VAL_F_COMPLEX,
+    VAL_F_INT,
+    VAL_F_BOOL,
+    VAL_F_STRING
+};
+extern const char *const val_family_names[];
+enum val_family val_family_of(int dtype);
+bool val_is_int(int dtype);
+bool val_is_float(int dtype);
+/* Integers, bools and strings: exact unless a tolerance names the output. */
+bool val_is_discrete(int dtype);
+
+/* Integers and bools; of a uint64 its bits. */
+int64_t val_int_at(const struct sm_tensor *t, int64_t i);
+bool val_is_huge(const struct sm_tensor *t, int64_t i);   /* a uint64 above INT64_MAX */
+double val_real_at(const struct sm_tensor *t, int64_t i); /* all but strings */
+double val_imag_at(const struct sm_tensor *t, int64_t i); /* 0 where there is none */
+struct str val_string_at(const struct sm_tensor *t, int64_t i); /* no NULs at its end */
+bool val_is_finite_at(const struct sm_tensor *t, int64_t i);
+/* The same value of the same family; NaN is the same as NaN. */
+bool val_same_at(const struct sm_tensor *a, const struct sm_tensor *b, int64_t i);
+/* |a - b|; 0 where both are the same, infinities included. */
+double val_diff_at(const struct sm_tensor *a, const struct sm_tensor *b, int64_t i);
+double val_size_at(const struct sm_tensor *t, int64_t i); /* |t| */
+
+/* ---- comparison (val_compare.c) ------------------------------------------------- */
+
+const char *val_tol_name(enum val_tol_kind kind); /* "rel_max" */
+int val_tol_find(const char *name);               /* -1: there is no such kind */
+
+/* ---- metrics (val_metric.c) ----------------------------------------------------- */
+
+/* A metric is a mean over labels: the cases of a set add to one sum. */
+struct val_sum {
+    double sum;
+    int64_t n;
+};
+struct val_metric_def {
+    const char *name;
+    /* Adds one case. ERR_INVALID: the output or the labels cannot be judged so. */
+    int (*add)(struct val_sum *s, const struct sm_tensor *out,
+               const struct sm_tensor *labels, struct err *err);
+};
+/* NULL: there is none of this name. */
+const struct val_metric_def *val_metric_find(const char *name);
+void val_metric_names(struct buf *out); /* "accuracy, …" */
+/* The labels of a case that a metric uses; NULL: it has none. */
+const struct sm_tensor *val_metric_labels(const struct val_metric *m,
+                                          const struct val_case *c);
+/* "accuracy ≥ 0.93, not worse than production by more than 0.01"; "" without limits. */
+void val_limits_text(const struct val_golden *g, struct buf *out);
+/* A number for people, with more digits where it would look like `other`. */
+void val_add_number(struct buf *out, double v, double other);
+
+/* ---- verdicts (val_verdict.c, val_drop.c) --------------------------------------- */
+
+/* A string member of a report's object; "" when there is none. */
+const char *val_text(const cJSON *obj, const char *key);
+/* One line from a report: what failed, or what was found good. */
+void val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out);
+
+/* A metric's max_drop against the version that is live (0: none). */
+struct val_drop {
+    enum { VAL_DROP_OK, VAL_DROP_TOO_BIG, VAL_DROP_UNKNOWN, VAL_DROP_NO_LIVE } state;
+    int64_t live_number; /* 0: nothing is live */
+    double live_value;   /* NaN: not known */
+    char why[768];       /* one line, for any state but OK */
+    char fix[768];       /* the command that would make it known, or "" */
+};
+/* `metric` is an object of a report's "metrics" with "max_drop". */
+int val_drop_check(struct repo *r, const struct repo_version *v,
+                   const struct digest *set, const cJSON *metric, int64_t live_id,
+                   struct val_drop *out, struct err *err) MUST_CHECK;
+
+/* ---- sets (val_set.c) ----------------------------------------------------------- */
+
+/* A digest column; false: the blob has another length. */
+bool val_read_digest(struct db_stmt *st, int col, struct digest *out);
+/* The limits of a set as val_limits_text put them when it was added. */
+int val_set_limits(struct repo *r, const struct val_set *s, struct buf *out,
+                   struct err *err) MUST_CHECK;
+
+#endif

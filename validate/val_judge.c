@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Judges a model directory by a golden set.
+ *
+ * What the model does wrong is a verdict: it does not load, a case ends with an error
+ * or another answer, a metric misses its limit. What keeps us from looking (the system
+ * refuses a call) is an error and no verdict. What the backend cannot run is
+ * "unsupported": never passed, and not the model's fault.
+ *
+ * The report:
+ *   {"cases": [{"name", "verdict", "worst", "why", "run_ms",
+ *               "outputs": [{"name", "ok", "worst", "why"}]}],
+ *    "metrics": [{"metric", "output", "labels", "value", "n", "min", "ok", "why",
+ *                 "max_drop", "baseline", …}],
+ *    "error": why it does not load, "unsupported": what is missing,
+ *    "load_ms", "summary": one line}
+ * "worst" is the largest error in units of its tolerance: above 1 fails, none when
+ * there is no measure (another shape). val_judge_version adds to metrics with
+ * "max_drop" what it saw on the baseline. */
+#include "validate/val_int.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHY_MAX 3 /* problems that a summary names */
+
+static const char *const outcome_texts[] = {
+    [VAL_PASSED] = "passed", [VAL_FAILED] = "failed", [VAL_UNSUPPORTED] = "unsupported"
+};
+
+const char *
+val_outcome_text(enum val_outcome o)
+{
+    return outcome_texts[o];
+}
+
+struct judge {
+    const struct val_golden *g;
+    const struct backend_ops *ops;
+    struct backend *b;
+    cJSON *report, *cases;
+    struct val_sum *sums; /* one a metric */
+    char **no_value;      /* one a metric: why it has none; NULL: it has one */
+    int n_failed, n_unsupported;
+};
+
+/* The system is in the way; everything else is said about the model. */
+static bool
+is_ours(const struct err *e)
+{
+    return e->code == ERR_IO || e->code == ERR_DB || e->code == ERR_BUSY ||
+           e->code == ERR_DENIED;
+}
+
+static int
+pass_on(const struct err *from, struct err *err)
+{
+    return err_set(err, from->code, "%s", from->msg);
+}
+
+/* ---- comparison ----------------------------------------------------------------- */
+
+struct tally {
+    bool ok;
+    double worst; /* in units of the tolerance */
+    char why[512];
+};
+
+static void
+compare_one(const char *output, const struct sm_tensor *got,
+            const struct sm_tensor *want, enum val_tol_kind kind, double limit,
+            struct tally *t)
+{
+    struct val_diff d;
+    double worst;
+
+    val_compare(output, got, want, kind, limit, &d);
+    worst = limit > 0 ? d.worst / limit : 0;
+    if (!d.ok && !(worst > 1)) /* another shape, or nothing may differ */
+        worst = INFINITY;
+    t->worst = fmax(t->worst, worst);
+    if (t->ok && !d.ok)
+        snprintf(t->why, sizeof(t->why), "%s", d.why);
+    t->ok &= d.ok;
+}
+
+/* All tolerances that apply: the output's own; else, for floats, the case's; else the
+ * default. */
+static void
+compare_output(const struct val_case *c, const char *output,
+               const struct sm_tensor *got, const struct sm_tensor *want,
+               struct tally *t)
+{
+    int n_own = 0, n = 0;
+
+    *t = (struct tally){ .ok = true };
+    for (int i = 0; i < c->n_tolerances; i++)
+        n_own +=
+            c->tolerances[i].output && strcmp(c->tolerances[i].output, output) == 0;
+    for (int i = 0; i < c->n_tolerances; i++) {
+        const struct val_tolerance *tol = &c->tolerances[i];
+
+        if (n_own > 0 ? !tol->output || strcmp(tol->output, output) != 0
+                      : tol->output || val_is_discrete(want->dtype))
+            continue;
+        compare_one(output, got, want, tol->kind, tol->limit, t);
+        n++;
+    }
+    if (n == 0 && val_is_discrete(want->dtype))
+        compare_one(output, got, want, VAL_EXACT, 0, t);
+    else if (n == 0)
+        compare_one(output, got, want, VAL_REL_MAX, 1e-5, t);
+}
+
+/* A tolerance for an output that nobody expects is a slip of the set's author. */
+static int
+check_tolerances(const struct val_case *c, const struct sm_tensor_list *expected,
+                 struct err *err)
+{
+    for (int i = 0; i < c->n_tolerances; i++)
+        if (c->tolerances[i].output &&
+            !sm_tensor_list_find(expected, c->tolerances[i].output))
+            return err_set(
+                err, ERR_INVALID,
+                "case '%s': tolerance for output '%s', which is not expected", c->name,
+                c->tolerances[i].output);
+    return 0;
+}
+
+/* Infinite: there is no measure for it. */
+static void
+put_worst(cJSON *o, double worst)
+{
+    if (isfinite(worst))
+        json_put_real(o, "worst", worst);
+}
+
+/* Compares what was expected; fills the case's object. */
+static int
+compare_case(struct judge *j, const struct val_result *res, cJSON *o, bool *ok,
+             struct err *err)
+{
+    struct sm_tensor_list want AUTO(sm_tensor_list_release) = { .n = 0 };
+    const struct backend_signature *sig = NULL;
+    cJSON *outputs = cJSON_AddArrayToObject(o, "outputs");
+    struct tally all = { .ok = true };
+
+    val_borrow(&want, &res->c->expected);
+    if (j->ops->signature(j->b, res->c->signature, &sig, err) < 0 ||
+        val_bind_expected(&want, sig, err) < 0 ||
+        check_tolerances(res->c, &want, err) < 0)
+        return -(int)err->code;
+    for (int i = 0; i < want.n; i++) {
+        const char *name = want.v[i].name;
+        const struct sm_tensor *got = sm_tensor_list_find(res->outputs, name);
+        cJSON *one = cJSON_CreateObject();
+        struct tally t = { .worst = INFINITY };
+
+        if (got)
+            compare_output(res->c, name, got, &want.v[i].t, &t);
+        else
+            snprintf(t.why, sizeof(t.why), "%s: the model gave no such output", name);
+        json_put_str(one, "name", name);
+        json_put_bool(one, "ok", t.ok);
+        put_worst(one, t.worst);
+        if (!t.ok)
+            json_put_str(one, "why", t.why);
+        cJSON_AddItemToArray(outputs, one);
+        if (all.ok && !t.ok)
+            snprintf(all.why, sizeof(all.why), "%s", t.why);
+        all.ok &= t.ok;
+        all.worst = fmax(all.worst, t.worst);
+    }
+    put_worst(o, all.worst);
+    if (!all.ok)
+        json_put_str(o, "why", all.why);
+    *ok = all.ok;
+    return 0;
+}
+
+/* ---- metrics -------------------------------------------------------------------- */
+
+static void
+add_to_metric(struct judge *j, int i, const struct val_result *res)
+{
+    const struct val_metric *m = &j->g->metrics[i];
+    const struct sm_tensor *labels = val_metric_labels(m, res->c), *got;
+    struct err err = ERR_INIT;
+
+    if (!labels || j->no_value[i])
+        return;
+    got = res->outputs ? sm_tensor_list_find(res->outputs, m->output) : NULL;
+    if (!res->outputs)
+        err_set(&err, ERR_FAILED, "it did not run");
+    else if (!got)
+        err_set(&err, ERR_NOTFOUND, "the model gave no output '%s'", m->output);
+    else if (val_metric_find(m->metric)->add(&j->sums[i], got, labels, &err) == 0)
+        return;
+    j->no_value[i] = xasprintf("case '%s': %s", res->c->name, err.msg);
+}
+
+static bool
+put_metric(struct judge *j, int i)
+{
+    const struct val_metric *m = &j->g->metrics[i];
+    const struct val_sum *s = &j->sums[i];
+    const double value = s->n > 0 ? s->sum / (double)s->n : NAN;
+    const bool has_value = !j->no_value[i] && s->n > 0;
+    const bool ok = has_value && (!m->has_min || value >= m->min);
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    cJSON *o = cJSON_CreateObject();
+
+    json_put_str(o, "metric", m->metric);
+    json_put_str(o, "output", m->output);
+    json_put_str(o, "labels", m->labels);
+    if (has_value)
+        json_put_real(o, "value", value);
+    json_put_int(o, "n", s->n);
+    if (m->has_min)
+        json_put_real(o, "min", m->min);
+    if (m->has_max_drop) {
+        json_put_real(o, "max_drop", m->max_drop);
+        json_put_str(o, "baseline", m->baseline);
+    }
+    json_put_bool(o, "ok", ok);
+    if (!has_value) {
+        buf_addf(&why, "%s has no value: %s", m->metric,
+                 j->no_value[i] ? j->no_value[i] : "there are no labels");
+    } else if (!ok) {
+        buf_addf(&why, "%s ", m->metric);
+        val_add_number(&why, value, m->min);
+        buf_addf(&why, " < %g (%" PRId64 " labels)", m->min, s->n);
+    }
+    if (!ok)
+        json_put_str(o, "why", buf_str(&why));
+    cJSON_AddItemToArray(cJSON_GetObjectItem(j->report, "metrics"), o);
+    return ok;
+}
+
+/* ---- cases ---------------------------------------------------------------------- */
+
+static void
+put_error(struct judge *j, cJSON *o, const struct err *e)
+{
+    if (e->code == ERR_UNSUPPORTED) {
+        j->n_unsupported++;
+        if (!json_has(j->report, "unsupported"))
+            json_put_str(j->report, "unsupported", e->msg);
+    } else {
+        j->n_failed++;
+    }
+    json_put_str(
+        o, "verdict",
+        val_outcome_text(e->code == ERR_UNSUPPORTED ? VAL_UNSUPPORTED : VAL_FAILED));
+    json_put_str(o, "why", e->msg);
+}
+
+static int
+judge_case(void *arg, const struct val_result *res, struct err *err)
+{
+    struct judge *j = arg;
+    cJSON *o = cJSON_CreateObject();
+    struct err bad = ERR_INIT;
+    bool ok = true;
+
+    cJSON_AddItemToArray(j->cases, o);
+    json_put_str(o, "name", res->c->name);
+    for (int i = 0; i < j->g->n_metrics; i++)
+        add_to_metric(j, i, res);
+    if (res->error) {
+        put_error(j, o, res->error);
+        return is_ours(res->error) ? pass_on(res->error, err) : 0;
+    }
+    json_put_real(o, "run_ms", res->run_ms);
+    if (compare_case(j, res, o, &ok, &bad) < 0) {
+        put_error(j, o, &bad);
+        return 0;
+    }
+    j->n_failed += !ok;
+    json_put_str(o, "verdict", val_outcome_text(ok ? VAL_PASSED : VAL_FAILED));
+    return 0;
+}
+
+/* ---- the set -------------------------------------------------------------------- */
+
+static void
+add_problem(struct buf *out, int *n, const char *name, const char *why)
+{
+    if (++*n <= WHY_MAX)
+        buf_addf(out, "%s%s%s%s", *n > 1 ? "; " : "", name, name[0] ? ": " : "", why);
+}
+
+const char *
+val_text(const cJSON *obj, const char *key)
+{
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(obj, key));
+
+    return s ? s : "";
+}
+
+static void
+add_metric_value(const cJSON *m, struct buf *out)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(m, "value");
+    const cJSON *min = cJSON_GetObjectItemCaseSensitive(m, "min");
+    const cJSON *n = cJSON_GetObjectItemCaseSensitive(m, "n");
+
+    if (!cJSON_IsNumber(value))
+        return;
+    buf_addf(out, "%s%s ", out->len ? ", " : "", val_text(m, "metric"));
+    val_add_number(out, value->valuedouble, cJSON_IsNumber(min) ? min->valuedouble : 0);
+    if (cJSON_IsNumber(min))
+        buf_addf(out, " ≥ %g", min->valuedouble);
+    buf_addf(out, " (%.0f labels)", cJSON_IsNumber(n) ? n->valuedouble : 0);
+}
+
+static void
+summarise(const cJSON *report, enum val_outcome outcome, struct buf *out)
+{
+    const cJSON *cases = cJSON_GetObjectItemCaseSensitive(report, "cases");
+    const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(report, "metrics"), *o;
+    int n = 0, n_compared = 0;
+
+    if (outcome == VAL_UNSUPPORTED) {
+        buf_adds(out, val_text(report, "unsupported"));
+        return;
+    }
+    cJSON_ArrayForEach(o, cases)
+    {
+        const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(o, "outputs");
+
+        n_compared += outputs && outputs->child;
+    }
+    if (outcome == VAL_PASSED) {
+        if (n_compared > 0)
+            buf_addf(out, "%d case%s agree%s", n_compared, n_compared > 1 ? "s" : "",
+                     n_compared > 1 ? "" : "s");
+        cJSON_ArrayForEach(o, metrics) add_metric_value(o, out);
+        return;
+    }
+    if (json_has(report, "error"))
+        add_problem(out, &n, "", val_text(report, "error"));
+    cJSON_ArrayForEach(o, metrics) if (json_has(o, "why"))
+        add_problem(out, &n, "", val_text(o, "why"));
+    cJSON_ArrayForEach(o, cases) if (json_has(o, "why"))
+        add_problem(out, &n, val_text(o, "name"), val_text(o, "why"));
+    if (n > WHY_MAX)
+        buf_addf(out, "; and %d more", n - WHY_MAX);
+}
+
+/* Lists have lines that begin with blanks: "ops:\n  A\n  B" becomes "ops: A; B". */
+void
+val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    const char *p;
+
+    summarise(report, outcome, &text);
+    for (p = buf_str(&text); *p; p++) {
+        if (*p != '\n') {
+            buf_addc(out, *p);
+            continue;
+        }
+        buf_adds(out, out->len > 0 && out->data[out->len - 1] == ':' ? " " : "; ");
+        p += strspn(p + 1, " \n");
+    }
+}
+
+/* Loads the model and runs the cases. */
+static int
+judge_model(struct judge *j, const char *model_dir, struct err *err)
+{
+    const struct backend_args args = { .model_dir = model_dir, .tags = j->g->tags };
+    struct err bad = ERR_INIT;
+    int r;
+
+    if (j->ops->load(&j->b, &args, &bad) < 0) {
+        /* no such model, no such tags, no runner: the question is wrong, not the model
+         */
+        if (is_ours(&bad) || bad.code == ERR_NOTFOUND)
+            return pass_on(&bad, err);
+        j->n_failed += bad.code != ERR_UNSUPPORTED;
+        j->n_unsupported += bad.code == ERR_UNSUPPORTED;
+        json_put_str(j->report, bad.code == ERR_UNSUPPORTED ? "unsupported" : "error",
+                     bad.msg);
+        return 0;
+    }
+    json_put_real(j->report, "load_ms", j->ops->load_ms(j->b));
+    r = val_run_cases(j->g, j->ops, j->b, judge_case, j, err);
+    j->ops->close(j->b);
+    for (int i = 0; r == 0 && i < j->g->n_metrics; i++)
+        if (!put_metric(j, i) && j->n_unsupported == 0)
+            j->n_failed++;
+    return r;
+}
+
+int
+val_judge_dir(const char *model_dir, const struct val_golden *g,
+              const struct backend_ops *ops, enum val_outcome *out, cJSON **report,
+              struct err *err)
+{
+    struct judge j = { .g = g, .ops = ops, .report = cJSON_CreateObject() };
+    struct buf summary AUTO(buf_release) = BUF_INIT;
+    int r = val_golden_judges(g, err);
+
+    *report = NULL;
+    j.cases = cJSON_AddArrayToObject(j.report, "cases");
+    cJSON_AddArrayToObject(j.report, "metrics");
+    j.sums = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.sums));
+    j.no_value = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.no_value));
+    if (r == 0)
+        r = judge_model(&j, model_dir, err);
+    if (r == 0) {
+        *out = j.n_failed ? VAL_FAILED : j.n_unsupported ? VAL_UNSUPPORTED : VAL_PASSED;
+        val_report_summary(j.report, *out, &summary);
+        json_put_str(j.report, "summary", buf_str(&summary));
+        *report = j.report;
+    } else {
+        cJSON_Delete(j.report);
+    }
+    for (int i = 0; i < g->n_metrics; i++)
+        free(j.no_value[i]);
+    free(j.no_value);
+    free(j.sums);
+    return r;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "validate/val_int.h"
+
+/* All three tables are facts; rows are added and never changed, but for replaced_ns.
+ * Models are named, not numbered: an exam and a policy may be there before the first
+ * version. */
+static const char *const migrations[] = {
+    "CREATE TABLE golden_set(\n"
+    "  id INTEGER PRIMARY KEY,\n"
+    "  model TEXT NOT NULL,         -- name of the model\n"
+    "  version_id INTEGER           -- export set: the version it came with; NULL: an\n"
+    "    REFERENCES version(id),    -- acceptance set, which belongs to the model\n"
+    "  name TEXT NOT NULL,          -- 'export', or the acceptance set's name\n"
+    "  digest BLOB NOT NULL CHECK(length(digest) = 32), -- of the set's manifest\n"
+    "  limits TEXT NOT NULL,        -- its metrics' limits in words, or ''\n"
+    "  created_ns INTEGER NOT NULL, -- since 1970-01-01T00:00:00Z\n"
+    "  added_by TEXT NOT NULL,      -- actor, as in event\n"
+    "  replaced_ns INTEGER          -- since 1970; NULL: this one counts\n"
+    ") STRICT;\n"
+    "CREATE UNIQUE INDEX golden_set_acceptance ON golden_set(model, name)\n"
+    "  WHERE version_id IS NULL AND replaced_ns IS NULL;\n"
+    "CREATE UNIQUE INDEX golden_set_export ON golden_set(version_id, name)\n"
+    "  WHERE version_id IS NOT NULL AND replaced_ns IS NULL;\n"
+    "CREATE TABLE verdict(\n"
+    "  id INTEGER PRIMARY KEY,      -- a later verdict has a larger one\n"
+    "  version_id INTEGER NOT NULL REFERENCES version(id),\n"
+    "  version_digest BLOB NOT NULL CHECK(length(version_digest) = 32),\n"
+    "  set_digest BLOB NOT NULL CHECK(length(set_digest) = 32), -- golden_set.digest\n"
+    "  set_name TEXT NOT NULL,      -- golden_set.name\n"
+    "  acceptance INTEGER NOT NULL CHECK(acceptance IN (0, 1)), -- 0: export set\n"
+    "  outcome TEXT NOT NULL\n"
+    "    CHECK(outcome IN ('passed', 'failed', 'unsupported')),\n"
+    "  backend TEXT NOT NULL,       -- what ran it: 'native', ...\n"
+    "  created_ns INTEGER NOT NULL, -- since 1970\n"
+    "  made_by TEXT NOT NULL,       -- actor, as in event\n"
+    "  report TEXT NOT NULL         -- JSON object: cases, metrics, times\n"
+    ") STRICT;\n"
+    "CREATE INDEX verdict_of ON verdict(version_id, set_digest, id);\n"
+    "CREATE TABLE policy(\n"
+    "  id INTEGER PRIMARY KEY,      -- of equal alias and model the largest counts\n"
+    "  alias TEXT NOT NULL,         -- name of the alias it guards\n"
+    "  model TEXT NOT NULL,         -- name of a model; '*': those without their own\n"
+    "  rules TEXT NOT NULL,         -- JSON object, as given\n"
+    "  created_ns INTEGER NOT NULL, -- since 1970\n"
+    "  set_by TEXT NOT NULL         -- actor, as in event\n"
+    ") STRICT;\n"
+    "CREATE INDEX policy_of ON policy(alias, model, id);\n",
+};
+
+const struct db_schema val_schema = {
+    .module = "validate",
+    .migrations = migrations,
+    .n_migrations = sizeof(migrations) / sizeof(migrations[0]),
+};

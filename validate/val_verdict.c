@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verdicts in the store, and making one. */
+#include "validate/val_int.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMNS                                                                        \
+    "id, version_id, version_digest, set_digest, set_name, acceptance, outcome, "      \
+    "backend, created_ns, made_by, report"
+
+void
+val_verdict_release(struct val_verdict *v)
+{
+    free(v->report_json);
+    v->report_json = NULL;
+}
+
+static int
+read_verdict(struct db_stmt *st, struct val_verdict *out, struct err *err)
+{
+    enum val_outcome o = VAL_PASSED;
+
+    *out = (struct val_verdict){ .id = db_int(st, 0),
+                                 .version_id = db_int(st, 1),
+                                 .acceptance = db_int(st, 5) != 0,
+                                 .created_ns = db_int(st, 8) };
+    while (o < VAL_UNSUPPORTED && strcmp(db_text(st, 6), val_outcome_text(o)) != 0)
+        o++;
+    if (strcmp(db_text(st, 6), val_outcome_text(o)) != 0 ||
+        !val_read_digest(st, 2, &out->version_digest) ||
+        !val_read_digest(st, 3, &out->set_digest))
+        return err_set(err, ERR_CORRUPT, "verdict %lld: no outcome or no digest",
+                       (long long)out->id);
+    out->outcome = o;
+    snprintf(out->set_name, sizeof(out->set_name), "%s", db_text(st, 4));
+    snprintf(out->backend, sizeof(out->backend), "%s", db_text(st, 7));
+    snprintf(out->made_by, sizeof(out->made_by), "%s", db_text(st, 9));
+    out->report_json = xstrdup(db_text(st, 10));
+    return 0;
+}
+
+int
+val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
+{
+    int e =
+        db_run(r->db, err,
+               "INSERT INTO verdict(version_id, version_digest, set_digest, set_name, "
+               "acceptance, outcome, backend, created_ns, made_by, report) "
+               "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+               "ibbtittitt", v->version_id, v->version_digest.b,
+               sizeof(v->version_digest.b), v->set_digest.b, sizeof(v->set_digest.b),
+               v->set_name, (int64_t)v->acceptance, val_outcome_text(v->outcome),
+               v->backend, v->created_ns, v->made_by, v->report_json);
+
+    if (e == 0)
+        v->id = db_last_id(r->db);
+    return e;
+}
+
+int
+val_verdict_newest(struct repo *r, int64_t version_id, const struct digest *set_digest,
+                   struct val_verdict *out, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(r->db, &st, err,
+                     "SELECT " COLUMNS " FROM verdict WHERE version_id = ? AND "
+                     "set_digest = ? ORDER BY id DESC LIMIT 1",
+                     "ib", version_id, set_digest->b, sizeof(set_digest->b));
+
+    *out = (struct val_verdict){ .id = 0 };
+    if (e == 0)
+        e = db_step(st, err);
+    if (e == 1 && read_verdict(st, out, err) < 0)
+        e = -(int)err->code;
+    return e;
+}
+
+int
+val_verdicts(struct repo *r, int64_t version_id,
+             int (*fn)(void *arg, const struct val_verdict *v, struct err *err),
+             void *arg, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(r->db, &st, err,
+                     "SELECT " COLUMNS
+                     " FROM verdict WHERE version_id = ? ORDER BY id DESC",
+                     "i", version_id);
+
+    while (e >= 0 && (e = db_step(st, err)) == 1) {
+        struct val_verdict v AUTO(val_verdict_release) = { .id = 0 };
+
+        e = read_verdict(st, &v, err);
+        if (e == 0)
+            e = fn(arg, &v, err);
+    }
+    return e;
+}
+
+/* ---- judging a version ---------------------------------------------------------- */
+
+/* Adds to a metric with "max_drop" what it saw on the baseline; *too_big as val_drop.
+ */
+static int
+judge_drop(struct repo *r, const struct repo_version *v, const struct val_set *s,
+           cJSON *metric, bool *too_big, struct err *err)
+{
+    const cJSON *alias = cJSON_GetObjectItemCaseSensitive(metric, "baseline");
+    int64_t live_id = 0, release_id = 0;
+    struct val_drop d;
+
+    if (repo_alias_get(r, v->model_id, alias->valuestring, &live_id, &release_id, err) <
+            0 ||
+        val_drop_check(r, v, &s->digest, metric, live_id, &d, err) < 0)
+        return -(int)err->code;
+    if (d.live_number > 0)
+        json_put_int(metric, "baseline_version", d.live_number);
+    if (!isnan(d.live_value))
+        json_put_real(metric, "baseline_value", d.live_value);
+    *too_big = d.state == VAL_DROP_TOO_BIG;
+    if (*too_big) {
+        cJSON_DeleteItemFromObjectCaseSensitive(metric, "ok");
+        json_put_bool(metric, "ok", false);
+        if (!json_has(metric, "why"))
+            json_put_str(metric, "why", d.why);
+    } else if (d.state != VAL_DROP_OK) {
+        json_put_str(metric, "note", d.why);
+    }
+    return 0;
+}
+
+/* Relative limits, after the absolute ones. */
+static int
+judge_drops(struct repo *r, const struct repo_version *v, const struct val_set *s,
+            cJSON *report, enum val_outcome *outcome, struct err *err)
+{
+    struct buf summary AUTO(buf_release) = BUF_INIT;
+    bool any_too_big = false;
+    cJSON *m;
+
+    cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(report, "metrics"))
+    {
+        bool too_big = false;
+
+        if (json_has(m, "max_drop") && json_has(m, "value") &&
+            judge_drop(r, v, s, m, &too_big, err) < 0)
+            return -(int)err->code;
+        any_too_big |= too_big;
+    }
+    if (!any_too_big)
+        return 0;
+    *outcome = VAL_FAILED;
+    val_report_summary(report, *outcome, &summary);
+    cJSON_DeleteItemFromObjectCaseSensitive(report, "summary");
+    json_put_str(report, "summary", buf_str(&summary));
+    return 0;
+}
+
+/* Loads both from the store and judges. */
+static int
+judge_stored(struct repo *r, const struct repo_version *v, const struct val_set *s,
+             const struct backend_ops *ops, enum val_outcome *outcome, cJSON **report,
+             struct err *err)
+{
+    struct repo_view set AUTO(repo_view_close) = REPO_VIEW_INIT;
+    struct repo_view model AUTO(repo_view_close) = REPO_VIEW_INIT;
+    struct val_golden g;
+    int e;
+
+    if (repo_view_open(r, &s->digest, &set, err) < 0 ||
+        repo_view_open(r, &v->digest, &model, err) < 0 ||
+        val_golden_load(&g, set.path, err) < 0)
+        return -(int)err->code;
+    e = val_judge_dir(model.path, &g, ops, outcome, report, err);
+    val_golden_release(&g);
+    return e;
+}
+
+int
+val_judge_version(struct repo *r, const struct repo_version *v, const struct val_set *s,
+                  const struct backend_ops *ops, struct val_verdict *out,
+                  struct err *err)
+{
+    cJSON *report AUTO(json_free) = NULL;
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    enum val_outcome outcome = VAL_FAILED;
+    int e = judge_stored(r, v, s, ops, &outcome, &report, err);
+
+    *out = (struct val_verdict){ .id = 0 };
+    if (e == 0)
+        e = judge_drops(r, v, s, report, &outcome, err);
+    if (e < 0)
+        return err_ctx(err, "validate %s@%lld by %s", v->model, (long long)v->number,
+                       s->name);
+    json_print(report, &text, true);
+    *out = (struct val_verdict){ .version_id = v->id,
+                                 .version_digest = v->digest,
+                                 .set_digest = s->digest,
+                                 .acceptance = s->acceptance,
+                                 .outcome = outcome,
+                                 .created_ns = clock_now_ns(),
+                                 .report_json = xstrdup(buf_str(&text)) };
+    snprintf(out->set_name, sizeof(out->set_name), "%s", s->name);
+    snprintf(out->backend, sizeof(out->backend), "%s", ops->name);
+    snprintf(out->made_by, sizeof(out->made_by), "%s", acc_actor(r->acc));
+    return 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Golden sets, comparison, verdicts, policies and the gate.
+ *
+ * A golden set is a directory with golden.json (docs/formats.md). Export sets come with
+ * a version and show that the export equals the framework; acceptance sets belong to
+ * the model and carry labels and metric limits. A verdict is bound to the version's
+ * digest, the golden set's digest, the backend and its limits. */
+#ifndef VALIDATE_VALIDATE_H
+#define VALIDATE_VALIDATE_H
+
+#include "base/json.h"
+#include "repo/repo.h"
+#include "runtime/backend.h"
+#include "savedmodel/savedmodel.h"
+
+extern const struct db_schema val_schema; /* golden_set, verdict, policy */
+
+/* ---- golden files --------------------------------------------------------------- */
+
+/* a: what the model gave, b: what was expected. All but top_k and exact also want NaN
+ * and infinities at the same places. Integers are taken as numbers; strings are always
+ * exact (NULs at their end aside, which NumPy cannot keep). */
+enum val_tol_kind {
+    VAL_REL_MAX,  /* max|a-b| <= limit * max(1, max|b|) */
+    VAL_ABS,      /* max|a-b| <= limit */
+    VAL_MEAN_ABS, /* mean|a-b| <= limit */
+    VAL_REL,      /* |a-b| <= limit * |b| for each element */
+    VAL_ULP,      /* at most so many steps of a's dtype apart, for each element */
+    VAL_COSINE,   /* 1 - cos(a, b) <= limit for each row (along the last axis) */
+    VAL_TOP_K,    /* the same `limit` largest of each row, ties forgiven */
+    VAL_EXACT     /* equal; NaN equals NaN */
+};
+/* Several for one output must all hold. */
+struct val_tolerance {
+    char *output; /* NULL: every float or complex output without one of its own */
+    enum val_tol_kind kind;
+    double limit;
+};
+struct val_case {
+    char *name;
+    char *signature;
+    struct sm_tensor_list inputs;
+    struct sm_tensor_list expected; /* n = 0: none given */
+    struct sm_tensor_list labels;   /* n = 0: none given */
+    struct val_tolerance *tolerances;
+    int n_tolerances;
+};
+struct val_metric {
+    char *metric; /* "accuracy" */
+    char *output; /* output key */
+    char *labels; /* label key */
+    bool has_min, has_max_drop;
+    double min, max_drop;
+    char *baseline; /* alias that max_drop is measured against; "production" when left
+                       out */
+};
+struct val_golden {
+    bool acceptance; /* kind */
+    bool sequential;
+    char *tags; /* "serve" */
+    char *owner;
+    struct val_case *cases;
+    int n_cases;
+    struct val_metric *metrics;
+    int n_metrics;
+    struct buf *files; /* array files, which the tensors above may borrow from */
+    int n_files;
+};
+/* `file` is golden.json (or its directory); arrays lie beside it, never outside. Inline
+ * arrays take their dtype when the signature is known (val_bind); until then they are
+ * of use to this module only. An array without a key has the name "". Case names are
+ * fit to be names of files. ERR_INVALID names file, case and key; ERR_NOTFOUND: no such
+ * set. */
+int val_golden_load(struct val_golden *out, const char *file,
+                    struct err *err) MUST_CHECK;
+void val_golden_release(struct val_golden *g);
+/* Gives inline JSON arrays (which have no dtype of their own until then), and inputs
+ * whose file dtype may be converted (bfloat16 kept as float32, qint8 as int8), the
+ * dtype that the signature asks for. ERR_INVALID: no such input, a number that does not
+ * fit, another dtype. Missing inputs are the backend's to report. */
+int val_bind(struct sm_tensor_list *inputs, const struct backend_signature *sig,
+             struct err *err) MUST_CHECK;
+
+/* ---- comparison ----------------------------------------------------------------- */
+
+struct val_diff {
+    bool ok;
+    double worst; /* in units of the tolerance's kind; top_k, exact: how many differ */
+    int64_t worst_at; /* flat index of the worst (or first) such element, -1: none */
+    char why[512]; /* "p: error 0.031 > 1e-05 at [4, 7]: 0.93, not 0.96"; "" when ok */
+};
+/* One output against what was expected. Shapes and families of dtypes (float, complex,
+ * integer, bool, string) must agree. */
+void val_compare(const char *output, const struct sm_tensor *got,
+                 const struct sm_tensor *want, enum val_tol_kind kind, double limit,
+                 struct val_diff *out);
+
+/* ---- running a set -------------------------------------------------------------- */
+
+/* Runs every case on a freshly loaded backend (from the loaded state each, or in one
+ * session when sequential). For each case, result() gets the outputs or the error;
+ * returning < 0 stops. Used by `run --golden` and by judging. */
+struct val_result {
+    const struct val_case *c;
+    const struct sm_tensor_list *outputs; /* NULL when failed */
+    const struct err *error;              /* NULL when it ran */
+    double load_ms, run_ms;
+};
+int val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
+                  struct backend *b,
+                  int (*result)(void *arg, const struct val_result *res,
+                                struct err *err),
+                  void *arg, struct err *err) MUST_CHECK;
+
+/* Judges one model directory by one set. A model that does not load, ends with an
+ * error, answers otherwise or misses a limit has failed; what the backend lacks an op
+ * for is unsupported, never passed. `report` (the caller frees it) is told in
+ * val_judge.c. Integers, bools and strings are exact unless a tolerance names the
+ * output; 1e-5 rel_max when no tolerance is given. max_drop is not looked at: a
+ * directory has no baseline. ERR_INVALID: the set judges nothing. ERR_NOTFOUND: no such
+ * model or tags, no runner. ERR_IO and the like: the system is in the way. Then there
+ * is no verdict, *report NULL. */
+enum val_outcome { VAL_PASSED, VAL_FAILED, VAL_UNSUPPORTED };
+const char *val_outcome_text(enum val_outcome o);
+int val_judge_dir(const char *model_dir, const struct val_golden *g,
+                  const struct backend_ops *ops, enum val_outcome *out, cJSON **report,
+                  struct err *err) MUST_CHECK;
+
+/* ---- sets and verdicts in the store --------------------------------------------- */
+
+struct val_set {
+    int64_t id;
+    char model[REPO_NAME_BYTES];
+    char name[REPO_ALIAS_BYTES]; /* export sets: "export" */
+    bool acceptance;
+    int64_t version_id;   /* export sets; 0 otherwise */
+    struct digest digest; /* of the set's manifest */
+    int64_t created_ns;
+    char added_by[64];
+};
+/* Records an ingested set, in the caller's transaction, after reading it as a judge
+ * will. version NULL: an acceptance set of `model`, which need not have a version yet,
+ * named `name`. A new set replaces the one of the same name (of the same version) that
+ * counts; old ones stay on record. The same bytes again change nothing. ERR_INVALID:
+ * malformed, of the other kind, judges nothing. */
+int val_set_add(struct repo *r, const char *model,
+                const struct repo_version *version_or_null, const char *name,
+                const struct repo_ingest *stored, bool acceptance, struct val_set *out,
+                struct err *err) MUST_CHECK;
+/* Sets that apply to a version: its export set, then the model's acceptance sets by
+ * name. fn may write and commit. */
+int val_sets(struct repo *r, const char *model, int64_t version_id,
+             int (*fn)(void *arg, const struct val_set *s, struct err *err), void *arg,
+             struct err *err) MUST_CHECK;
+
+struct val_verdict {
+    int64_t id;
+    int64_t version_id;
+    struct digest version_digest, set_digest;
+    char set_name[REPO_ALIAS_BYTES];
+    bool acceptance;
+    enum val_outcome outcome;
+    char backend[64];
+    int64_t created_ns;
+    char made_by[64];
+    char *report_json; /* owned */
+};
+void val_verdict_release(struct val_verdict *v);
+/* Judges a version by one stored set in a view of the store (no transaction open), then
+ * the caller records it in its own transaction. Metrics with max_drop are compared with
+ * the newest verdict of the version that is live on their baseline alias; none live, or
+ * live without a verdict: noted, not failed (the gate asks again). */
+int val_judge_version(struct repo *r, const struct repo_version *v,
+                      const struct val_set *s, const struct backend_ops *ops,
+                      struct val_verdict *out, struct err *err) MUST_CHECK;
+int val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err) MUST_CHECK;
+/* The newest verdict of a version on a set (by its digest): 1, 0 none, -code. */
+int val_verdict_newest(struct repo *r, int64_t version_id,
+                       const struct digest *set_digest, struct val_verdict *out,
+                       struct err *err) MUST_CHECK;
+int val_verdicts(struct repo *r, int64_t version_id,
+                 int (*fn)(void *arg, const struct val_verdict *v, struct err *err),
+                 void *arg, struct err *err) MUST_CHECK;
+
+/* ---- policy and gate ------------------------------------------------------------ */
+
+/* A policy on an alias (of every model, or of one, which then counts alone): which
+ * acceptance sets must have passed. JSON: {"require": [{"acceptance": NAME}]}, "*" for
+ * every acceptance set the model has, at least one; an empty list asks nothing. In the
+ * caller's transaction. ERR_INVALID: a gate nobody knows. */
+int val_policy_set(struct repo *r, const char *alias, const char *model_or_null,
+                   const char *policy_json, struct err *err) MUST_CHECK;
+/* 1 and the JSON appended, 0 none. */
+int val_policy_get(struct repo *r, const char *alias, const char *model,
+                   struct buf *out, struct err *err) MUST_CHECK;
+
+/* The one gate function: every verb that can give a version traffic it did not have
+ * calls it. Asks version state (ready), the bad mark unless `again`, freeze, then the
+ * policy: for each required set a passed verdict bound to this digest and the set's
+ * current digest, and its relative limits (max_drop) against the version that is live
+ * now; a live version without a verdict on the set refuses. No policy: passes. Reads
+ * only. `report` (always made, the caller frees it): JSON array, one object a gate:
+ * {"gate","wanted","saw","ok","fix"} where fix is what would satisfy it. ERR_REFUSED:
+ * the message has a line "  gate: wanted …; saw …; fix" for each that said no. */
+struct val_gate_args {
+    const struct repo_version *version;
+    const char *alias;
+    int64_t live_version_id;   /* 0: nothing is live */
+    bool marked_bad;           /* deploy/ knows */
+    bool again;                /* --again */
+    const char *frozen_reason; /* NULL: not frozen */
+};
+int val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
+             struct err *err) MUST_CHECK;
+
+#endif
