@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line: flags to request, reply to text. What flags there are stands in
+ * service/verbs.def; how a reply reads, in cli/cmd_*.c; examples, in cli/commands.def.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/json.h"
+#include "service/service.h"
+
+/* Writes a reply for people; `failed`: the call did not succeed (its error follows on
+ * stderr). */
+typedef void cli_render_fn(const cJSON *reply, bool failed, struct buf *out);
+
+struct cli_command {
+    const char *verb;
+    cli_render_fn *render;
+    const char *examples[2];
+};
+const struct cli_command *cli_command(const char *verb);
+
+#define CMD(verb, example_1, example_2) cli_render_fn cmd_##verb;
+#include "cli/commands.def"
+#undef CMD
+
+/* ---- flags -> request
+ * ------------------------------------------------------------------- */
+
+struct cli_call {
+    const struct svc_verb *verb; /* NULL: only help was asked for */
+    const char *store;
+    bool json, help;
+    cJSON *request;
+};
+/* ERR_USAGE names the word and the way out. The caller frees request. */
+int cli_parse(int argc, char **argv, struct cli_call *out, struct err *err) MUST_CHECK;
+/* "target add" */
+void cli_verb_words(const char *verb, struct buf *out);
+void cli_help(struct buf *out);
+void cli_help_verb(const struct svc_verb *verb, struct buf *out);
+
+/* ---- reply -> text
+ * ----------------------------------------------------------------------- */
+
+/* Members, with "" and 0 for what is absent. */
+const char *cli_str(const cJSON *obj, const char *key);
+double cli_num(const cJSON *obj, const char *key);
+bool cli_bool(const cJSON *obj, const char *key);
+const cJSON *cli_list(const cJSON *obj, const char *key); /* first element or NULL */
+/* "sha256:0123456789ab", for lines where the whole digest would not fit. */
+void cli_short_digest(const char *digest, struct buf *out);
+/* "1.2 MB" */
+void cli_size(double bytes, struct buf *out);
+/* Stored times are UTC; this is RFC 3339 in the local zone, with offset, in seconds. */
+void cli_time(const char *utc, struct buf *out);
+
+/* Members of a release, [{"version", "weight"}]: "3", or "3=90% 4=10%". */
+void cli_members(const cJSON *list, struct buf *out);
+
+/* Columns aligned by their widest cell; cells are copied. */
+struct cli_table {
+    char **cells;
+    int n_columns, n_cells;
+};
+void cli_table_start(struct cli_table *t, int n_columns, const char *const *titles);
+void cli_table_cell(struct cli_table *t, const char *text);
+void cli_table_cell_buf(struct cli_table *t, struct buf *text); /* and clears it */
+void cli_table_end(struct cli_table *t, struct buf *out);       /* frees */
+
+#endif

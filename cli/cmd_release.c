@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* target add, target list, promote, weights, rollback, freeze, unfreeze, status */
+#include "cli/cli.h"
+
+static const cJSON *
+member(const cJSON *obj, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(obj, key);
+}
+
+void
+cmd_target_add(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    buf_addf(out, "target %s: %s shows %s as %s\n", cli_str(reply, "target"),
+             cli_str(reply, "dir"), cli_str(reply, "alias"), cli_str(reply, "layout"));
+}
+
+void
+cmd_target_list(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    static const char *const titles[] = { "TARGET", "ALIAS", "LAYOUT", "DIRECTORY",
+                                          "AS THE SERVER SEES IT" };
+    struct cli_table t;
+    if (!cli_list(reply, "targets")) {
+        buf_adds(out, "no targets: sluice target add NAME DIR --alias ALIAS\n");
+        return;
+    }
+    cli_table_start(&t, 5, titles);
+    for (const cJSON *e = cli_list(reply, "targets"); e; e = e->next) {
+        cli_table_cell(&t, cli_str(e, "target"));
+        cli_table_cell(&t, cli_str(e, "alias"));
+        cli_table_cell(&t, cli_str(e, "layout"));
+        cli_table_cell(&t, cli_str(e, "dir"));
+        cli_table_cell(&t, cli_str(e, "serving_root"));
+    }
+    cli_table_end(&t, out);
+}
+
+static void
+add_numbers(const cJSON *list, struct buf *out)
+{
+    for (const cJSON *v = list ? list->child : NULL; v; v = v->next)
+        buf_addf(out, "%s%.0f", v == list->child ? "" : ", ", v->valuedouble);
+}
+
+/* What promote, weights and rollback did. A refusal's gates are in the error. */
+static void
+add_change(const cJSON *reply, bool failed, struct buf *out)
+{
+    if (failed)
+        return;
+    buf_addf(out, "%s@%s: ", cli_str(reply, "model"), cli_str(reply, "alias"));
+    if (member(reply, "before") && cli_bool(reply, "changed")) {
+        cli_members(member(reply, "before"), out);
+        buf_adds(out, " -> ");
+    }
+    cli_members(member(reply, "live"), out);
+    buf_addf(out, " (release %.0f%s)\n", cli_num(reply, "release"),
+             cli_bool(reply, "changed") ? "" : ", as before");
+    for (const cJSON *g = cli_list(reply, "gates"); g; g = g->next)
+        for (const cJSON *k = cli_list(g, "gates"); k; k = k->next)
+            buf_addf(out, "  gate %s: %s\n", cli_str(k, "gate"), cli_str(k, "saw"));
+    if (cli_list(reply, "marked_bad")) {
+        buf_adds(out, "  marked bad here: ");
+        add_numbers(member(reply, "marked_bad"), out);
+        buf_addc(out, '\n');
+    }
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next)
+        buf_addf(out, "  target %s: %s%s%s%s\n", cli_str(t, "name"),
+                 cli_bool(t, "switched") ? "switched" : "as before",
+                 cli_bool(t, "observed") ? "" : "; not observed (",
+                 cli_str(t, "not_observed"), cli_bool(t, "observed") ? "" : ")");
+    if (cli_str(reply, "hook_output")[0])
+        buf_addf(out, "  hook: %s\n", cli_str(reply, "hook_output"));
+}
+
+void
+cmd_promote(const cJSON *reply, bool failed, struct buf *out)
+{
+    add_change(reply, failed, out);
+}
+
+void
+cmd_weights(const cJSON *reply, bool failed, struct buf *out)
+{
+    add_change(reply, failed, out);
+}
+
+void
+cmd_rollback(const cJSON *reply, bool failed, struct buf *out)
+{
+    add_change(reply, failed, out);
+}
+
+void
+cmd_freeze(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    buf_addf(out, "%s is %s\n", cli_str(reply, "alias"),
+             cli_bool(reply, "frozen") ? "frozen: only rollback is allowed"
+                                       : "not frozen any more");
+}
+
+void
+cmd_unfreeze(const cJSON *reply, bool failed, struct buf *out)
+{
+    cmd_freeze(reply, failed, out);
+}
+
+static void
+add_status(const cJSON *a, struct buf *out)
+{
+    buf_addf(out, "%s@%s\n  live      ", cli_str(a, "model"), cli_str(a, "alias"));
+    cli_members(member(a, "live"), out);
+    for (const cJSON *m = cli_list(a, "live"); m; m = m->next) {
+        buf_adds(out, m == cli_list(a, "live") ? "  " : " ");
+        cli_short_digest(cli_str(m, "digest"), out);
+    }
+    buf_addf(out, "\n  since     ");
+    cli_time(cli_str(a, "since"), out);
+    buf_addf(out, " by %s (%s, release %.0f)%s%s\n", cli_str(a, "by"),
+             cli_str(a, "verb"), cli_num(a, "release"),
+             cli_str(a, "reason")[0] ? ": " : "", cli_str(a, "reason"));
+    buf_addf(out, "  state     %s\n", cli_str(a, "state"));
+    const cJSON *frozen = member(a, "frozen");
+    if (cJSON_IsObject(frozen)) {
+        buf_adds(out, "  frozen    since ");
+        cli_time(cli_str(frozen, "since"), out);
+        buf_addf(out, " by %s: %s\n", cli_str(frozen, "by"), cli_str(frozen, "reason"));
+    }
+    for (const cJSON *t = cli_list(a, "targets"); t; t = t->next) {
+        buf_addf(out, "  target    %s %s (%s) %s\n", cli_str(t, "name"),
+                 cli_str(t, "dir"), cli_str(t, "layout"),
+                 cli_bool(t, "ok") ? "as it should be" : "HAS DRIFTED");
+        for (const cJSON *d = cli_list(t, "drift"); d; d = d->next)
+            buf_addf(out, "              %s\n", d->valuestring);
+    }
+    const cJSON *back = member(a, "rollback");
+    buf_adds(out, "  rollback  ");
+    if (!cJSON_IsObject(back)) {
+        buf_adds(out, "nothing older was good here\n");
+        return;
+    }
+    buf_adds(out, "to ");
+    cli_members(member(back, "to"), out);
+    buf_adds(out, "; marks bad: ");
+    add_numbers(member(back, "marks_bad"), out);
+    buf_adds(out, cli_bool(back, "ready") ? "; everything is in place: one rename\n"
+                                          : "; files have to be put back first\n");
+}
+
+void
+cmd_status(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    if (!cli_list(reply, "aliases"))
+        buf_adds(out, "nothing is live: sluice promote MODEL@NUMBER --to ALIAS\n");
+    for (const cJSON *a = cli_list(reply, "aliases"); a; a = a->next)
+        add_status(a, out);
+    for (const cJSON *u = cli_list(reply, "unfinished"); u; u = u->next)
+        buf_addf(out, "UNFINISHED %s of %s@%s (release %.0f) by %s: %s\n",
+                 cli_str(u, "verb"), cli_str(u, "model"), cli_str(u, "alias"),
+                 cli_num(u, "release"), cli_str(u, "by"), cli_str(u, "note"));
+}

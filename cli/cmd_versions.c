@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* push, pull, list, log, inspect, fsck */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void
+cmd_push(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    buf_addf(out, "%s@%.0f %s", cli_str(reply, "model"), cli_num(reply, "number"),
+             cli_str(reply, "digest"));
+    if (!cli_bool(reply, "new")) {
+        buf_adds(out, " (unchanged: these bytes are this version already)\n");
+    } else {
+        buf_addf(out, " (%.0f files, ", cli_num(reply, "files"));
+        cli_size(cli_num(reply, "bytes"), out);
+        buf_adds(out, "; new in the store: ");
+        cli_size(cli_num(reply, "new_bytes"), out);
+        buf_adds(out, ")\n");
+    }
+    const cJSON *golden = cJSON_GetObjectItemCaseSensitive(reply, "golden");
+    if (golden)
+        buf_addf(out, "golden set %s %s\n", cli_str(golden, "name"),
+                 cli_str(golden, "digest"));
+}
+
+void
+cmd_pull(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    buf_addf(out, "%s@%.0f %s -> %s\n", cli_str(reply, "model"),
+             cli_num(reply, "number"), cli_str(reply, "digest"),
+             cli_str(reply, "path"));
+}
+
+static void
+add_names(const cJSON *first, struct buf *out)
+{
+    for (const cJSON *a = first; a; a = a->next)
+        buf_addf(out, "%s%s", a == first ? "" : " ", a->valuestring);
+}
+
+void
+cmd_list(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    static const char *const titles[] = { "VERSION", "DIGEST", "STATE",  "SIZE",
+                                          "PUSHED",  "BY",     "ALIASES" };
+    struct cli_table t;
+    struct buf cell AUTO(buf_release) = BUF_INIT;
+    if (!cli_list(reply, "versions")) {
+        buf_adds(out, "no versions yet: sluice push DIR MODEL\n");
+        return;
+    }
+    cli_table_start(&t, 7, titles);
+    for (const cJSON *v = cli_list(reply, "versions"); v; v = v->next) {
+        buf_addf(&cell, "%s@%.0f", cli_str(v, "model"), cli_num(v, "number"));
+        cli_table_cell_buf(&t, &cell);
+        cli_short_digest(cli_str(v, "digest"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(v, "state"));
+        cli_size(cli_num(v, "bytes"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_time(cli_str(v, "pushed"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(v, "by"));
+        add_names(cli_list(v, "aliases"), &cell);
+        cli_table_cell_buf(&t, &cell);
+    }
+    cli_table_end(&t, out);
+}
+
+/* What an event did, in a few words; used by `log` and `audit log`. */
+static void
+add_detail(const cJSON *detail, struct buf *out)
+{
+    static const char *const keys[] = {
+        "verdict", "alias", "release", "from",   "to",
+        "user",    "right", "dir",     "reason", "error"
+    };
+    const char *sep = "";
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(detail, keys[i]);
+        if (cJSON_IsString(v) && v->valuestring[0])
+            buf_addf(out, "%s%s: %s", sep, keys[i], v->valuestring);
+        else if (cJSON_IsNumber(v))
+            buf_addf(out, "%s%s: %.0f", sep, keys[i], v->valuedouble);
+        else if (cJSON_IsArray(v) && cJSON_IsObject(v->child)) {
+            buf_addf(out, "%s%s: ", sep, keys[i]);
+            cli_members(v, out);
+        } else
+            continue;
+        sep = "; ";
+    }
+    const cJSON *is_new = cJSON_GetObjectItemCaseSensitive(detail, "new");
+    if (cJSON_IsFalse(is_new))
+        buf_addf(out, "%sunchanged", sep);
+}
+
+static void
+add_events(const cJSON *first, const char *verb_key, bool with_seq, struct buf *out)
+{
+    static const char *const titles[] = { "SEQ",    "TIME",   "BY",      "WHAT",
+                                          "OBJECT", "DIGEST", "OUTCOME", "DETAIL" };
+    struct cli_table t;
+    struct buf cell AUTO(buf_release) = BUF_INIT;
+    int skip = with_seq ? 0 : 1;
+    if (!first) {
+        buf_adds(out, "nothing yet\n");
+        return;
+    }
+    cli_table_start(&t, 8 - skip, titles + skip);
+    for (const cJSON *e = first; e; e = e->next) {
+        if (with_seq) {
+            buf_addf(&cell, "%.0f", cli_num(e, "seq"));
+            cli_table_cell_buf(&t, &cell);
+        }
+        cli_time(cli_str(e, "time"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(e, "by"));
+        cli_verb_words(cli_str(e, verb_key), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(e, "object"));
+        cli_short_digest(cli_str(e, "digest"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, with_seq ? cli_str(e, "outcome") : "ok");
+        add_detail(cJSON_GetObjectItemCaseSensitive(e, "detail"), &cell);
+        cli_table_cell_buf(&t, &cell);
+    }
+    cli_table_end(&t, out);
+}
+
+void
+cmd_log(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    add_events(cli_list(reply, "history"), "what", false, out);
+}
+
+void
+cmd_audit_log(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    add_events(cli_list(reply, "events"), "verb", true, out);
+}
+
+void
+cmd_inspect(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    struct buf cell AUTO(buf_release) = BUF_INIT;
+    struct cli_table t;
+    buf_addf(out, "%s@%.0f  %s\n", cli_str(reply, "model"), cli_num(reply, "number"),
+             cli_str(reply, "digest"));
+    cli_time(cli_str(reply, "pushed"), &cell);
+    buf_addf(out, "%s, pushed %s by %s\n", cli_str(reply, "state"), buf_str(&cell),
+             cli_str(reply, "by"));
+    buf_adds(out, "aliases: ");
+    add_names(cli_list(reply, "aliases"), out);
+    buf_adds(out, cli_list(reply, "aliases") ? "\n" : "none\n");
+
+    buf_addf(out, "\nfiles:\n");
+    cli_table_start(&t, 3, NULL);
+    for (const cJSON *f = cli_list(reply, "manifest"); f; f = f->next) {
+        buf_clear(&cell);
+        buf_addf(&cell, "  %s", cli_str(f, "path"));
+        cli_table_cell_buf(&t, &cell);
+        cli_size(cli_num(f, "bytes"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(f, "digest"));
+    }
+    cli_table_end(&t, out);
+
+    buf_adds(out, "\nverdicts:\n");
+    cli_table_start(&t, 5, NULL);
+    for (const cJSON *v = cli_list(reply, "verdicts"); v; v = v->next) {
+        buf_clear(&cell);
+        buf_addf(&cell, "  %s", cli_str(v, "set"));
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(v, "kind"));
+        cli_table_cell(&t, cli_str(v, "verdict"));
+        cli_time(cli_str(v, "time"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_short_digest(cli_str(v, "set_digest"), &cell);
+        cli_table_cell_buf(&t, &cell);
+    }
+    if (t.n_cells == 0)
+        buf_addf(out, "  none: sluice validate %s@%.0f\n", cli_str(reply, "model"),
+                 cli_num(reply, "number"));
+    cli_table_end(&t, out);
+}
+
+void
+cmd_fsck(const cJSON *reply, bool failed, struct buf *out)
+{
+    for (const cJSON *p = cli_list(reply, "problems"); p; p = p->next)
+        buf_addf(out, "%s\n", p->valuestring);
+    buf_addf(out, "%.0f versions, %.0f objects, ", cli_num(reply, "versions"),
+             cli_num(reply, "objects"));
+    cli_size(cli_num(reply, "bytes"), out);
+    buf_adds(out, failed ? ": something is wrong\n" : " read again: all good\n");
+}

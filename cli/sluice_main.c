@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sluice: finds the verb, makes the request, calls the service, shows the reply. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int
+complain(const struct err *err)
+{
+    fprintf(stderr, "sluice: %s\n", err->msg);
+    return err_exit_status(err->code);
+}
+
+/* stdout may be a full disk or a closed pipe: who does not see the answer must not
+ * see status 0. */
+static int
+say(const struct buf *out, int status)
+{
+    struct err err = ERR_INIT;
+    size_t n = 0;
+    while (n < out->len) {
+        ssize_t k = write(STDOUT_FILENO, out->data + n, out->len - n);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0) {
+            err_sys(&err, errno, "write the answer to stdout");
+            return complain(&err);
+        }
+        n += (size_t)k;
+    }
+    return status;
+}
+
+static int
+call(const struct cli_call *call_)
+{
+    struct err err = ERR_INIT;
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    struct svc *svc AUTO(svc_close_p) = NULL;
+    cJSON *reply AUTO(json_free) = NULL;
+    int r = svc_open(&svc, call_->store, &err);
+    if (r >= 0)
+        r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
+    if (reply && call_->json)
+        json_print(reply, &out, false);
+    else if (reply)
+        cli_command(call_->verb->name)->render(reply, r < 0, &out);
+    int status = say(&out, 0);
+    if (r < 0)
+        return complain(&err);
+    return status;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct err err = ERR_INIT;
+    struct cli_call parsed;
+    int status;
+    if (cli_parse(argc, argv, &parsed, &err) < 0) {
+        status = complain(&err);
+    } else if (parsed.help || !parsed.verb) {
+        struct buf out AUTO(buf_release) = BUF_INIT;
+        if (parsed.verb)
+            cli_help_verb(parsed.verb, &out);
+        else
+            cli_help(&out);
+        if (parsed.help) {
+            status = say(&out, 0);
+        } else {
+            fputs(buf_str(&out), stderr);
+            status = err_exit_status(ERR_USAGE);
+        }
+    } else {
+        status = call(&parsed);
+    }
+    cJSON_Delete(parsed.request);
+    return status;
+}

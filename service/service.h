@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each verb once: request in, authorise, do, record, reply out; no printing. A request
+ * and a reply are JSON objects whose fields the tables verbs.def and fields.def name,
+ * so that the same call can be made here, over a socket and over HTTP. */
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
+
+#include "base/json.h"
+#include "repo/repo.h"
+
+enum svc_needs {
+    SVC_NONE,  /* touches no store */
+    SVC_MAYBE, /* a store only when the request names a reference */
+    SVC_STORE
+};
+enum svc_field_type { SVC_STR, SVC_PATH, SVC_INT, SVC_BOOL, SVC_LIST };
+enum {
+    SVC_OPTIONAL = 0,
+    SVC_REQUIRED = 1,
+    SVC_POSITIONAL = 2,
+    SVC_REST = 4 /* the remaining arguments */
+};
+
+struct svc_field {
+    const char *name; /* also the flag: "tag_set" is --tag_set and --tag-set */
+    enum svc_field_type type;
+    unsigned flags;
+    const char *help;
+};
+struct svc_verb {
+    const char *name; /* "target_add" is `sluice target add` */
+    enum acc_right right;
+    enum svc_needs needs;
+    const char *help;
+    const struct svc_field *fields;
+    int n_fields;
+};
+/* NULL when there is no such verb. */
+const struct svc_verb *svc_find(const char *name);
+int svc_n_verbs(void);
+const struct svc_verb *svc_verb_at(int i);
+
+/* The tables of all modules, for repo_init and repo_open. */
+enum { SVC_N_SCHEMAS = 4 };
+int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);
+
+/* One caller's session: opens the store when a verb first needs it. */
+struct svc;
+int svc_open(struct svc **out, const char *store_path_or_null,
+             struct err *err) MUST_CHECK;
+void svc_close(struct svc *s);
+void svc_close_p(struct svc **s); /* for AUTO */
+
+/* Checks the request against the verb's fields (ERR_USAGE names the field), asks
+ * acc_check, does it, records one event (reads and refusals included; outcome ok,
+ * denied, refused or failed), replies. The caller frees *reply, which may hold a report
+ * even when the call failed (gates, verdicts); NULL otherwise. */
+int svc_call(struct svc *s, const char *verb, const cJSON *request, cJSON **reply,
+             struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/service.h"
+
+#include "base/clock.h"
+#include "deploy/deploy.h"
+#include "service/svc_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POS SVC_POSITIONAL
+#define REQ SVC_REQUIRED
+#define REST SVC_REST
+#define F(name, type, flags, help)                                                     \
+    {                                                                                  \
+#name, SVC_##type, flags, help                                                 \
+    }
+#define VERB(name, right, needs, help, ...)                                            \
+    static const struct svc_field fields_##name[] = { __VA_ARGS__ };
+#include "service/verbs.def"
+#undef VERB
+
+static const struct {
+    struct svc_verb verb;
+    svc_do_fn *fn;
+} verbs[] = {
+#define VERB(name, right, needs, help, ...)                                            \
+    { { #name, ACC_##right, SVC_##needs, help, fields_##name,                          \
+        (int)(sizeof fields_##name / sizeof fields_##name[0]) },                       \
+      svc_do_##name },
+#include "service/verbs.def"
+#undef VERB
+};
+enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
+
+int
+svc_n_verbs(void)
+{
+    return N_VERBS;
+}
+
+const struct svc_verb *
+svc_verb_at(int i)
+{
+    return &verbs[i].verb;
+}
+
+const struct svc_verb *
+svc_find(const char *name)
+{
+    for (int i = 0; i < N_VERBS; i++)
+        if (strcmp(verbs[i].verb.name, name) == 0)
+            return &verbs[i].verb;
+    return NULL;
+}
+
+int
+svc_schemas(struct db_schema out[SVC_N_SCHEMAS])
+{
+    const struct db_schema *all[SVC_N_SCHEMAS] = { &acc_schema, &repo_schema,
+                                                   &val_schema, &deploy_schema };
+    for (int i = 0; i < SVC_N_SCHEMAS; i++)
+        out[i] = *all[i];
+    return SVC_N_SCHEMAS;
+}
+
+int
+svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
+{
+    (void)err;
+    struct svc *s = xcalloc(1, sizeof *s);
+    s->store_path = store_path_or_null ? xstrdup(store_path_or_null) : NULL;
+    *out = s;
+    return 0;
+}
+
+void
+svc_close(struct svc *s)
+{
+    if (!s)
+        return;
+    repo_close(s->repo);
+    free(s->store_path);
+    free(s);
+}
+
+void
+svc_close_p(struct svc **s)
+{
+    svc_close(*s);
+    *s = NULL;
+}
+
+/* ---- fields
+ * ----------------------------------------------------------------------------- */
+
+const char *
+svc_str(const struct svc_call *c, const char *field)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(c->req, field));
+}
+
+int64_t
+svc_int(const struct svc_call *c, const char *field, int64_t fallback)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(c->req, field);
+    return cJSON_IsNumber(v) ? (int64_t)v->valuedouble : fallback;
+}
+
+bool
+svc_flag(const struct svc_call *c, const char *field)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->req, field));
+}
+
+static int
+check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON *v,
+            struct err *err)
+{
+    static const char *const wanted[] = { [SVC_STR] = "a string",
+                                          [SVC_PATH] = "a path",
+                                          [SVC_INT] = "a whole number",
+                                          [SVC_BOOL] = "true or false",
+                                          [SVC_LIST] = "a list of strings" };
+    bool ok = true;
+    switch (f->type) {
+    case SVC_STR:
+    case SVC_PATH:
+        ok = cJSON_IsString(v);
+        break;
+    case SVC_INT:
+        ok = cJSON_IsNumber(v) && v->valuedouble >= -9e15 && v->valuedouble <= 9e15 &&
+             (double)(int64_t)v->valuedouble == v->valuedouble;
+        break;
+    case SVC_BOOL:
+        ok = cJSON_IsBool(v);
+        break;
+    case SVC_LIST:
+        ok = cJSON_IsArray(v) && cJSON_GetArraySize(v) > 0;
+        for (const cJSON *e = ok ? v->child : NULL; e; e = e->next)
+            ok = ok && cJSON_IsString(e);
+        break;
+    }
+    if (!ok)
+        return err_set(err, ERR_USAGE, "%s: %s must be %s", verb->name, f->name,
+                       wanted[f->type]);
+    return 0;
+}
+
+static int
+check_request(const struct svc_verb *verb, const cJSON *req, struct err *err)
+{
+    for (const cJSON *v = req ? req->child : NULL; v; v = v->next) {
+        const struct svc_field *f = NULL;
+        for (int i = 0; i < verb->n_fields && !f; i++)
+            if (strcmp(verb->fields[i].name, v->string) == 0)
+                f = &verb->fields[i];
+        if (!f)
+            return err_set(err, ERR_USAGE, "%s takes no %s", verb->name, v->string);
+        if (check_field(verb, f, v, err) < 0)
+            return -(int)err->code;
+    }
+    for (int i = 0; i < verb->n_fields; i++)
+        if ((verb->fields[i].flags & SVC_REQUIRED) &&
+            !json_has(req, verb->fields[i].name))
+            return err_set(err, ERR_USAGE, "%s needs %s: %s", verb->name,
+                           verb->fields[i].name, verb->fields[i].help);
+    return 0;
+}
+
+/* ---- one call
+ * ----------------------------------------------------------------------------- */
+
+void
+svc_about(struct svc_call *c, const struct repo_version *v)
+{
+    snprintf(c->object, sizeof c->object, "%s@%lld", v->model, (long long)v->number);
+    repo_digest_text(&v->digest, c->digest);
+}
+
+int
+svc_version(struct svc_call *c, struct repo_version *out, struct err *err)
+{
+    if (repo_resolve(c->repo, svc_str(c, "ref"), out, err) < 0)
+        return -(int)err->code;
+    svc_about(c, out);
+    return 0;
+}
+
+int
+svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err)
+{
+    if (repo_ref_parse(svc_str(c, "ref"), out, err) < 0)
+        return -(int)err->code;
+    if (!out->model[0] || !out->alias[0])
+        return err_set(err, ERR_USAGE,
+                       "'%s' must name an alias of a model: MODEL@ALIAS, such as "
+                       "fraud@production",
+                       svc_str(c, "ref"));
+    snprintf(c->object, sizeof c->object, "%s@%s", out->model, out->alias);
+    return 0;
+}
+
+/* The model that a request is about, for acc_check: field `model`, or the model that
+ * `ref` names; "" for the whole store. */
+static int
+about_model(struct svc_call *c, char out[REPO_NAME_BYTES], struct err *err)
+{
+    out[0] = '\0';
+    const char *model = svc_str(c, "model");
+    const char *ref = svc_str(c, "ref");
+    struct repo_ref parsed;
+    if (model) {
+        if (repo_check_model_name(model, err) < 0)
+            return -(int)err->code;
+        snprintf(out, REPO_NAME_BYTES, "%s", model);
+    } else if (ref) {
+        if (repo_ref_parse(ref, &parsed, err) < 0)
+            return -(int)err->code;
+        struct repo_version v;
+        if (!parsed.model[0]) {
+            if (repo_resolve(c->repo, ref, &v, err) < 0)
+                return -(int)err->code;
+            snprintf(parsed.model, sizeof parsed.model, "%s", v.model);
+        }
+        snprintf(out, REPO_NAME_BYTES, "%s", parsed.model);
+    }
+    snprintf(c->object, sizeof c->object, "%s",
+             ref && parsed.digest_hex[0] ? out
+             : ref                       ? ref
+                                         : out);
+    return 0;
+}
+
+static int
+record(struct svc_call *c, const char *outcome, struct err *err)
+{
+    const char *reason = svc_str(c, "reason");
+    if (reason)
+        json_put_str(c->body, "reason", reason);
+    struct buf body AUTO(buf_release) = BUF_INIT;
+    json_print(c->body, &body, true);
+    while (body.len && body.data[body.len - 1] == '\n')
+        body.data[--body.len] = '\0';
+    struct acc_event e = { .verb = c->verb->name,
+                           .object = c->object,
+                           .digest = c->digest,
+                           .outcome = outcome,
+                           .body = buf_str(&body) };
+    return acc_record(c->repo->acc, &e, err);
+}
+
+int
+svc_commit(struct svc_call *c, struct err *err)
+{
+    if (record(c, "ok", err) < 0 || db_commit(c->repo->db, err) < 0)
+        return -(int)err->code;
+    c->recorded = true;
+    return 0;
+}
+
+/* Reads, refusals and failures leave their event in a transaction of its own. A log
+ * that cannot be written fails a call that succeeded (an unrecorded read is not given
+ * out), and is added to the message of one that failed. */
+static int
+record_apart(struct svc_call *c, const struct err *failure, struct err *err)
+{
+    const char *outcome = "ok";
+    if (failure->code != ERR_OK) {
+        outcome = failure->code == ERR_DENIED ? "denied"
+                  : failure->code == ERR_REFUSED || failure->code == ERR_HOOK
+                      ? "refused"
+                      : "failed";
+        size_t first_line = strcspn(failure->msg, "\n");
+        char *line = xstrndup(failure->msg, first_line < 400 ? first_line : 400);
+        json_put_str(c->body, "error", line);
+        free(line);
+    }
+    if (db_begin(c->repo->db, err) < 0)
+        return -(int)err->code;
+    if (record(c, outcome, err) < 0 || db_commit(c->repo->db, err) < 0) {
+        db_rollback(c->repo->db);
+        return err_ctx(err, "%s: record it in the log", c->verb->name);
+    }
+    c->recorded = true;
+    return 0;
+}
+
+static int
+need_store(struct svc *s, struct err *err)
+{
+    if (s->repo)
+        return 0;
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    struct db_schema schemas[SVC_N_SCHEMAS];
+    int n = svc_schemas(schemas);
+    if (repo_default_path(s->store_path, &path, err) < 0)
+        return -(int)err->code;
+    return repo_open(&s->repo, buf_str(&path), schemas, n, err);
+}
+
+static int
+do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
+{
+    char model[REPO_NAME_BYTES] = "";
+    if (c->repo &&
+        (about_model(c, model, err) < 0 ||
+         (c->verb->right != ACC_NONE &&
+          acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
+        return -(int)err->code;
+    return fn(c, err);
+}
+
+int
+svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
+         struct err *err)
+{
+    *reply = NULL;
+    const struct svc_verb *verb = svc_find(name);
+    if (!verb)
+        return err_set(err, ERR_USAGE, "there is no verb '%s'", name);
+    svc_do_fn *fn = NULL;
+    for (int i = 0; i < N_VERBS; i++)
+        if (&verbs[i].verb == verb)
+            fn = verbs[i].fn;
+    if (check_request(verb, request, err) < 0)
+        return -(int)err->code;
+    struct svc_call c = { .s = s, .verb = verb, .req = request };
+    bool wants_store = verb->needs == SVC_STORE ||
+                       (verb->needs == SVC_MAYBE && json_has(request, "ref"));
+    if (wants_store) {
+        if (need_store(s, err) < 0)
+            return -(int)err->code;
+        c.repo = s->repo;
+    }
+    c.reply = cJSON_CreateObject();
+    c.body = cJSON_CreateObject();
+    int r = do_call(&c, fn, err);
+    /* What is missing in the store is ERR_CORRUPT; this is a path that the caller gave.
+     */
+    if (err->code == ERR_IO && err->sys == ENOENT)
+        r = -(int)(err->code = ERR_NOTFOUND);
+    if (c.repo) {
+        db_rollback(c.repo->db); /* what a failing handler left open */
+        struct err log_err = ERR_INIT;
+        if ((!c.recorded && err->code != ERR_USAGE &&
+             record_apart(&c, err, &log_err) < 0) ||
+            (c.recorded && acc_publish(c.repo->acc, &log_err) < 0)) {
+            if (r >= 0)
+                r = err_set(err, log_err.code, "%s", log_err.msg);
+            else
+                err_ctx(err, "(and the log: %s)", log_err.msg);
+        }
+    }
+    cJSON_Delete(c.body);
+    if (!c.reply->child && r < 0) {
+        cJSON_Delete(c.reply);
+        c.reply = NULL;
+    }
+    *reply = c.reply;
+    return r < 0 ? r : 0;
+}
+
+/* ---- common pieces
+ * --------------------------------------------------------------------------- */
+
+void
+svc_put_time(cJSON *obj, const char *key, int64_t time_ns)
+{
+    char text[CLOCK_TEXT_BYTES];
+    json_put_str(obj, key, time_ns ? clock_text(time_ns, text) : NULL);
+}
+
+cJSON *
+svc_version_json(const struct repo_version *v)
+{
+    char digest[REPO_DIGEST_BYTES];
+    repo_digest_text(&v->digest, digest);
+    cJSON *o = cJSON_CreateObject();
+    json_put_str(o, "model", v->model);
+    json_put_int(o, "number", v->number);
+    json_put_str(o, "digest", digest);
+    json_put_str(o, "state", v->state);
+    svc_put_time(o, "pushed", v->created_ns);
+    json_put_str(o, "by", v->pushed_by);
+    json_put_int(o, "files", v->n_files);
+    json_put_int(o, "bytes", v->size_bytes);
+    return o;
+}
+
+int
+svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err)
+{
+    *out = (struct svc_dir){ .path = svc_str(c, "dir") };
+    const char *ref = svc_str(c, "ref");
+    if (!!ref == !!out->path)
+        return err_set(err, ERR_USAGE, "%s needs either --dir DIR or a version",
+                       c->verb->name);
+    struct repo_version v;
+    if (!ref)
+        return 0;
+    if (svc_version(c, &v, err) < 0 ||
+        repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
+        return -(int)err->code;
+    out->path = out->view.path;
+    return 0;
+}
+
+void
+svc_dir_close(struct svc_dir *d)
+{
+    if (d->view.path)
+        repo_view_close(&d->view);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the handlers of verbs share. */
+#ifndef SERVICE_SVC_INT_H
+#define SERVICE_SVC_INT_H
+
+#include "service/service.h"
+#include "validate/validate.h"
+
+struct svc {
+    char *store_path; /* NULL: the default */
+    struct repo *repo;
+};
+
+/* One call under way. */
+struct svc_call {
+    struct svc *s;
+    const struct svc_verb *verb;
+    struct repo *repo; /* NULL for a call without a store */
+    const cJSON *req;
+    cJSON *reply;
+    /* What the event says; a handler fills in what it finds out. */
+    char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    char digest[REPO_DIGEST_BYTES];
+    cJSON *body;
+    bool recorded; /* the event stands already, in the act's own transaction */
+};
+
+typedef int svc_do_fn(struct svc_call *c, struct err *err);
+#define VERB(name, right, needs, help, ...) svc_do_fn svc_do_##name;
+#include "service/verbs.def"
+#undef VERB
+
+/* Fields of the request: NULL or the fallback when absent (types are checked before).
+ */
+const char *svc_str(const struct svc_call *c, const char *field);
+int64_t svc_int(const struct svc_call *c, const char *field, int64_t fallback);
+bool svc_flag(const struct svc_call *c, const char *field);
+
+/* The version that field `ref` names; it becomes the event's object. */
+int svc_version(struct svc_call *c, struct repo_version *out,
+                struct err *err) MUST_CHECK;
+/* "MODEL@ALIAS" of field `ref`; it becomes the event's object. */
+int svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err) MUST_CHECK;
+void svc_about(struct svc_call *c, const struct repo_version *v);
+
+/* Commits the caller's transaction together with the event of this call. */
+int svc_commit(struct svc_call *c, struct err *err) MUST_CHECK;
+
+/* Common pieces of replies. */
+cJSON *svc_version_json(const struct repo_version *v);
+void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
+
+/* A model directory to look at: field `dir`, or a view of the version `ref` names. */
+struct svc_dir {
+    const char *path;
+    struct repo_view view;
+};
+int svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err) MUST_CHECK;
+void svc_dir_close(struct svc_dir *d); /* for AUTO */
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* validate, policy set, policy show */
+#include "service/svc_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sets {
+    struct val_set *v;
+    int n;
+};
+
+static int
+collect_set(void *arg, const struct val_set *s, struct err *err)
+{
+    (void)err;
+    struct sets *sets = arg;
+    sets->v = xreallocarray(sets->v, (size_t)sets->n + 1, sizeof *sets->v);
+    sets->v[sets->n++] = *s;
+    return 0;
+}
+
+static void
+sets_release(struct sets *s)
+{
+    free(s->v);
+    *s = (struct sets){ 0 };
+}
+
+static cJSON *
+verdict_json(const char *set, bool acceptance, enum val_outcome outcome, cJSON *report)
+{
+    cJSON *o = cJSON_CreateObject();
+    json_put_str(o, "set", set);
+    json_put_str(o, "kind", acceptance ? "acceptance" : "export");
+    json_put_str(o, "verdict", val_outcome_text(outcome));
+    if (report)
+        cJSON_AddItemToObject(o, "report", report);
+    return o;
+}
+
+/* The worst of all sets is the answer: failed before unsupported before passed. */
+static int
+answer(struct svc_call *c, int n_failed, int n_unsupported, const char *what,
+       struct err *err)
+{
+    const char *text = val_outcome_text(n_failed        ? VAL_FAILED
+                                        : n_unsupported ? VAL_UNSUPPORTED
+                                                        : VAL_PASSED);
+    json_put_str(c->reply, "verdict", text);
+    json_put_str(c->body, "verdict", text);
+    if (n_failed)
+        return err_set(err, ERR_FAILED, "%s: %d golden set%s failed", what, n_failed,
+                       n_failed == 1 ? "" : "s");
+    if (n_unsupported)
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s: the embedded runtime cannot run this model; that is no pass", what);
+    return 0;
+}
+
+static int
+validate_dir(struct svc_call *c, struct err *err)
+{
+    const char *dir = svc_str(c, "dir"), *golden = svc_str(c, "golden");
+    if (!dir || !golden)
+        return err_set(err, ERR_USAGE,
+                       "validate needs a version, or --dir DIR with --golden FILE");
+    struct val_golden g = { 0 };
+    enum val_outcome outcome;
+    cJSON *report = NULL;
+    if (val_golden_load(&g, golden, err) < 0)
+        return -(int)err->code;
+    bool acceptance = g.acceptance;
+    int r = val_judge_dir(dir, &g, &runner_backend, &outcome, &report, err);
+    val_golden_release(&g);
+    if (r < 0)
+        return r;
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(c->reply, "verdicts"),
+                         verdict_json(golden, acceptance, outcome, report));
+    return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED, dir, err);
+}
+
+int
+svc_do_validate(struct svc_call *c, struct err *err)
+{
+    if (!svc_str(c, "ref"))
+        return validate_dir(c, err);
+    if (svc_str(c, "dir") || svc_str(c, "golden"))
+        return err_set(err, ERR_USAGE,
+                       "validate takes either a version or --dir and --golden");
+    struct repo_version v;
+    struct sets sets AUTO(sets_release) = { 0 };
+    if (svc_version(c, &v, err) < 0 ||
+        val_sets(c->repo, v.model, v.id, collect_set, &sets, err) < 0)
+        return -(int)err->code;
+    if (sets.n == 0)
+        return err_set(
+            err, ERR_NOTFOUND,
+            "%s has no golden set to be judged by: push it with --golden DIR, or "
+            "sluice golden add %s DIR --name NAME",
+            c->object, v.model);
+    json_put_str(c->reply, "version", c->object);
+    json_put_str(c->reply, "digest", c->digest);
+    cJSON *list = cJSON_AddArrayToObject(c->reply, "verdicts");
+    cJSON *summary = cJSON_AddArrayToObject(c->body, "sets");
+    int n_failed = 0, n_unsupported = 0;
+    /* All are judged first: the verdicts and the event are one transaction. */
+    struct val_verdict *verdicts = xcalloc((size_t)sets.n, sizeof *verdicts);
+    int r = 0, n = 0;
+    for (; n < sets.n && r >= 0; n++) {
+        r = val_judge_version(c->repo, &v, &sets.v[n], &runner_backend, &verdicts[n],
+                              err);
+        if (r < 0)
+            break;
+        n_failed += verdicts[n].outcome == VAL_FAILED;
+        n_unsupported += verdicts[n].outcome == VAL_UNSUPPORTED;
+        cJSON_AddItemToArray(list, verdict_json(sets.v[n].name, sets.v[n].acceptance,
+                                                verdicts[n].outcome,
+                                                cJSON_Parse(verdicts[n].report_json)));
+        cJSON_AddItemToArray(summary, verdict_json(sets.v[n].name, sets.v[n].acceptance,
+                                                   verdicts[n].outcome, NULL));
+    }
+    struct err verdict_err = ERR_INIT;
+    if (r >= 0) {
+        answer(c, n_failed, n_unsupported, c->object, &verdict_err);
+        r = db_begin(c->repo->db, err);
+    }
+    for (int i = 0; i < n && r >= 0; i++)
+        r = val_verdict_add(c->repo, &verdicts[i], err);
+    if (r >= 0)
+        r = svc_commit(c, err);
+    for (int i = 0; i < sets.n; i++)
+        val_verdict_release(&verdicts[i]);
+    free(verdicts);
+    if (r >= 0 && verdict_err.code != ERR_OK)
+        r = err_set(err, verdict_err.code, "%s", verdict_err.msg);
+    return r;
+}
+
+int
+svc_do_policy_set(struct svc_call *c, struct err *err)
+{
+    const char *alias = svc_str(c, "alias");
+    cJSON *policy = cJSON_CreateObject();
+    cJSON *rule = cJSON_CreateObject();
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(policy, "require"), rule);
+    json_put_str(rule, "acceptance", svc_str(c, "require_acceptance"));
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    json_print(policy, &text, true);
+    snprintf(c->object, sizeof c->object, "%s@%s",
+             svc_str(c, "model") ? svc_str(c, "model") : "*", alias);
+    json_put_str(c->reply, "alias", alias);
+    json_put_str(c->reply, "model", svc_str(c, "model"));
+    cJSON_AddItemToObject(c->body, "policy", cJSON_Duplicate(policy, true));
+    cJSON_AddItemToObject(c->reply, "policy", policy);
+    if (repo_check_alias_name(alias, err) < 0 || db_begin(c->repo->db, err) < 0 ||
+        val_policy_set(c->repo, alias, svc_str(c, "model"), buf_str(&text), err) < 0)
+        return -(int)err->code;
+    return svc_commit(c, err);
+}
+
+int
+svc_do_policy_show(struct svc_call *c, struct err *err)
+{
+    const char *alias = svc_str(c, "alias"), *model = svc_str(c, "model");
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    int found = val_policy_get(c->repo, alias, model ? model : "", &text, err);
+    if (found < 0)
+        return found;
+    json_put_str(c->reply, "alias", alias);
+    json_put_str(c->reply, "model", model);
+    cJSON *policy = found ? cJSON_Parse(buf_str(&text)) : cJSON_CreateNull();
+    cJSON_AddItemToObject(c->reply, "policy", policy);
+    return 0;
+}

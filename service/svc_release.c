@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* target add/list, promote, weights, rollback, freeze, unfreeze, status */
+#include "deploy/deploy.h"
+#include "service/svc_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+svc_do_target_add(struct svc_call *c, struct err *err)
+{
+    const char *layout = svc_str(c, "layout") ? svc_str(c, "layout") : "plain";
+    const char *name = svc_str(c, "name"), *alias = svc_str(c, "alias");
+    snprintf(c->object, sizeof c->object, "target %s", name);
+    json_put_str(c->body, "dir", svc_str(c, "dir"));
+    json_put_str(c->body, "alias", alias);
+    json_put_str(c->body, "layout", layout);
+    if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout,
+                          svc_str(c, "serving_root"), err) < 0)
+        return err_ctx(err, "target add %s", name);
+    json_put_str(c->reply, "target", name);
+    json_put_str(c->reply, "dir", svc_str(c, "dir"));
+    json_put_str(c->reply, "alias", alias);
+    json_put_str(c->reply, "layout", layout);
+    return 0;
+}
+
+static int
+add_target(void *arg, const struct deploy_target *t, struct err *err)
+{
+    (void)err;
+    cJSON *o = cJSON_CreateObject();
+    json_put_str(o, "target", t->name);
+    json_put_str(o, "dir", t->dir);
+    json_put_str(o, "alias", t->alias);
+    json_put_str(o, "layout", t->layout);
+    json_put_str(o, "serving_root", t->serving_root);
+    cJSON_AddItemToArray(arg, o);
+    return 0;
+}
+
+int
+svc_do_target_list(struct svc_call *c, struct err *err)
+{
+    return deploy_targets(c->repo, svc_str(c, "alias"), add_target,
+                          cJSON_AddArrayToObject(c->reply, "targets"), err);
+}
+
+/* ---- changes of traffic
+ * ------------------------------------------------------------------ */
+
+/* deploy/ records the event with the release; of a refusal the wrapper does. */
+static int
+change(struct svc_call *c, const struct deploy_change *change_, struct err *err)
+{
+    cJSON *report = NULL;
+    int r = deploy_change(c->repo, change_, &report, err);
+    c->recorded = r >= 0;
+    if (report) {
+        cJSON_Delete(c->reply);
+        c->reply = report;
+        const cJSON *gates = cJSON_GetObjectItem(report, "gates");
+        if (r < 0 && gates)
+            cJSON_AddItemToObject(c->body, "gates", cJSON_Duplicate(gates, true));
+    }
+    return r;
+}
+
+int
+svc_do_promote(struct svc_call *c, struct err *err)
+{
+    struct repo_version v;
+    const char *alias = svc_str(c, "to");
+    if (repo_check_alias_name(alias, err) < 0 || svc_version(c, &v, err) < 0)
+        return -(int)err->code;
+    json_put_str(c->body, "alias", alias);
+    struct deploy_change d = { .verb = DEPLOY_PROMOTE,
+                               .model = v.model,
+                               .alias = alias,
+                               .version = &v,
+                               .expect_release = svc_int(c, "expect", 0),
+                               .again = svc_flag(c, "again"),
+                               .reason = svc_str(c, "reason") };
+    return change(c, &d, err);
+}
+
+/* "1=90%" or "1=9": number and share. Percentages are shares too; they must not be
+ * mixed with bare ones, and must sum to 100. Shares are kept to a hundredth of a
+ * percent. */
+static int
+parse_parts(const cJSON *list, struct deploy_member *out, int cap, int *n,
+            struct err *err)
+{
+    double percent_sum = 0;
+    int n_percent = 0;
+    *n = 0;
+    for (const cJSON *e = list->child; e; e = e->next) {
+        char *end;
+        errno = 0;
+        long long number = strtoll(e->valuestring, &end, 10);
+        double share = -1;
+        bool percent = false;
+        if (end != e->valuestring && *end == '=' && number > 0 && !errno) {
+            char *from = end + 1;
+            share = strtod(from, &end);
+            percent = *end == '%';
+            if (end == from || end[percent] || !(share >= 0 && share <= 1e6))
+                share = -1;
+        }
+        if (share < 0)
+            return err_set(err, ERR_USAGE,
+                           "weights: '%s' is not NUMBER=SHARE, such as 2=10%% or 2=1",
+                           e->valuestring);
+        if (*n == cap)
+            return err_set(err, ERR_LIMIT, "weights: more than %d versions", cap);
+        for (int i = 0; i < *n; i++)
+            if (out[i].number == number)
+                return err_set(err, ERR_USAGE, "weights: version %lld is named twice",
+                               number);
+        percent_sum += percent ? share : 0;
+        n_percent += percent;
+        out[(*n)++] = (struct deploy_member){ .number = number,
+                                              .weight = (int)(share * 100 + 0.5) };
+    }
+    if (n_percent && n_percent != *n)
+        return err_set(err, ERR_USAGE, "weights: give every share in percent, or none");
+    if (n_percent && (percent_sum < 99.995 || percent_sum > 100.005))
+        return err_set(err, ERR_USAGE, "weights: the percentages sum to %g, not 100",
+                       percent_sum);
+    return 0;
+}
+
+int
+svc_do_weights(struct svc_call *c, struct err *err)
+{
+    struct repo_ref ref;
+    struct deploy_member parts[16];
+    int n;
+    if (svc_alias(c, &ref, err) < 0 ||
+        parse_parts(cJSON_GetObjectItemCaseSensitive(c->req, "parts"), parts, 16, &n,
+                    err) < 0)
+        return -(int)err->code;
+    struct deploy_change d = { .verb = DEPLOY_WEIGHTS,
+                               .model = ref.model,
+                               .alias = ref.alias,
+                               .parts = parts,
+                               .n_parts = n,
+                               .expect_release = svc_int(c, "expect", 0),
+                               .again = svc_flag(c, "again"),
+                               .reason = svc_str(c, "reason") };
+    return change(c, &d, err);
+}
+
+int
+svc_do_rollback(struct svc_call *c, struct err *err)
+{
+    struct repo_ref ref;
+    if (svc_alias(c, &ref, err) < 0)
+        return -(int)err->code;
+    struct deploy_change d = { .verb = DEPLOY_ROLLBACK,
+                               .model = ref.model,
+                               .alias = ref.alias,
+                               .to_number = svc_int(c, "to", 0),
+                               .expect_release = svc_int(c, "expect", 0),
+                               .reason = svc_str(c, "reason") };
+    return change(c, &d, err);
+}
+
+static int
+freeze(struct svc_call *c, const char *reason, struct err *err)
+{
+    struct repo_ref ref;
+    if (svc_alias(c, &ref, err) < 0 ||
+        deploy_freeze(c->repo, ref.model, ref.alias, reason, err) < 0)
+        return -(int)err->code;
+    c->recorded = true; /* by deploy/ */
+    json_put_str(c->reply, "alias", c->object);
+    json_put_bool(c->reply, "frozen", reason != NULL);
+    return 0;
+}
+
+int
+svc_do_freeze(struct svc_call *c, struct err *err)
+{
+    return freeze(c, svc_str(c, "reason"), err);
+}
+
+int
+svc_do_unfreeze(struct svc_call *c, struct err *err)
+{
+    return freeze(c, NULL, err);
+}
+
+int
+svc_do_status(struct svc_call *c, struct err *err)
+{
+    cJSON *out = NULL;
+    if (deploy_status(c->repo, svc_str(c, "model"), &out, err) < 0)
+        return -(int)err->code;
+    cJSON_Delete(c->reply);
+    c->reply = out;
+    return 0;
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run: one signature on given inputs, or every case of a golden set. */
+#include "savedmodel/savedmodel.h"
+#include "service/svc_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INPUT_BYTES = 1 << 30 };
+
+/* ---- inputs
+ * -------------------------------------------------------------------------------- */
+
+/* Adds t under `key`; a key that is there already is replaced (the later flag wins, as
+ * in saved_model_cli). Takes t. */
+static void
+set_input(struct sm_tensor_list *in, const char *key, struct sm_tensor *t)
+{
+    struct sm_tensor *old = sm_tensor_list_find(in, key);
+    if (!old) {
+        sm_tensor_list_add(in, key, t);
+        return;
+    }
+    sm_tensor_release(old);
+    *old = *t;
+    *t = (struct sm_tensor){ 0 };
+}
+
+/* FILE or FILE[NAME]: an .npy, or one array of an .npz. */
+static int
+read_array(const char *file, const char *name, struct sm_tensor *out, struct err *err)
+{
+    struct buf bytes AUTO(buf_release) = { .cap_bytes = MAX_INPUT_BYTES };
+    if (fs_read(AT_FDCWD, file, &bytes, err) < 0)
+        return -(int)err->code;
+    struct str all = { buf_str(&bytes), bytes.len };
+    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
+    if (all.n < 2 || memcmp(all.p, "PK", 2) != 0) {
+        /* The name is ignored for a single array, as saved_model_cli does. */
+        return sm_npy_read(all, file, &t, err) < 0 ? -(int)err->code
+                                                   : sm_tensor_copy(out, &t, err);
+    }
+    struct sm_tensor_list arrays AUTO(sm_tensor_list_release) = { 0 };
+    if (sm_npz_read(all, file, &arrays, err) < 0)
+        return -(int)err->code;
+    if (!name && arrays.n != 1)
+        return err_set(
+            err, ERR_INVALID,
+            "Input file %s contains %s ndarrays. Please specify the name of ndarray to "
+            "use: %s[NAME]",
+            file, arrays.n ? "more than one" : "no", file);
+    const struct sm_tensor *found =
+        name ? sm_tensor_list_find(&arrays, name) : &arrays.v[0].t;
+    if (!found)
+        return err_set(err, ERR_NOTFOUND,
+                       "Input file %s does not contain variable with name \"%s\".",
+                       file, name);
+    return sm_tensor_copy(out, found, err);
+}
+
+static int
+add_file_input(struct sm_tensor_list *in, char *key, char *value, const char *item,
+               struct err *err)
+{
+    size_t n = strlen(value);
+    char *bracket = strchr(value, '[');
+    char *name = NULL;
+    if (bracket && n && value[n - 1] == ']' && bracket > value &&
+        bracket + 2 < value + n) {
+        value[n - 1] = '\0';
+        *bracket = '\0';
+        name = bracket + 1;
+    }
+    if (!*key || !*value || strpbrk(value, "[]") || (name && strpbrk(name, "[]")))
+        return err_set(err, ERR_INVALID,
+                       "--inputs \"%s\" format is incorrect. Please follow "
+                       "\"<input_key>=<filename>\", or "
+                       "\"<input_key>=<filename>[<variable_name>]\"",
+                       item);
+    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
+    if (read_array(value, name, &t, err) < 0)
+        return -(int)err->code;
+    set_input(in, key, &t);
+    return 0;
+}
+
+static int
+add_expr_input(struct sm_tensor_list *in, char *key, char *value, const char *item,
+               struct err *err)
+{
+    (void)item;
+    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
+    if (sm_literal_read(value, &t, err) < 0)
+        return err_ctx(err,
+                       "--input_exprs: Expression \"%s\" is not a valid python literal",
+                       value);
+    set_input(in, key, &t);
+    return 0;
+}
+
+/* "key=value;key=value": each item to fn; empty ones are skipped. */
+static int
+each_item(const char *flag, const char *text, struct sm_tensor_list *in,
+          int (*fn)(struct sm_tensor_list *, char *, char *, const char *,
+                    struct err *),
+          struct err *err)
+{
+    for (const char *p = text; p && *p;) {
+        size_t n = strcspn(p, ";");
+        char *item AUTO(free_ptr) = xstrndup(p, n);
+        char *copy AUTO(free_ptr) = xstrdup(item);
+        p += n + (p[n] == ';');
+        if (!n)
+            continue;
+        char *equals = strchr(copy, '=');
+        if (!equals || equals == copy)
+            return err_set(
+                err, ERR_INVALID,
+                "--%s \"%s\" format is incorrect. Please follow \"<input_key>=<%s>\"",
+                flag, item, fn == add_file_input ? "filename" : "python expression");
+        *equals = '\0';
+        if (fn(in, copy, equals + 1, item, err) < 0)
+            return -(int)err->code;
+    }
+    return 0;
+}
+
+/* Every key is one of the signature's, and every array has the dtype it asks for. */
+static int
+fit_inputs(struct sm_tensor_list *in, const struct backend_signature *sig,
+           struct err *err)
+{
+    for (int i = 0; i < in->n; i++) {
+        const struct backend_tensor *want = NULL;
+        struct buf keys AUTO(buf_release) = BUF_INIT;
+        for (int k = 0; k < sig->n_inputs; k++) {
+            buf_addf(&keys, "\"%s\", ", sig->inputs[k].key);
+            if (strcmp(sig->inputs[k].key, in->v[i].name) == 0)
+                want = &sig->inputs[k];
+        }
+        if (!want)
+            return err_set(
+                err, ERR_INVALID,
+                "\"%s\" is not a valid input key. Please choose from %sor use show.",
+                in->v[i].name, buf_str(&keys));
+        struct buf what AUTO(buf_release) = BUF_INIT;
+        buf_addf(&what, "input \"%s\"", in->v[i].name);
+        if (sm_tensor_cast(&in->v[i].t, want->dtype % SM_REF, buf_str(&what), err) < 0)
+            return -(int)err->code;
+    }
+    return 0;
+}
+
+/* ---- outputs
+ * --------------------------------------------------------------------------------- */
+
+static int
+save(int dirfd, const char *outdir, const char *name, const struct buf *bytes,
+     bool overwrite, struct err *err)
+{
+    int there = fs_exists(dirfd, name, err);
+    if (there < 0)
+        return there;
+    if (there && !overwrite)
+        return err_set(
+            err, ERR_CONFLICT,
+            "Output file %s/%s already exists. Add \"--overwrite\" to overwrite the "
+            "existing output files.",
+            outdir, name);
+    return fs_replace(dirfd, name, bytes->data, bytes->len, 0644, err);
+}
+
+static int
+show_outputs(struct svc_call *c, const struct sm_tensor_list *outs, struct err *err)
+{
+    const char *outdir = svc_str(c, "outdir");
+    int dirfd AUTO(fs_close) = -1;
+    if (outdir && (fs_mkdirs(AT_FDCWD, outdir, 0777, err) < 0 ||
+                   fs_open_dir(&dirfd, AT_FDCWD, outdir, err) < 0))
+        return -(int)err->code;
+    cJSON *list = cJSON_AddArrayToObject(c->reply, "outputs");
+    for (int i = 0; i < outs->n; i++) {
+        const struct sm_tensor *t = &outs->v[i].t;
+        struct buf text AUTO(buf_release) = BUF_INIT;
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, o);
+        json_put_str(o, "key", outs->v[i].name);
+        json_put_str(o, "dtype", sm_dtype_name(t->dtype));
+        cJSON *shape = cJSON_AddArrayToObject(o, "shape");
+        for (int d = 0; d < t->rank; d++)
+            cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->dims[d]));
+        sm_tensor_text(t, &text);
+        json_put_str(o, "text", buf_str(&text));
+        if (!outdir)
+            continue;
+        struct buf file AUTO(buf_release) = BUF_INIT, npy AUTO(buf_release) = BUF_INIT;
+        buf_addf(&file, "%s.npy", outs->v[i].name);
+        if (sm_npy_write(t, &npy, err) < 0 || save(dirfd, outdir, buf_str(&file), &npy,
+                                                   svc_flag(c, "overwrite"), err) < 0)
+            return -(int)err->code;
+        buf_clear(&text);
+        buf_addf(&text, "%s/%s", outdir, buf_str(&file));
+        json_put_str(o, "saved", buf_str(&text));
+    }
+    return 0;
+}
+
+/* ---- golden set
+ * -------------------------------------------------------------------------------- */
+
+struct golden_run {
+    struct svc_call *c;
+    const char *outdir;
+    int dirfd; /* -1: nothing is written */
+    cJSON *list;
+    struct buf report;
+    int n_failed;
+    char first[512];
+};
+
+static int
+one_case(void *arg, const struct val_result *res, struct err *err)
+{
+    struct golden_run *run = arg;
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddItemToArray(run->list, o);
+    json_put_str(o, "name", res->c->name);
+    json_put_bool(o, "ok", !res->error);
+    if (res->error) {
+        json_put_str(o, "error", res->error->msg);
+        if (run->n_failed++ == 0)
+            snprintf(run->first, sizeof run->first, "%s: %.400s", res->c->name,
+                     res->error->msg);
+    }
+    json_put_real(o, "load_ms", res->load_ms);
+    json_put_real(o, "run_ms", res->run_ms);
+    json_print(o, &run->report, true);
+    if (run->report.len && run->report.data[run->report.len - 1] != '\n')
+        buf_addc(&run->report, '\n');
+    if (res->error || run->dirfd < 0)
+        return 0;
+    struct buf file AUTO(buf_release) = BUF_INIT, npz AUTO(buf_release) = BUF_INIT;
+    buf_addf(&file, "%s.npz", res->c->name);
+    if (strchr(res->c->name, '/') || res->c->name[0] == '.')
+        return err_set(err, ERR_INVALID, "case \"%s\": this name cannot be a file's",
+                       res->c->name);
+    if (sm_npz_write(res->outputs, &npz, err) < 0)
+        return err_ctx(err, "case %s", res->c->name);
+    return save(run->dirfd, run->outdir, buf_str(&file), &npz, true, err);
+}
+
+static int
+run_golden(struct svc_call *c, const struct backend_args *args, struct err *err)
+{
+    struct val_golden g = { 0 };
+    struct golden_run run = {
+        .c = c, .outdir = svc_str(c, "outdir"), .dirfd = -1, .report = BUF_INIT
+    };
+    struct backend *b = NULL;
+    struct backend_args load = *args;
+    int r = val_golden_load(&g, svc_str(c, "golden"), err);
+    if (r < 0)
+        return r;
+    load.tags = svc_str(c, "tag_set") ? svc_str(c, "tag_set") : g.tags;
+    run.list = cJSON_AddArrayToObject(c->reply, "cases");
+    if (run.outdir)
+        r = fs_mkdirs(AT_FDCWD, run.outdir, 0777, err) < 0
+                ? -1
+                : fs_open_dir(&run.dirfd, AT_FDCWD, run.outdir, err);
+    if (r >= 0)
+        r = runner_backend.load(&b, &load, err);
+    if (r >= 0)
+        r = val_run_cases(&g, &runner_backend, b, one_case, &run, err);
+    if (b)
+        runner_backend.close(b);
+    if (r >= 0 && run.outdir)
+        r = save(run.dirfd, run.outdir, "report.jsonl", &run.report, true, err);
+    if (r >= 0 && run.n_failed)
+        r = err_set(err, ERR_FAILED, "run: %d of %d cases failed; %s", run.n_failed,
+                    g.n_cases, run.first);
+    fs_close(&run.dirfd);
+    buf_release(&run.report);
+    val_golden_release(&g);
+    return r < 0 ? -(int)err->code : 0;
+}
+
+/* ---- run
+ * ------------------------------------------------------------------------------------------
+ */
+
+static int
+run_once(struct svc_call *c, const struct backend_args *args, struct err *err)
+{
+    const char *key =
+        svc_str(c, "signature_def") ? svc_str(c, "signature_def") : "serving_default";
+    struct sm_tensor_list in AUTO(sm_tensor_list_release) = { 0 };
+    struct sm_tensor_list outs AUTO(sm_tensor_list_release) = { 0 };
+    const struct backend_signature *sig;
+    struct backend *b = NULL;
+    if (each_item("inputs", svc_str(c, "inputs"), &in, add_file_input, err) < 0 ||
+        each_item("input_exprs", svc_str(c, "input_exprs"), &in, add_expr_input, err) <
+            0)
+        return -(int)err->code;
+    int r = runner_backend.load(&b, args, err);
+    if (r >= 0)
+        r = runner_backend.signature(b, key, &sig, err);
+    if (r >= 0)
+        r = fit_inputs(&in, sig, err);
+    if (r >= 0)
+        r = runner_backend.run(b, key, &in, &outs, err);
+    if (b)
+        runner_backend.close(b);
+    return r < 0 ? r : show_outputs(c, &outs, err);
+}
+
+int
+svc_do_run(struct svc_call *c, struct err *err)
+{
+    struct svc_dir dir AUTO(svc_dir_close) = { 0 };
+    bool golden = json_has(c->req, "golden");
+    if (!golden && !json_has(c->req, "inputs") && !json_has(c->req, "input_exprs"))
+        return err_set(
+            err, ERR_USAGE,
+            "run: at least one of --inputs, --input_exprs or --golden is required");
+    if (svc_dir_open(c, &dir, err) < 0)
+        return -(int)err->code;
+    struct backend_args args = { .model_dir = dir.path,
+                                 .tags = svc_str(c, "tag_set"),
+                                 .n_threads = (int)svc_int(c, "threads", 1) };
+    return golden ? run_golden(c, &args, err) : run_once(c, &args, err);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* version, doctor */
+#include "base/proc.h"
+#include "service/svc_int.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+int
+svc_do_version(struct svc_call *c, struct err *err)
+{
+    (void)err;
+    json_put_str(c->reply, "version", SLUICE_VERSION);
+    if (svc_flag(c, "verbose")) {
+        json_put_str(c->reply, "sqlite", sqlite3_libversion());
+        json_put_str(c->reply, "cjson", cJSON_Version());
+    }
+    return 0;
+}
+
+/* One finding: what was looked at, whether it is right, and the way out when not. */
+static void
+finding(cJSON *list, const char *what, bool ok, const char *saw, const char *fix)
+{
+    cJSON *o = cJSON_CreateObject();
+    json_put_str(o, "what", what);
+    json_put_bool(o, "ok", ok);
+    json_put_str(o, "saw", saw);
+    json_put_str(o, "fix", ok ? NULL : fix);
+    cJSON_AddItemToArray(list, o);
+}
+
+static void
+look_at_store(struct svc_call *c, cJSON *list)
+{
+    struct err err = ERR_INIT;
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    struct db_schema schemas[SVC_N_SCHEMAS];
+    int n = svc_schemas(schemas);
+    struct repo *repo AUTO(repo_close_p) = NULL;
+    if (repo_default_path(c->s->store_path, &path, &err) < 0 ||
+        repo_open(&repo, buf_str(&path), schemas, n, &err) < 0) {
+        finding(list, "store", false, err.msg, "sluice init, or --store DIR");
+        return;
+    }
+    finding(list, "store", true, repo->path, NULL);
+    struct stat st;
+    char mode[64];
+    bool private = fstat(repo->dirfd, &st) == 0 && (st.st_mode & 077) == 0;
+    snprintf(mode, sizeof mode, "mode %04o", (unsigned)(st.st_mode & 07777));
+    finding(list, "only the owner can enter the store", private, mode,
+            "chmod 700 the store's directory: grants are no wall against who can write "
+            "files");
+    struct statvfs fs;
+    if (fstatvfs(repo->dirfd, &fs) == 0) {
+        char space[64];
+        double free_mib = (double)fs.f_bavail * (double)fs.f_frsize / (1 << 20);
+        snprintf(space, sizeof space, "%.0f MiB free", free_mib);
+        finding(list, "room for new versions", free_mib > 64, space,
+                "free some space on the store's file system");
+    }
+    struct acc_verify v = { 0 };
+    int r = acc_verify(repo->acc, &v, &err);
+    finding(list, "audit log", r >= 0, r >= 0 ? "chain and signed head agree" : err.msg,
+            "sluice audit verify; keep a copy of the store before anything else");
+}
+
+int
+svc_do_doctor(struct svc_call *c, struct err *err)
+{
+    cJSON *list = cJSON_AddArrayToObject(c->reply, "findings");
+    struct buf runner AUTO(buf_release) = BUF_INIT;
+    struct err e = ERR_INIT;
+    bool have = proc_helper_path("sluice-runner", &runner, &e) >= 0;
+    finding(
+        list, "the runtime's process", have, have ? buf_str(&runner) : e.msg,
+        "make install, or set SLUICE_LIBEXEC to the folder that holds sluice-runner");
+    look_at_store(c, list);
+    int n_bad = 0;
+    for (const cJSON *f = list->child; f; f = f->next)
+        n_bad += !cJSON_IsTrue(cJSON_GetObjectItem(f, "ok"));
+    if (n_bad)
+        return err_set(err, ERR_FAILED, "doctor: %d finding%s", n_bad,
+                       n_bad == 1 ? "" : "s");
+    return 0;
+}

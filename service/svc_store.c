@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* init push pull list log inspect fsck */
+#include "deploy/deploy.h"
+#include "service/svc_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+svc_do_init(struct svc_call *c, struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    struct db_schema schemas[SVC_N_SCHEMAS];
+    int n = svc_schemas(schemas);
+    const char *given = svc_str(c, "path") ? svc_str(c, "path") : c->s->store_path;
+    if (repo_default_path(given, &path, err) < 0 ||
+        repo_init(buf_str(&path), schemas, n, err) < 0 ||
+        repo_open(&c->s->repo, buf_str(&path), schemas, n, err) < 0)
+        return -(int)err->code;
+    c->repo = c->s->repo; /* the log's first event is its own beginning */
+    json_put_str(c->reply, "store", c->repo->path);
+    json_put_str(c->reply, "owner", acc_actor(c->repo->acc));
+    return 0;
+}
+
+/* ---- push
+ * ------------------------------------------------------------------------------- */
+
+static int
+check_golden(const char *dir, bool acceptance, struct err *err)
+{
+    struct val_golden g = { 0 };
+    if (val_golden_load(&g, dir, err) < 0)
+        return -(int)err->code;
+    bool is_acceptance = g.acceptance;
+    val_golden_release(&g);
+    if (is_acceptance == acceptance)
+        return 0;
+    if (acceptance)
+        return err_set(
+            err, ERR_INVALID,
+            "%s is an export set; it travels with a version: sluice push DIR "
+            "MODEL --golden %s",
+            dir, dir);
+    return err_set(err, ERR_INVALID,
+                   "%s is an acceptance set, and who pushes a model does not write its "
+                   "exam; its owner adds it: sluice golden add MODEL %s --name NAME",
+                   dir, dir);
+}
+
+static void
+put_golden(cJSON *obj, const struct val_set *set)
+{
+    char digest[REPO_DIGEST_BYTES];
+    repo_digest_text(&set->digest, digest);
+    json_put_str(obj, "name", set->name);
+    json_put_str(obj, "kind", set->acceptance ? "acceptance" : "export");
+    json_put_str(obj, "digest", digest);
+}
+
+int
+svc_do_push(struct svc_call *c, struct err *err)
+{
+    const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
+    const char *golden = svc_str(c, "golden");
+    struct repo_ingest files AUTO(repo_ingest_release) = { 0 };
+    struct repo_ingest golden_files AUTO(repo_ingest_release) = { 0 };
+    struct repo_version v;
+    bool is_new;
+    if (repo_check_saved_model(dir, err) < 0 ||
+        (golden && check_golden(golden, false, err) < 0) ||
+        repo_ingest_dir(c->repo, dir, &files, err) < 0 ||
+        (golden && repo_ingest_dir(c->repo, golden, &golden_files, err) < 0))
+        return err_ctx(err, "push %s", dir);
+
+    if (db_begin(c->repo->db, err) < 0 ||
+        repo_version_add(c->repo, model, &files.manifest, "{}", &v, &is_new, err) < 0)
+        return err_ctx(err, "push %s", dir);
+    svc_about(c, &v);
+    cJSON *reply = svc_version_json(&v);
+    cJSON_Delete(c->reply);
+    c->reply = reply;
+    json_put_bool(reply, "new", is_new);
+    json_put_int(reply, "new_files", files.n_new_files);
+    json_put_int(reply, "new_bytes", files.new_bytes);
+    json_put_bool(c->body, "new", is_new);
+    json_put_int(c->body, "bytes", v.size_bytes);
+    if (golden) {
+        struct val_set set;
+        if (val_set_add(c->repo, model, &v, "export", &golden_files, false, &set, err) <
+            0)
+            return err_ctx(err, "push %s", dir);
+        put_golden(cJSON_AddObjectToObject(reply, "golden"), &set);
+        put_golden(cJSON_AddObjectToObject(c->body, "golden"), &set);
+    }
+    return svc_commit(c, err);
+}
+
+int
+svc_do_golden_add(struct svc_call *c, struct err *err)
+{
+    const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
+    struct repo_ingest files AUTO(repo_ingest_release) = { 0 };
+    struct val_set set;
+    if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
+        check_golden(dir, true, err) < 0 ||
+        repo_ingest_dir(c->repo, dir, &files, err) < 0 ||
+        db_begin(c->repo->db, err) < 0 ||
+        val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files, true, &set, err) <
+            0)
+        return err_ctx(err, "golden add %s", dir);
+    json_put_str(c->reply, "model", model);
+    put_golden(c->reply, &set);
+    put_golden(c->body, &set);
+    repo_digest_text(&set.digest, c->digest);
+    return svc_commit(c, err);
+}
+
+static int
+add_set(void *arg, const struct val_set *s, struct err *err)
+{
+    (void)err;
+    cJSON *o = cJSON_CreateObject();
+    put_golden(o, s);
+    svc_put_time(o, "added", s->created_ns);
+    json_put_str(o, "by", s->added_by);
+    cJSON_AddItemToArray(arg, o);
+    return 0;
+}
+
+int
+svc_do_golden_list(struct svc_call *c, struct err *err)
+{
+    int64_t id;
+    int found = repo_model_id(c->repo, svc_str(c, "model"), &id, err);
+    if (found < 0)
+        return found;
+    /* A model may have its exam before its first version. */
+    return val_sets(c->repo, svc_str(c, "model"), 0, add_set,
+                    cJSON_AddArrayToObject(c->reply, "sets"), err);
+}
+
+/* ---- pull
+ * -----------------------------------------------------------------------------------
+ */
+
+int
+svc_do_pull(struct svc_call *c, struct err *err)
+{
+    struct repo_version v;
+    if (svc_version(c, &v, err) < 0)
+        return -(int)err->code;
+    struct buf dest AUTO(buf_release) = BUF_INIT;
+    if (svc_str(c, "dest")) {
+        buf_adds(&dest, svc_str(c, "dest"));
+        while (dest.len > 1 && dest.data[dest.len - 1] == '/')
+            dest.data[--dest.len] = '\0';
+    } else {
+        repo_name_encode(v.model, &dest);
+        buf_addf(&dest, "-%lld", (long long)v.number);
+    }
+    if (repo_checkout(c->repo, &v.digest, AT_FDCWD, buf_str(&dest),
+                      svc_flag(c, "link") ? REPO_LINK : REPO_COPY, err) < 0)
+        return err_ctx(err, "pull %s", c->object);
+    cJSON_Delete(c->reply);
+    c->reply = svc_version_json(&v);
+    json_put_str(c->reply, "path", buf_str(&dest));
+    return 0;
+}
+
+/* ---- list, log, inspect
+ * --------------------------------------------------------------------- */
+
+struct listing {
+    struct svc_call *c;
+    cJSON *into;
+};
+
+static int
+add_alias(void *arg, const char *alias, struct err *err)
+{
+    (void)err;
+    cJSON_AddItemToArray(arg, cJSON_CreateString(alias));
+    return 0;
+}
+
+static int
+add_version(void *arg, const struct repo_version *v, struct err *err)
+{
+    struct listing *l = arg;
+    cJSON *o = svc_version_json(v);
+    cJSON_AddItemToArray(l->into, o);
+    return repo_aliases(l->c->repo, v->id, add_alias,
+                        cJSON_AddArrayToObject(o, "aliases"), err);
+}
+
+static int
+need_model(struct svc_call *c, const char *model, int64_t *id, struct err *err)
+{
+    int found = repo_model_id(c->repo, model, id, err);
+    if (found == 0)
+        return err_set(err, ERR_NOTFOUND,
+                       "there is no model '%s'; `sluice list` shows those there are",
+                       model);
+    return found < 0 ? found : 0;
+}
+
+int
+svc_do_list(struct svc_call *c, struct err *err)
+{
+    const char *model = svc_str(c, "model");
+    int64_t id;
+    if (model && need_model(c, model, &id, err) < 0)
+        return -(int)err->code;
+    struct listing l = { c, cJSON_AddArrayToObject(c->reply, "versions") };
+    return repo_versions(c->repo, model, add_version, &l, err);
+}
+
+static int
+add_verdict(void *arg, const struct val_verdict *v, struct err *err)
+{
+    (void)err;
+    cJSON *o = cJSON_CreateObject();
+    char digest[REPO_DIGEST_BYTES];
+    repo_digest_text(&v->set_digest, digest);
+    json_put_str(o, "set", v->set_name);
+    json_put_str(o, "kind", v->acceptance ? "acceptance" : "export");
+    json_put_str(o, "set_digest", digest);
+    json_put_str(o, "verdict", val_outcome_text(v->outcome));
+    json_put_str(o, "backend", v->backend);
+    svc_put_time(o, "time", v->created_ns);
+    json_put_str(o, "by", v->made_by);
+    cJSON *report = v->report_json ? cJSON_Parse(v->report_json) : NULL;
+    if (report)
+        cJSON_AddItemToObject(o, "report", report);
+    cJSON_AddItemToArray(arg, o);
+    return 0;
+}
+
+int
+svc_do_inspect(struct svc_call *c, struct err *err)
+{
+    struct repo_version v;
+    if (svc_version(c, &v, err) < 0)
+        return -(int)err->code;
+    cJSON_Delete(c->reply);
+    c->reply = svc_version_json(&v);
+    struct repo_manifest m = { 0 };
+    if (repo_aliases(c->repo, v.id, add_alias,
+                     cJSON_AddArrayToObject(c->reply, "aliases"), err) < 0 ||
+        repo_manifest_get(c->repo, &v.digest, &m, err) < 0)
+        return -(int)err->code;
+    cJSON *files = cJSON_AddArrayToObject(c->reply, "manifest");
+    for (int i = 0; i < m.n_files; i++) {
+        char digest[REPO_DIGEST_BYTES];
+        repo_digest_text(&m.files[i].digest, digest);
+        cJSON *o = cJSON_CreateObject();
+        json_put_str(o, "path", m.files[i].path);
+        json_put_int(o, "bytes", m.files[i].size_bytes);
+        json_put_str(o, "digest", digest);
+        cJSON_AddItemToArray(files, o);
+    }
+    repo_manifest_release(&m);
+    if (val_sets(c->repo, v.model, v.id, add_set,
+                 cJSON_AddArrayToObject(c->reply, "sets"), err) < 0)
+        return -(int)err->code;
+    return val_verdicts(c->repo, v.id, add_verdict,
+                        cJSON_AddArrayToObject(c->reply, "verdicts"), err);
+}
+
+static int
+add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
+{
+    (void)err;
+    struct listing *l = arg;
+    static const char *const shown[] = { "push",     "validate",   "promote",
+                                         "weights",  "rollback",   "freeze",
+                                         "unfreeze", "golden_add", "policy_set" };
+    bool wanted = strcmp(row->e.outcome, "ok") == 0;
+    bool named = false;
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
+        named |= strcmp(shown[i], row->e.verb) == 0;
+    if (!wanted || !named)
+        return 0;
+    cJSON *o = cJSON_CreateObject();
+    svc_put_time(o, "time", row->time_ns);
+    json_put_str(o, "by", row->actor);
+    json_put_str(o, "what", row->e.verb);
+    json_put_str(o, "object", row->e.object);
+    json_put_str(o, "digest", row->e.digest);
+    cJSON *body = cJSON_Parse(row->e.body);
+    cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
+    cJSON_InsertItemInArray(l->into, 0, o); /* newest first */
+    return 0;
+}
+
+int
+svc_do_log(struct svc_call *c, struct err *err)
+{
+    const char *model = svc_str(c, "model");
+    int64_t id;
+    if (need_model(c, model, &id, err) < 0)
+        return -(int)err->code;
+    struct listing l = { c, cJSON_AddArrayToObject(c->reply, "history") };
+    struct acc_log_query q = { .model = model };
+    if (acc_log(c->repo->acc, &q, add_log_event, &l, err) < 0)
+        return -(int)err->code;
+    int64_t limit = svc_int(c, "limit", 0);
+    while (limit > 0 && cJSON_GetArraySize(l.into) > limit)
+        cJSON_DeleteItemFromArray(l.into, cJSON_GetArraySize(l.into) - 1);
+    return 0;
+}
+
+/* ---- fsck
+ * -----------------------------------------------------------------------------------
+ */
+
+static int
+add_problem(void *arg, const char *problem, struct err *err)
+{
+    (void)err;
+    cJSON_AddItemToArray(arg, cJSON_CreateString(problem));
+    return 0;
+}
+
+int
+svc_do_fsck(struct svc_call *c, struct err *err)
+{
+    struct repo_check check = { 0 };
+    int r = repo_check(c->repo, &check, add_problem,
+                       cJSON_AddArrayToObject(c->reply, "problems"), err);
+    json_put_int(c->reply, "versions", check.n_versions);
+    json_put_int(c->reply, "objects", check.n_objects);
+    json_put_int(c->reply, "bytes", check.n_bytes);
+    return r;
+}

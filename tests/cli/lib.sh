@@ -1,0 +1,86 @@
+# Command-line tests: sourced by t*.sh. TAP. Each script has a scratch directory of its own
+# as its current directory, and a store in it; nothing outside is touched.
+#   sl ARGS…               runs sluice: out, err hold what it printed, status how it ended
+#   ok NAME                the last sl ended with 0
+#   fails NAME STATUS TEXT the last sl ended with STATUS and TEXT (a grep -E) is on stderr
+#   prints NAME TEXT       the last sl printed TEXT (a grep -E) on stdout
+#   is NAME GOT WANT       two strings are equal
+#   check NAME COMMAND…    a command ends with 0
+#   skip NAME WHY
+#   finish                 the plan; must be the last line
+top=$(cd "$(dirname "$0")/../.." && pwd)
+BIN=${SLUICE_BIN:-$top/build/debug/bin}
+PATH=$BIN:$PATH
+digits=$top/demo/digits
+data=$top/tests/data
+unset SLUICE_SERVER SLUICE_TOKEN TEST_FAULT
+LC_ALL=C TZ=UTC
+export PATH LC_ALL TZ
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sluice-cli-XXXXXX") || exit 1
+trap 'chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
+cd "$scratch" || exit 1
+export SLUICE_STORE="$scratch/store"
+n=0 bad=0
+
+sl() {
+    status=0
+    sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
+    out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
+}
+result() { # name, 0 for good, what to say when bad
+    n=$((n + 1))
+    if [ "$2" -eq 0 ]; then
+        echo "ok $n - $1"
+    else
+        bad=$((bad + 1))
+        echo "not ok $n - $1"
+        printf '%s\n' "$3" | sed 's/^/# /'
+    fi
+}
+ok() {
+    [ "$status" -eq 0 ]
+    result "$1" $? "status $status
+stdout: $out
+stderr: $err"
+}
+fails() {
+    good=0
+    [ "$status" -eq "$2" ] && printf '%s\n' "$err" | grep -qE -- "$3" || good=1
+    result "$1" $good "status $status, wanted $2 and on stderr: $3
+stdout: $out
+stderr: $err"
+}
+prints() {
+    printf '%s\n' "$out" | grep -qE -- "$2"
+    result "$1" $? "not on stdout: $2
+stdout: $out
+stderr: $err"
+}
+is() {
+    [ "$2" = "$3" ]
+    result "$1" $? "got:    $2
+wanted: $3"
+}
+check() {
+    name=$1
+    shift
+    "$@" >"$scratch/.check" 2>&1
+    result "$name" $? "$* ended badly: $(cat "$scratch/.check")"
+}
+skip() {
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+finish() {
+    echo "1..$n"
+    [ "$bad" -eq 0 ]
+}
+
+# A store with digits v1 live on production in target web.
+digits_live() { # layout
+    sl init
+    sl target add web "$scratch/web" --alias production --layout "${1:-plain}"
+    sl push "$digits/v1" digits
+    sl promote digits@1 --to production
+}

@@ -1,0 +1,77 @@
+#!/bin/sh
+# grants, the log, its verification, hooks. Needs a second user: root can be one.
+. "$(dirname "$0")/lib.sh"
+
+digits_live
+sl audit log digits
+prints "the log: who did what to which digest" "push +digits@1 +sha256:[0-9a-f]{12} +ok"
+prints "promotions too" "promote +digits@production +sha256:[0-9a-f]{12} +ok"
+sl show digits@1
+sl audit log digits
+prints "reads are recorded" "show +digits@1 +sha256:[0-9a-f]{12} +ok"
+sl promote digits@7 --to production
+sl audit log
+prints "failures are recorded" "promote +digits@7 .*failed"
+sl audit verify
+ok "audit verify"
+
+mkdir -p "$SLUICE_STORE/hooks"
+cat >"$SLUICE_STORE/hooks/pre-promote" <<'EOF'
+#!/bin/sh
+[ "$SLUICE_REASON" = please ] || { echo "say please to $SLUICE_MODEL@$SLUICE_VERSION"; exit 1; }
+EOF
+chmod 700 "$SLUICE_STORE/hooks/pre-promote"
+sl push "$digits/v2" digits
+sl promote digits@2 --to production
+fails "a pre-promote hook can veto, with its own words" 5 "say please to digits@2"
+is "nothing moved" "$(readlink web/digits/latest)" v1
+sl promote digits@2 --to production --reason please
+ok "or agree"
+sl audit log digits
+prints "the veto is in the log" "promote +digits@.*refused"
+chmod 600 "$SLUICE_STORE/hooks/pre-promote"
+sl promote digits@1 --to production
+fails "a hook that cannot run is no yes" 5 "chmod"
+rm "$SLUICE_STORE/hooks/pre-promote"
+
+# Another user. As root: an unprivileged owner, and root is the stranger.
+if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
+    own="$scratch/own"
+    mkdir "$own"
+    chmod 755 "$scratch"
+    chown 12345:12345 "$own"
+    owner() { setpriv --reuid=12345 --regid=12345 --clear-groups env SLUICE_STORE="$own/store" "$BIN/sluice" "$@"; }
+    owner init >/dev/null
+    owner push "$digits/v1" digits >/dev/null
+    export SLUICE_STORE="$own/store"
+    sl list
+    fails "a stranger may not read" 6 "root may not read"
+    sl push "$digits/v2" digits
+    fails "nor push: the message says what would allow it" 6 "sluice grant root push 'digits'"
+    is "nothing was stored" "$(owner list digits | grep -c digits@)" 1
+    owner grant root push digits >/dev/null
+    sl push "$digits/v2" digits
+    ok "with a grant, pushing works"
+    sl show digits@2
+    ok "and reading, which push implies"
+    sl promote digits@2 --to production
+    fails "but not promoting" 6 "promote"
+    sl push "$digits/v2" other
+    fails "nor pushing to another model" 6 "other"
+    owner grant root promote '*' >/dev/null
+    sl promote digits@2 --to production
+    ok "a grant on every model"
+    is "files stay the owner's" "$(find "$SLUICE_STORE" ! -user 12345 | head -n 3)" ""
+    owner revoke root push digits >/dev/null
+    sl push "$digits/v3" digits
+    fails "revoked" 6 "push"
+    sl grant root admin '*'
+    fails "nobody grants himself" 6 "admin"
+    owner audit log >"$scratch/log"
+    check "refusals are in the log, by name" grep -qE 'root +push +digits .*denied' "$scratch/log"
+    owner audit verify >"$scratch/verify" 2>&1
+    check "the log holds" grep -q 'chain holds' "$scratch/verify"
+else
+    skip "grants to another user" "needs root and setpriv to be two users"
+fi
+finish
