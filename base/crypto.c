@@ -158,7 +158,34 @@ free_md_ctx(EVP_MD_CTX **ctx)
 static void
 init_evp(void)
 {
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+                            OPENSSL_INIT_NO_ADD_ALL_DIGESTS | OPENSSL_INIT_NO_ATEXIT,
+                        NULL);
+}
+
+static void *
+sign_nothing(void *unused)
+{
+    const uint8_t key[32] = { 1 };
+    uint8_t sig[64];
+    struct err ignored = ERR_INIT;
+
+    (void)unused;
+    (void)!ed25519_sign(key, "", 0, sig, &ignored);
+    return NULL;
+}
+
+void
+ed25519_warm_up(void)
+{
+    pthread_attr_t detached;
+    pthread_t thread;
+
+    if (pthread_attr_init(&detached) != 0)
+        return;
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    (void)!pthread_create(&thread, &detached, sign_nothing, NULL);
+    pthread_attr_destroy(&detached);
 }
 
 static int

@@ -35,6 +35,9 @@ int ed25519_sign(const uint8_t priv[32], const void *p, size_t n, uint8_t sig[64
                  struct err *err) MUST_CHECK;
 bool ed25519_verify(const uint8_t pub[32], const void *p, size_t n,
                     const uint8_t sig[64]);
+/* OpenSSL takes half a millisecond to find Ed25519 in a process's first call: this makes
+ * that call in a thread, for who will sign after waiting for the disk. Never fails. */
+void ed25519_warm_up(void);
 /* Random bytes of the kernel. */
 int random_bytes(void *p, size_t n, struct err *err) MUST_CHECK;
 /* RFC 4648, no line breaks. ERR_INVALID: not base64; ERR_LIMIT: past out's cap. */

@@ -8,8 +8,8 @@
  *    made at its full size, so that a commit overwrites bytes and its fdatasync
  *    has no file size to record;
  *  - whoever opens when nobody else has it open reads the WAL again, at 3.5 us a
- *    page, so it is kept short: with 200 pages that is 0.35 ms on average, and one
- *    command in about thirty pays 0.6 ms for a checkpoint (with 1000 pages the median
+ *    page, so it is kept short: with 100 pages that is 0.2 ms on average, and one
+ *    command in about five pays 0.6 ms for a checkpoint (with 1000 pages the median
  *    command measured 0.35 ms slower);
  *  - writers queue on a flock beside the file: SQLite's own busy handler sleeps in
  *    steps that let late comers pass. */
@@ -26,7 +26,7 @@
 
 #define BUSY_TIMEOUT_MS 30000
 #define PAGE_BYTES 4096
-#define WAL_PAGES 200 /* a commit that passes this checkpoints, see above */
+#define WAL_PAGES 100 /* a commit that passes this checkpoints, see above */
 #define WAL_FILE_BYTES (32 + WAL_PAGES * (24 + PAGE_BYTES))
 #define CACHE_SLOTS 128 /* statements; a power of two */
 #define CACHE_PROBES 8

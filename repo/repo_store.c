@@ -22,7 +22,7 @@
 #define CATALOGUE "catalogue.db"
 
 static const char *const folders[] = { "objects", "stage",    "trash", "quarantine",
-                                       "keys",    "versions", "audit" };
+                                       "keys",    "versions", "audit", "hooks" };
 /* Everything that init makes besides; the list that clearing an unfinished store goes
  * by. */
 static const char *const files[] = { CATALOGUE, CATALOGUE "-wal", CATALOGUE "-shm",

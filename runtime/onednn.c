@@ -535,7 +535,7 @@ static dnnl_status_t
 run_args(const struct od *od, dnnl_primitive_t prim, int n, const int *args,
          const md_t *const *mds, void *const *data)
 {
-    dnnl_exec_arg_t list[N_ARGS + 1];
+    dnnl_exec_arg_t list[N_ARGS + 1] = { { 0 } };
     dnnl_status_t s = dnnl_success;
     int made = 0;
     for (; made < n && !s; made++) {

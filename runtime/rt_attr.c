@@ -10,7 +10,8 @@ rt_prep_alloc(struct rt_prep *p, size_t size_bytes)
 {
     void *m = rt_arena_alloc(&p->mem->arena, size_bytes ? size_bytes : 1, 64);
     if (!m)
-        BUG("out of memory for a plan"); /* sizes come from attributes read from memory */
+        BUG("out of memory for a plan"); /* sizes come from attributes read from memory
+                                          */
     memset(m, 0, size_bytes);
     return m;
 }
@@ -54,7 +55,8 @@ rt_prep_done(const struct rt_prep *p)
 }
 
 int
-rt_fail(const struct rt_ctx *ctx, struct err *err, enum err_code code, const char *fmt, ...)
+rt_fail(const struct rt_ctx *ctx, struct err *err, enum err_code code, const char *fmt,
+        ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -70,7 +72,7 @@ rt_fail_dtype(const struct rt_ctx *ctx, struct err *err, int dtype)
                    rt_dtype_text(dtype));
 }
 
-/* ---- attributes --------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------ */
 
 /* 1 found, 0 absent or wrong (then p->err is set). */
 static int
@@ -85,8 +87,10 @@ find(struct rt_prep *p, const char *name, enum sm_attr_kind kind, bool required,
     if (a->kind == kind)
         return 1;
     if (a->kind == SM_ATTR_PLACEHOLDER)
-        rt_prep_fail(p, ERR_UNSUPPORTED, "attribute '%s' is a placeholder of a polymorphic "
-                     "function", name);
+        rt_prep_fail(p, ERR_UNSUPPORTED,
+                     "attribute '%s' is a placeholder of a polymorphic "
+                     "function",
+                     name);
     else
         rt_prep_fail(p, ERR_CORRUPT, "attribute '%s' is of another kind", name);
     return 0;
@@ -150,17 +154,17 @@ list_len(struct rt_prep *p, const char *name, int n)
     return n < 0 ? 0 : n;
 }
 
-#define LIST_GETTER(fn, type, read)                                                      \
-    const type *fn(struct rt_prep *p, const char *name, int *n)                          \
-    {                                                                                    \
-        struct sm_attr a;                                                                \
-        *n = 0;                                                                          \
-        if (!find(p, name, SM_ATTR_LIST, false, &a) ||                                   \
-            (*n = list_len(p, name, read(&a, NULL, 0))) == 0)                        \
-            return NULL;                                                                 \
-        type *v = rt_prep_alloc(p, (size_t)*n * sizeof(*v));                             \
-        *n = read(&a, v, *n);                                                            \
-        return v;                                                                        \
+#define LIST_GETTER(fn, type, read)                                                    \
+    const type *fn(struct rt_prep *p, const char *name, int *n)                        \
+    {                                                                                  \
+        struct sm_attr a;                                                              \
+        *n = 0;                                                                        \
+        if (!find(p, name, SM_ATTR_LIST, false, &a) ||                                 \
+            (*n = list_len(p, name, read(&a, NULL, 0))) == 0)                          \
+            return NULL;                                                               \
+        type *v = rt_prep_alloc(p, (size_t)*n * sizeof(*v));                           \
+        *n = read(&a, v, *n);                                                          \
+        return v;                                                                      \
     }
 LIST_GETTER(rt_attr_ints, int64_t, sm_attr_ints)
 LIST_GETTER(rt_attr_floats, float, sm_attr_floats)
@@ -174,6 +178,7 @@ rt_attr_shape(struct rt_prep *p, const char *name)
     struct sm_attr a;
     if (find(p, name, SM_ATTR_SHAPE, false, &a) && p->err->code == ERR_OK &&
         sm_shape_parse(a.bytes, &s, p->err) < 0)
-        err_ctx(p->err, "node '%s' (%s): attribute '%s'", p->node->name, p->node->op, name);
+        err_ctx(p->err, "node '%s' (%s): attribute '%s'", p->node->name, p->node->op,
+                name);
     return s;
 }

@@ -20,12 +20,12 @@ struct bound {
     const struct sm_signature *sm;
     struct rt_gref *refs; /* of the inputs */
     struct rt_gref *fetches;
-    bool *node_default;   /* PlaceholderWithDefault */
+    bool *node_default; /* PlaceholderWithDefault */
     struct bound_plan {
         bool *given;
         struct rt_plan *plan;
         struct bound_plan *next;
-    } *plans;
+    } * plans;
     struct bound *next;
 };
 
@@ -45,7 +45,7 @@ ms_since(int64_t begin_ns)
     return (double)(clock_mono_ns() - begin_ns) / 1e6;
 }
 
-/* ---- load ---------------------------------------------------------------------------------- */
+/* ---- load ------------------------------------------------------------------------ */
 
 static void
 bound_free(struct bound *b)
@@ -108,13 +108,14 @@ native_load(struct backend **out, const struct backend_args *args, struct err *e
     struct rt_session *s = &b->s;
     rt_session_init(s, b->dirfd, b->dir);
     b->open = true;
-    rt_mem_init(&s->mem, args->max_memory_bytes ? args->max_memory_bytes
-                                                : DEFAULT_MEMORY_BYTES);
+    rt_mem_init(&s->mem,
+                args->max_memory_bytes ? args->max_memory_bytes : DEFAULT_MEMORY_BYTES);
     s->n_threads = args->n_threads > MAX_THREADS ? MAX_THREADS
                    : args->n_threads > 0         ? args->n_threads
                                                  : 1;
     s->pool = rt_pool_new(s->n_threads);
-    s->max_wall_ns = (args->max_wall_ms > 0 ? args->max_wall_ms : DEFAULT_WALL_MS) * 1000000;
+    s->max_wall_ns =
+        (args->max_wall_ms > 0 ? args->max_wall_ms : DEFAULT_WALL_MS) * 1000000;
     s->max_loop_steps = args->max_loop_steps;
     if (rt_model_read(&s->model, meta, err) < 0 || rt_session_restore(s, err) < 0)
         return -(int)err->code;
@@ -125,7 +126,7 @@ native_load(struct backend **out, const struct backend_args *args, struct err *e
     return 0;
 }
 
-/* ---- bind ------------------------------------------------------------------------------------ */
+/* ---- bind ------------------------------------------------------------------------ */
 
 static char *
 dup_str(struct str s)
@@ -137,8 +138,8 @@ enum { GRAPH_VERSIONS = 4, VERSION_PRODUCER = 1, PLACEHOLDER_KNOWS_SCALARS = 24 
 
 /* What is fed must suit the placeholder itself; a signature may say something else. */
 static int
-look_at_placeholder(struct backend *b, const struct rt_gnode *n, struct backend_tensor *t,
-                    struct err *err)
+look_at_placeholder(struct backend *b, const struct rt_gnode *n,
+                    struct backend_tensor *t, struct err *err)
 {
     struct sm_attr a;
     if (!str_is(n->sm.op, "Placeholder") && !str_is(n->sm.op, "PlaceholderV2") &&
@@ -152,7 +153,8 @@ look_at_placeholder(struct backend *b, const struct rt_gnode *n, struct backend_
         return -(int)err->code;
     /* Older graphs have an empty shape where the rank is not known. */
     struct str versions = sm_pb_bytes(b->s.model.meta->graph, GRAPH_VERSIONS);
-    if (s.rank == 0 && sm_pb_int(versions, VERSION_PRODUCER, 0) < PLACEHOLDER_KNOWS_SCALARS)
+    if (s.rank == 0 &&
+        sm_pb_int(versions, VERSION_PRODUCER, 0) < PLACEHOLDER_KNOWS_SCALARS)
         s.unknown_rank = true;
     t->shape = s;
     return 0;
@@ -182,15 +184,16 @@ bind_tensors(struct backend *b, const struct sm_signature *sig, bool inputs,
         v[i].shape = info[i].shape;
         v[i].has_default = info[i].has_default;
         if (info[i].name.n == 0)
-            return err_set(err, ERR_UNSUPPORTED, "%s '%s' is a sparse or composite tensor",
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s '%s' is a sparse or composite tensor",
                            inputs ? "input" : "output", v[i].key);
         if (rt_graph_ref(&b->s.model.main, info[i].name, &refs[i], &control, err) < 0)
             return err_ctx(err, "%s '%s'", inputs ? "input" : "output", v[i].key);
-        if (inputs &&
-            look_at_placeholder(b, &b->s.model.main.nodes[refs[i].node], &v[i], err) < 0)
+        if (inputs && look_at_placeholder(b, &b->s.model.main.nodes[refs[i].node],
+                                          &v[i], err) < 0)
             return err_ctx(err, "input '%s'", v[i].key);
-        if (inputs && str_is(b->s.model.main.nodes[refs[i].node].sm.op,
-                             "PlaceholderWithDefault"))
+        if (inputs &&
+            str_is(b->s.model.main.nodes[refs[i].node].sm.op, "PlaceholderWithDefault"))
             bound->node_default[i] = v[i].has_default = true;
     }
     return 0;
@@ -208,7 +211,8 @@ bind_signature(struct backend *b, const char *key, struct bound **out, struct er
     struct bound *n = xcalloc(1, sizeof(*n));
     n->lent.key = xstrdup(key);
     n->sm = sig;
-    if (bind_tensors(b, sig, true, n, err) < 0 || bind_tensors(b, sig, false, n, err) < 0) {
+    if (bind_tensors(b, sig, true, n, err) < 0 ||
+        bind_tensors(b, sig, false, n, err) < 0) {
         bound_free(n);
         return err_ctx(err, "signature '%s'", key);
     }
@@ -219,8 +223,8 @@ bind_signature(struct backend *b, const char *key, struct bound **out, struct er
 }
 
 static int
-native_signature(struct backend *b, const char *key, const struct backend_signature **out,
-                 struct err *err)
+native_signature(struct backend *b, const char *key,
+                 const struct backend_signature **out, struct err *err)
 {
     struct bound *n;
     if (bind_signature(b, key, &n, err) < 0)
@@ -267,7 +271,7 @@ find_plan(struct backend *b, struct bound *n, const bool *given, struct rt_plan 
     return 0;
 }
 
-/* ---- feed ---------------------------------------------------------------------------------------- */
+/* ---- feed ------------------------------------------------------------------------ */
 
 static int
 bad_name(const struct bound *n, const char *name, struct err *err)
@@ -275,8 +279,9 @@ bad_name(const struct bound *n, const char *name, struct err *err)
     struct buf keys AUTO(buf_release) = BUF_INIT;
     for (int i = 0; i < n->lent.n_inputs; i++)
         buf_addf(&keys, "%s'%s'", i ? ", " : "", n->lent.inputs[i].key);
-    return err_set(err, ERR_INVALID, "'%s' is no input of signature '%s'; its inputs are %s",
-                   name, n->lent.key, keys.len ? buf_str(&keys) : "none");
+    return err_set(err, ERR_INVALID,
+                   "'%s' is no input of signature '%s'; its inputs are %s", name,
+                   n->lent.key, keys.len ? buf_str(&keys) : "none");
 }
 
 /* npz files keep bfloat16 as float32 and quantised integers as plain ones. */
@@ -284,13 +289,14 @@ static bool
 same_kind(int got, int want)
 {
     const struct sm_dtype_info *a = sm_dtype_info(got), *b = sm_dtype_info(want);
-    return got == want || (a && b && a->descr && b->descr && strcmp(a->descr, b->descr) == 0) ||
+    return got == want ||
+           (a && b && a->descr && b->descr && strcmp(a->descr, b->descr) == 0) ||
            (got == SM_FLOAT && want == SM_BFLOAT16);
 }
 
 static int
-check_feed(const struct bound *n, const struct backend_tensor *want, const struct sm_tensor *t,
-           struct err *err)
+check_feed(const struct bound *n, const struct backend_tensor *want,
+           const struct sm_tensor *t, struct err *err)
 {
     char got_text[RT_SHAPE_TEXT_BYTES], want_text[RT_SHAPE_TEXT_BYTES];
     const struct sm_shape *s = &want->shape;
@@ -303,15 +309,16 @@ check_feed(const struct bound *n, const struct backend_tensor *want, const struc
         fits = s->dims[i] < 0 || s->dims[i] == t->dims[i];
     if (fits)
         return 0;
-    return err_set(err, ERR_INVALID, "input '%s' of signature '%s' has shape %s, not %s",
-                   want->key, n->lent.key, rt_dims_text(t->rank, t->dims, got_text),
+    return err_set(err, ERR_INVALID,
+                   "input '%s' of signature '%s' has shape %s, not %s", want->key,
+                   n->lent.key, rt_dims_text(t->rank, t->dims, got_text),
                    rt_dims_text(s->rank, s->dims, want_text));
 }
 
 /* An argument made from what is fed: lent where it can be. */
 static int
-make_arg(struct rt_session *s, const struct sm_tensor *t, int dtype, struct rt_tensor *out,
-         struct err *err)
+make_arg(struct rt_session *s, const struct sm_tensor *t, int dtype,
+         struct rt_tensor *out, struct err *err)
 {
     struct sm_tensor lent = *t;
     lent.owned = NULL;
@@ -324,7 +331,8 @@ make_arg(struct rt_session *s, const struct sm_tensor *t, int dtype, struct rt_t
     }
     rt_tensor_from_sm(out, &lent, 0);
     out->dtype = dtype;
-    if ((uintptr_t)out->data % (rt_dtype_size(dtype) < 8 ? rt_dtype_size(dtype) : 8) == 0)
+    if ((uintptr_t)out->data % (rt_dtype_size(dtype) < 8 ? rt_dtype_size(dtype) : 8) ==
+        0)
         return 0;
     struct rt_tensor moved;
     int rc = rt_tensor_deep_copy(&moved, &s->mem, out, err);
@@ -335,8 +343,8 @@ make_arg(struct rt_session *s, const struct sm_tensor *t, int dtype, struct rt_t
 }
 
 static int
-make_default(struct rt_session *s, const struct sm_tensor_info *info, struct rt_tensor *out,
-             struct err *err)
+make_default(struct rt_session *s, const struct sm_tensor_info *info,
+             struct rt_tensor *out, struct err *err)
 {
     struct sm_tensor t = { 0 };
     (void)s;
@@ -380,12 +388,12 @@ make_args(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
         at += given[j] && (t || n->sm->inputs[j].has_default);
     }
     if (lacking.len > 0)
-        return err_set(err, ERR_INVALID, "signature '%s' also needs input %s", n->lent.key,
-                       buf_str(&lacking));
+        return err_set(err, ERR_INVALID, "signature '%s' also needs input %s",
+                       n->lent.key, buf_str(&lacking));
     return 0;
 }
 
-/* ---- run -------------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------- */
 
 static int
 take_outputs(struct bound *n, struct rt_tensor *outs, struct sm_tensor_list *out,
@@ -395,8 +403,10 @@ take_outputs(struct bound *n, struct rt_tensor *outs, struct sm_tensor_list *out
         struct sm_tensor t = { 0 };
         int dtype = outs[i].dtype;
         if (dtype == SM_RESOURCE || dtype == SM_VARIANT || dtype > SM_REF)
-            return err_set(err, ERR_UNSUPPORTED, "output '%s' is a %s, which has no value "
-                           "outside the model", n->lent.outputs[i].key, rt_dtype_text(dtype));
+            return err_set(err, ERR_UNSUPPORTED,
+                           "output '%s' is a %s, which has no value "
+                           "outside the model",
+                           n->lent.outputs[i].key, rt_dtype_text(dtype));
         if (rt_tensor_to_sm(&t, &outs[i], err) < 0)
             return err_ctx(err, "output '%s'", n->lent.outputs[i].key);
         sm_tensor_list_add(out, n->lent.outputs[i].key, &t);

@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- blocks ----------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------- */
 
-/* A block is its struct rt_buf, padded to HEADER_BYTES, and the data behind it. Sizes are
- * rounded to four classes a power of two, so that a freed block fits the next run. */
+/* A block is its struct rt_buf, padded to HEADER_BYTES, and the data behind it. Sizes
+ * are rounded to four classes a power of two, so that a freed block fits the next run.
+ */
 enum { HEADER_BYTES = 64, SMALL_BLOCK_BYTES = 128, CAP_LOG2 = 45 };
 #ifdef __SANITIZE_ADDRESS__ /* which finds more when blocks are freed */
 enum { KEEPS_BLOCKS = 0 };
@@ -65,7 +66,8 @@ int
 rt_buf_new(struct rt_buf **out, struct rt_mem *m, size_t size_bytes, struct err *err)
 {
     if (size_bytes > m->cap_bytes)
-        return err_set(err, ERR_LIMIT, "a tensor of %zu bytes: the run would pass %zu bytes",
+        return err_set(err, ERR_LIMIT,
+                       "a tensor of %zu bytes: the run would pass %zu bytes",
                        size_bytes, m->cap_bytes);
     size_t block = HEADER_BYTES + ((size_bytes + 63) & ~(size_t)63);
     int c = class_of(&block);
@@ -84,13 +86,15 @@ rt_buf_new(struct rt_buf **out, struct rt_mem *m, size_t size_bytes, struct err 
     }
     pthread_mutex_unlock(&m->lock);
     if (!fits)
-        return err_set(err, ERR_LIMIT, "a tensor of %zu bytes: the run would pass %zu bytes",
+        return err_set(err, ERR_LIMIT,
+                       "a tensor of %zu bytes: the run would pass %zu bytes",
                        size_bytes, m->cap_bytes);
     if (!b && !(b = aligned_alloc(HEADER_BYTES, block))) {
         pthread_mutex_lock(&m->lock);
         m->used_bytes -= block;
         pthread_mutex_unlock(&m->lock);
-        return err_set(err, ERR_LIMIT, "a tensor of %zu bytes: out of memory", size_bytes);
+        return err_set(err, ERR_LIMIT, "a tensor of %zu bytes: out of memory",
+                       size_bytes);
     }
     *b = (struct rt_buf){ .refs = 1,
                           .size_bytes = size_bytes,
@@ -158,7 +162,8 @@ rt_buf_unref(struct rt_buf *b)
 bool
 rt_buf_writable(const struct rt_buf *b)
 {
-    return b && !(b->flags & RT_BUF_RO) && __atomic_load_n(&b->refs, __ATOMIC_ACQUIRE) == 1;
+    return b && !(b->flags & RT_BUF_RO) &&
+           __atomic_load_n(&b->refs, __ATOMIC_ACQUIRE) == 1;
 }
 
 bool
@@ -167,7 +172,7 @@ rt_buf_is_weight(const struct rt_buf *b)
     return b && (b->flags & RT_BUF_WEIGHT);
 }
 
-/* ---- tensors ------------------------------------------------------------------------------ */
+/* ---- tensors --------------------------------------------------------------------- */
 
 size_t
 rt_dtype_size(int dtype)
@@ -220,10 +225,11 @@ rt_dims_text(int rank, const int64_t *dims, char out[RT_SHAPE_TEXT_BYTES])
     out[n++] = '[';
     for (int i = 0; i < rank && i < SM_MAX_RANK; i++) {
         if (dims[i] < 0)
-            n += (size_t)snprintf(out + n, RT_SHAPE_TEXT_BYTES - n, "%s?", i ? "," : "");
+            n +=
+                (size_t)snprintf(out + n, RT_SHAPE_TEXT_BYTES - n, "%s?", i ? "," : "");
         else
-            n += (size_t)snprintf(out + n, RT_SHAPE_TEXT_BYTES - n, "%s%lld", i ? "," : "",
-                                  (long long)dims[i]);
+            n += (size_t)snprintf(out + n, RT_SHAPE_TEXT_BYTES - n, "%s%lld",
+                                  i ? "," : "", (long long)dims[i]);
     }
     out[n++] = ']';
     out[n] = '\0';
@@ -254,7 +260,8 @@ rt_tensor_unref(struct rt_tensor *t)
 }
 
 int
-rt_dims_count(int dtype, int rank, const int64_t *dims, int64_t *n_elems, struct err *err)
+rt_dims_count(int dtype, int rank, const int64_t *dims, int64_t *n_elems,
+              struct err *err)
 {
     char text[RT_SHAPE_TEXT_BYTES];
     size_t elem = rt_dtype_size(dtype);
@@ -334,7 +341,8 @@ rt_tensor_deep_copy(struct rt_tensor *out, struct rt_mem *m, const struct rt_ten
     struct rt_buf *b = NULL;
     size_t size = rt_size(t);
     bool strings = t->dtype == SM_STRING;
-    if (rt_buf_new(&b, m, size + (strings ? strings_bytes(t->data, t->n_elems) : 0), err) < 0)
+    if (rt_buf_new(&b, m, size + (strings ? strings_bytes(t->data, t->n_elems) : 0),
+                   err) < 0)
         return -(int)err->code;
     *out = *t;
     out->buf = b;
@@ -361,7 +369,8 @@ rt_tensor_deep_copy(struct rt_tensor *out, struct rt_mem *m, const struct rt_ten
 void
 rt_tensor_from_sm(struct rt_tensor *out, struct sm_tensor *t, unsigned flags)
 {
-    *out = (struct rt_tensor){ .dtype = t->dtype, .rank = t->rank, .n_elems = t->n_elems };
+    *out =
+        (struct rt_tensor){ .dtype = t->dtype, .rank = t->rank, .n_elems = t->n_elems };
     memcpy(out->dims, t->dims, sizeof(out->dims));
     size_t size = rt_size(out);
     out->buf = rt_buf_wrap(t->data ? t->data : "", size, t->owned);
@@ -382,7 +391,7 @@ rt_tensor_to_sm(struct sm_tensor *out, const struct rt_tensor *t, struct err *er
     return 0;
 }
 
-/* ---- objects ------------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------- */
 
 void
 rt_obj_init(struct rt_obj *o, const struct rt_obj_type *type)
@@ -412,7 +421,7 @@ rt_obj_shared(const struct rt_obj *o)
     return __atomic_load_n(&o->refs, __ATOMIC_ACQUIRE) > 1;
 }
 
-/* ---- arenas --------------------------------------------------------------------------------- */
+/* ---- arenas ---------------------------------------------------------------------- */
 
 struct rt_chunk {
     struct rt_chunk *next;

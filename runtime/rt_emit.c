@@ -16,13 +16,14 @@ struct prep_core {
     const int *in;
 };
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------- */
 
 int
 rt_new_value(struct rt_builder *b, int konst, int step)
 {
     RT_GROW(b->values, b->n_values, b->cap_values);
-    b->values[b->n_values] = (struct rt_value){ .konst = konst, .step = step, .slot = -1 };
+    b->values[b->n_values] =
+        (struct rt_value){ .konst = konst, .step = step, .slot = -1 };
     return b->n_values++;
 }
 
@@ -50,7 +51,7 @@ const_of(const struct rt_builder *b, int value)
     return k < 0 ? NULL : &b->consts[k];
 }
 
-/* ---- missing ops ---------------------------------------------------------------------------- */
+/* ---- missing ops ----------------------------------------------------------------- */
 
 static void
 add_missing(struct rt_builder *b, const struct rt_inst *inst, const struct rt_gnode *n,
@@ -81,7 +82,7 @@ fake_outputs(struct rt_builder *b, struct rt_inst *inst, int node)
         add_out(b, v);
 }
 
-/* ---- steps ---------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------- */
 
 /* A letter per input from ops.def's pattern: "T*i" with four inputs is TTTi. */
 static const uint8_t *
@@ -192,8 +193,8 @@ static bool
 holds_already(struct rt_builder *b, const struct rt_gnode *n, const int *in)
 {
     const struct rt_tensor *c = n->n_in > 0 ? const_of(b, in[0]) : NULL;
-    return strcmp(n->op, "Assert") == 0 && c && c->dtype == SM_BOOL && c->n_elems == 1 &&
-           *(const uint8_t *)c->data;
+    return strcmp(n->op, "Assert") == 0 && c && c->dtype == SM_BOOL &&
+           c->n_elems == 1 && *(const uint8_t *)c->data;
 }
 
 static void
@@ -245,7 +246,7 @@ emit_step(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
     return 0;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------ */
+/* ---- nodes ----------------------------------------------------------------------- */
 
 static int
 emit_const(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err)
@@ -255,8 +256,8 @@ emit_const(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err
     struct sm_tensor t = { 0 };
     if (!n->has_konst) {
         if (!sm_node_attr(&n->sm, "value", &a) || a.kind != SM_ATTR_TENSOR)
-            return err_set(err, ERR_CORRUPT, "node '%s' (Const): attribute 'value' is missing",
-                           n->name);
+            return err_set(err, ERR_CORRUPT,
+                           "node '%s' (Const): attribute 'value' is missing", n->name);
         if (sm_tensor_proto(a.bytes, &t, err) < 0)
             return err_ctx(err, "node '%s' (Const)", n->name);
         rt_tensor_from_sm(&n->konst, &t, RT_BUF_WEIGHT);
@@ -270,7 +271,8 @@ emit_const(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err
 }
 
 int
-rt_emit(struct rt_builder *b, struct rt_inst *inst, int node, const int *in, struct err *err)
+rt_emit(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
+        struct err *err)
 {
     const struct rt_gnode *n = &inst->g->nodes[node];
     const struct rt_op_def *def = n->def;
@@ -302,7 +304,7 @@ rt_emit(struct rt_builder *b, struct rt_inst *inst, int node, const int *in, str
     return emit_step(b, inst, node, in, err);
 }
 
-/* ---- what prepare functions ask of the planner -------------------------------------------------- */
+/* ---- what prepare functions ask of the planner ----------------------------------- */
 
 const struct rt_tensor *
 rt_prep_const(struct rt_prep *p, int i)
@@ -324,7 +326,8 @@ plan_of(struct rt_prep *p, struct rt_func *f, struct str name)
     const struct prep_core *c = p->core;
     struct rt_plan *plan = NULL;
     if (!f)
-        rt_prep_fail(p, ERR_CORRUPT, "function '%.*s' is not in the library", STR_ARG(name));
+        rt_prep_fail(p, ERR_CORRUPT, "function '%.*s' is not in the library",
+                     STR_ARG(name));
     else if (p->err->code == ERR_OK)
         (void)!rt_plan_function(&plan, c->b->s, f, c->b->missing, p->err);
     return plan;
@@ -370,19 +373,20 @@ int
 rt_prep_counts(struct rt_prep *p, const struct rt_plan *plan, int n_in)
 {
     if (plan && (plan->n_inputs != n_in || plan->n_outputs != p->node->n_out))
-        return rt_prep_fail(p, ERR_CORRUPT,
-                            "function '%s' takes %d and gives %d values, the node has %d "
-                            "and %d", plan->what, plan->n_inputs, plan->n_outputs, n_in,
-                            p->node->n_out);
+        return rt_prep_fail(
+            p, ERR_CORRUPT,
+            "function '%s' takes %d and gives %d values, the node has %d "
+            "and %d",
+            plan->what, plan->n_inputs, plan->n_outputs, n_in, p->node->n_out);
     return rt_prep_done(p);
 }
 
-/* ---- slots ------------------------------------------------------------------------------------------ */
+/* ---- slots ----------------------------------------------------------------------- */
 
 struct slots {
     struct rt_builder *b;
-    int *last;  /* per value: the last step that reads it, n_steps: an output */
-    int *free;  /* slots that are free again */
+    int *last; /* per value: the last step that reads it, n_steps: an output */
+    int *free; /* slots that are free again */
     int n_free;
     int n_slots;
 };
@@ -460,7 +464,8 @@ place_step(struct slots *s, struct rt_draft *d, int at, int *const_at)
 {
     struct rt_builder *b = s->b;
     int n_in = d->s.node.n_in, n_out = d->s.node.n_out;
-    int *in = plan_ints(b, n_in), *out = plan_ints(b, n_out), *dead = plan_ints(b, n_in);
+    int *in = plan_ints(b, n_in), *out = plan_ints(b, n_out),
+        *dead = plan_ints(b, n_in);
     for (int j = 0; j < n_in; j++)
         in[j] = slot_of(b, d->in[j], const_at);
     for (int j = 0; j < n_out; j++) {

@@ -38,8 +38,9 @@ int
 rt_run_turn(struct rt_run *r, const struct rt_node *n, struct err *err)
 {
     if (r->steps_left == 0)
-        return err_set(err, ERR_LIMIT, "node '%s' (%s): loops take more than %lld steps",
-                       n->name, n->op, (long long)r->session->max_loop_steps);
+        return err_set(err, ERR_LIMIT,
+                       "node '%s' (%s): loops take more than %lld steps", n->name,
+                       n->op, (long long)r->session->max_loop_steps);
     if (r->steps_left > 0)
         r->steps_left--;
     return rt_run_poll(r, n, err);
@@ -51,15 +52,15 @@ rt_poll(const struct rt_ctx *ctx, struct err *err)
     return rt_run_poll(ctx->run, ctx->node, err);
 }
 
-/* ---- what kernels ask for ------------------------------------------------------------------- */
+/* ---- what kernels ask for -------------------------------------------------------- */
 
 /* Allocators know nothing of nodes; who asked is put before their message. */
 static int
 at_node(const struct rt_ctx *ctx, struct err *err)
 {
     if (ctx->node->func)
-        return err_ctx(err, "node '%s' (%s, function '%s')", ctx->node->name, ctx->node->op,
-                       ctx->node->func);
+        return err_ctx(err, "node '%s' (%s, function '%s')", ctx->node->name,
+                       ctx->node->op, ctx->node->func);
     return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
 }
 
@@ -81,8 +82,8 @@ rt_out(struct rt_ctx *ctx, int i, int dtype, int rank, const int64_t *dims,
 }
 
 void
-rt_out_alias(struct rt_ctx *ctx, int i, const struct rt_tensor *t, size_t offset, int dtype,
-             int rank, const int64_t *dims)
+rt_out_alias(struct rt_ctx *ctx, int i, const struct rt_tensor *t, size_t offset,
+             int dtype, int rank, const int64_t *dims)
 {
     struct rt_tensor *y = &ctx->out[i];
     int64_t n = 1;
@@ -110,13 +111,14 @@ can_reuse(const struct rt_ctx *ctx, int from, int dtype, size_t size_bytes)
 {
     const struct rt_tensor *t = ctx->in[from];
     return from < 64 && (ctx->may_forward >> from & 1) && rt_buf_writable(t->buf) &&
-           !(t->buf->flags & RT_BUF_OBJS) && dtype != SM_RESOURCE && dtype != SM_VARIANT &&
-           (dtype == SM_STRING) == (t->dtype == SM_STRING) && rt_size(t) == size_bytes;
+           !(t->buf->flags & RT_BUF_OBJS) && dtype != SM_RESOURCE &&
+           dtype != SM_VARIANT && (dtype == SM_STRING) == (t->dtype == SM_STRING) &&
+           rt_size(t) == size_bytes;
 }
 
 int
-rt_out_reuse(struct rt_ctx *ctx, int i, int from, int dtype, int rank, const int64_t *dims,
-             struct rt_tensor **y, struct err *err)
+rt_out_reuse(struct rt_ctx *ctx, int i, int from, int dtype, int rank,
+             const int64_t *dims, struct rt_tensor **y, struct err *err)
 {
     int64_t n = 0;
     if (rt_dims_count(dtype, rank, dims, &n, err) < 0)
@@ -169,8 +171,8 @@ rt_str_alloc(struct rt_ctx *ctx, size_t n, struct err *err)
     if (n <= cap && r->string_bytes + n <= cap)
         p = rt_arena_alloc(&r->strings, n ? n : 1, 1);
     if (!p) {
-        rt_fail(ctx, err, ERR_LIMIT, "a string of %zu bytes: the run would pass %zu bytes", n,
-                cap);
+        rt_fail(ctx, err, ERR_LIMIT,
+                "a string of %zu bytes: the run would pass %zu bytes", n, cap);
         return NULL;
     }
     r->string_bytes += n;
@@ -226,11 +228,13 @@ rt_session_slot(struct rt_ctx *ctx, enum rt_slot slot, void *(*make)(int n_threa
 }
 
 struct rt_obj *
-rt_in_obj(const struct rt_ctx *ctx, int i, const struct rt_obj_type *type, struct err *err)
+rt_in_obj(const struct rt_ctx *ctx, int i, const struct rt_obj_type *type,
+          struct err *err)
 {
     const struct rt_tensor *t = ctx->in[i];
     bool holds = t->dtype == SM_RESOURCE || t->dtype == SM_VARIANT || t->dtype > SM_REF;
-    struct rt_obj *o = holds && t->n_elems == 1 ? *(struct rt_obj *const *)t->data : NULL;
+    struct rt_obj *o =
+        holds && t->n_elems == 1 ? *(struct rt_obj *const *)t->data : NULL;
     if (o && o->type == type)
         return o;
     rt_fail(ctx, err, ERR_FAILED, "input %d is %s, not a %s", i,
@@ -238,7 +242,7 @@ rt_in_obj(const struct rt_ctx *ctx, int i, const struct rt_obj_type *type, struc
     return NULL;
 }
 
-/* ---- one step --------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------- */
 
 static bool
 dtype_fits(uint8_t letter, int dtype)
@@ -275,7 +279,9 @@ check_inputs(const struct rt_step *s, const struct rt_tensor **in, struct err *e
     int var[3] = { 0, 0, 0 }; /* T U W */
     for (int i = 0; i < s->node.n_in; i++) {
         uint8_t c = s->check[i];
-        int dtype = in[i]->dtype, *v = c == 'T' ? &var[0] : c == 'U' ? &var[1] : &var[2];
+        int dtype = in[i]->dtype, *v = c == 'T'   ? &var[0]
+                                       : c == 'U' ? &var[1]
+                                                  : &var[2];
         bool fits = true;
         if (c == 'T' || c == 'U' || c == 'W') {
             fits = *v == 0 || *v == dtype;
@@ -284,9 +290,10 @@ check_inputs(const struct rt_step *s, const struct rt_tensor **in, struct err *e
             fits = dtype_fits(c, dtype);
         }
         if (!fits)
-            return err_set(err, ERR_CORRUPT, "node '%s' (%s): input %d has dtype %s, which "
-                           "does not fit", s->node.name, s->node.op, i,
-                           rt_dtype_text(dtype));
+            return err_set(err, ERR_CORRUPT,
+                           "node '%s' (%s): input %d has dtype %s, which "
+                           "does not fit",
+                           s->node.name, s->node.op, i, rt_dtype_text(dtype));
     }
     return 0;
 }
@@ -337,7 +344,7 @@ rt_step_run(struct rt_run *r, const struct rt_step *s, const struct rt_tensor **
     return rc;
 }
 
-/* ---- plans --------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------- */
 
 static struct rt_frame *
 take_frame(struct rt_plan *p)
@@ -418,8 +425,8 @@ rt_plan_run(struct rt_run *r, struct rt_plan *p, struct rt_tensor *args,
 {
     int rc;
     if (r->depth >= DEPTH_MAX) {
-        rc = err_set(err, ERR_LIMIT, "function '%s' calls itself deeper than %d", p->what,
-                     DEPTH_MAX);
+        rc = err_set(err, ERR_LIMIT, "function '%s' calls itself deeper than %d",
+                     p->what, DEPTH_MAX);
     } else {
         r->depth++;
         if (p->flow) {

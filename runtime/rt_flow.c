@@ -5,9 +5,9 @@
  *
  * A loop is a frame. Which frame a node belongs to is known from the graph: Enter leads
  * into a child frame, Exit out of it. An activation of a frame runs one iteration at a
- * time: NextIteration's tokens are held back until nothing else moves; then they start the
- * next iteration, or, when all are dead, the frame ends and its Exits that never saw a
- * live token send dead ones. */
+ * time: NextIteration's tokens are held back until nothing else moves; then they start
+ * the next iteration, or, when all are dead, the frame ends and its Exits that never
+ * saw a live token send dead ones. */
 #include "runtime/rt_ops.h"
 #include "runtime/rt_plan_int.h"
 
@@ -25,14 +25,15 @@ struct edge {
 
 struct flow_node {
     enum kind kind;
-    int frame;    /* it runs in */
-    int child;    /* ENTER: the frame it leads to */
-    int local;    /* number within its frame */
-    int first_in; /* its place among the frame's inputs */
-    int n_wait;   /* tokens to wait for (MERGE: control tokens) */
-    int n_data;   /* data tokens */
+    int frame;     /* it runs in */
+    int child;     /* ENTER: the frame it leads to */
+    int local;     /* number within its frame */
+    int first_in;  /* its place among the frame's inputs */
+    int n_wait;    /* tokens to wait for (MERGE: control tokens) */
+    int n_data;    /* data tokens */
     bool constant; /* ENTER: for every iteration */
-    int *edge_at;  /* n_out + 2: edges of output i begin at edge_at[i], control edges last */
+    int *edge_at;  /* n_out + 2: edges of output i begin at edge_at[i], control edges
+                      last */
     struct edge *edges;
 };
 
@@ -56,7 +57,7 @@ rt_run_flow(struct rt_ctx *ctx, struct err *err)
     return rt_fail(ctx, err, ERR_UNSUPPORTED, "stands outside of control flow");
 }
 
-/* ---- plan ----------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------ */
 
 static enum kind
 kind_of(const char *op)
@@ -116,8 +117,10 @@ join_frame(struct rt_builder *b, struct rt_flow_plan *f, int step, int from, int
 {
     int of = out_frame(f, &f->nodes[from]);
     if (*frame >= 0 && *frame != of)
-        return err_set(err, ERR_CORRUPT, "node '%s' (%s): its inputs come from different "
-                       "loops", b->steps[step].s.node.name, b->steps[step].s.node.op);
+        return err_set(err, ERR_CORRUPT,
+                       "node '%s' (%s): its inputs come from different "
+                       "loops",
+                       b->steps[step].s.node.name, b->steps[step].s.node.op);
     *frame = of;
     return 0;
 }
@@ -141,10 +144,12 @@ place_node(struct rt_builder *b, struct rt_flow_plan *f, int step, struct err *e
     for (int i = 0; i < d->s.node.n_in; i++) {
         int from = d->in[i] < 0 ? -1 : b->values[d->in[i]].step;
         if (from < 0 && n->kind == MERGE)
-            return err_set(err, ERR_CORRUPT, "node '%s' (Merge): input %d is a constant",
-                           d->s.node.name, i);
+            return err_set(err, ERR_CORRUPT,
+                           "node '%s' (Merge): input %d is a constant", d->s.node.name,
+                           i);
         n->n_data += from >= 0;
-        /* What comes round a loop is of the same frame as the rest; it is not placed yet. */
+        /* What comes round a loop is of the same frame as the rest; it is not placed
+         * yet. */
         if (from >= 0 && from < step && join_frame(b, f, step, from, &frame, err) < 0)
             return -(int)err->code;
     }
@@ -222,14 +227,15 @@ static void
 list_edges(struct rt_builder *b, struct rt_flow_plan *f)
 {
     for (int i = 0; i < b->n_steps; i++)
-        f->nodes[i].edge_at =
-            xcalloc((size_t)b->steps[i].s.node.n_out + 2, sizeof(f->nodes[i].edge_at[0]));
+        f->nodes[i].edge_at = xcalloc((size_t)b->steps[i].s.node.n_out + 2,
+                                      sizeof(f->nodes[i].edge_at[0]));
     each_edge(b, count_edge, f);
     for (int i = 0; i < b->n_steps; i++) {
         int n = b->steps[i].s.node.n_out + 2, *at = f->nodes[i].edge_at;
         for (int j = 1; j < n; j++)
             at[j] += at[j - 1];
-        f->nodes[i].edges = xcalloc((size_t)at[n - 1] + 1, sizeof(f->nodes[i].edges[0]));
+        f->nodes[i].edges =
+            xcalloc((size_t)at[n - 1] + 1, sizeof(f->nodes[i].edges[0]));
     }
     each_edge(b, fill_edge, f);
     /* Filling moved each beginning to its end, which is the next one's beginning. */
@@ -290,7 +296,7 @@ rt_flow_make(struct rt_builder *b, struct err *err)
     return 0;
 }
 
-/* ---- run --------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------- */
 
 struct wait {
     int left;          /* tokens still to come */
@@ -506,7 +512,8 @@ settle(struct flow *w, struct act *a, struct err *err)
 }
 
 static void
-send_all(struct flow *w, struct act *a, int step, const struct rt_tensor *out, bool dead)
+send_all(struct flow *w, struct act *a, int step, const struct rt_tensor *out,
+         bool dead)
 {
     int n_out = w->p->steps[step].node.n_out;
     static const struct rt_tensor signal = { 0 }; /* a control token has no value */
@@ -516,7 +523,8 @@ send_all(struct flow *w, struct act *a, int step, const struct rt_tensor *out, b
 }
 
 static int
-fire_enter(struct flow *w, struct act *a, int step, const struct rt_tensor *t, struct err *err)
+fire_enter(struct flow *w, struct act *a, int step, const struct rt_tensor *t,
+           struct err *err)
 {
     const struct flow_node *n = &w->f->nodes[step];
     struct act *c = child_act(w, a, n->child);
@@ -545,7 +553,8 @@ fire_exit(struct flow *w, struct act *a, int step, const struct rt_tensor *t)
 }
 
 static int
-fire_merge(struct flow *w, struct act *a, int step, const struct wait *wt, struct err *err)
+fire_merge(struct flow *w, struct act *a, int step, const struct wait *wt,
+           struct err *err)
 {
     struct rt_tensor out[2] = { 0 };
     if (wt->live) {
@@ -568,7 +577,8 @@ fire_switch(struct flow *w, struct act *a, int step, struct err *err)
     const struct rt_tensor *pred = w->in[1];
     struct rt_tensor out[2] = { 0 };
     if (pred->dtype != SM_BOOL || pred->rank != 0)
-        return err_set(err, ERR_FAILED, "node '%s' (%s): the predicate must be a scalar bool",
+        return err_set(err, ERR_FAILED,
+                       "node '%s' (%s): the predicate must be a scalar bool",
                        s->node.name, s->node.op);
     out[*(const uint8_t *)pred->data ? 1 : 0] = *w->in[0]; /* lent */
     send_all(w, a, step, out, false);
@@ -577,7 +587,8 @@ fire_switch(struct flow *w, struct act *a, int step, struct err *err)
 
 /* A value where a TF1 reference may have come; *kept holds it. */
 static int
-plain_value(struct flow *w, const struct rt_step *s, struct rt_tensor *kept, struct err *err)
+plain_value(struct flow *w, const struct rt_step *s, struct rt_tensor *kept,
+            struct err *err)
 {
     if (!s->reads_ref || w->in[0]->dtype <= SM_REF)
         return 0;
@@ -638,7 +649,8 @@ fire(struct flow *w, struct act *a, int step, struct err *err)
         w->in[i] = s->in[i] == IN_TOKEN ? &a->in[n->first_in + i]
                    : s->in[i] >= 0      ? &w->args[s->in[i]]
                                         : &w->p->consts[-1 - s->in[i]];
-    return n->kind == NORMAL ? fire_normal(w, a, step, err) : fire_flow(w, a, step, err);
+    return n->kind == NORMAL ? fire_normal(w, a, step, err)
+                             : fire_flow(w, a, step, err);
 }
 
 static int
@@ -666,8 +678,10 @@ run_all(struct flow *w, struct act *root, struct err *err)
         if (o != IN_TOKEN)
             rt_tensor_ref(&w->results[i], o >= 0 ? &w->args[o] : &w->p->consts[-1 - o]);
         else if (!w->results[i].buf)
-            return err_set(err, ERR_FAILED, "output %d has no value: it lies on a branch "
-                           "that was not taken", i);
+            return err_set(err, ERR_FAILED,
+                           "output %d has no value: it lies on a branch "
+                           "that was not taken",
+                           i);
     }
     return 0;
 }

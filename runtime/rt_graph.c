@@ -20,14 +20,15 @@ keep(struct rt_model *m, struct str s)
     return p;
 }
 
-/* ---- nodes by name ------------------------------------------------------------------------- */
+/* ---- nodes by name --------------------------------------------------------------- */
 
 static bool
 is_flow_op(struct str op)
 {
-    static const char *const ops[] = { "Switch",        "Merge",     "Enter",    "Exit",
-                                       "NextIteration", "LoopCond",  "RefSwitch", "RefMerge",
-                                       "RefEnter",      "RefExit",   "RefNextIteration" };
+    static const char *const ops[] = { "Switch",    "Merge",           "Enter",
+                                       "Exit",      "NextIteration",   "LoopCond",
+                                       "RefSwitch", "RefMerge",        "RefEnter",
+                                       "RefExit",   "RefNextIteration" };
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
         if (str_is(op, ops[i]))
             return true;
@@ -77,7 +78,8 @@ read_library(struct rt_model *m, struct err *err)
     while ((rc = sm_pb_next_msg(&it, SM_LIBRARY_FUNCTION, &raw)) == 1)
         n++;
     if (rc < 0)
-        return err_set(err, ERR_CORRUPT, "function library: malformed after function %d", n);
+        return err_set(err, ERR_CORRUPT,
+                       "function library: malformed after function %d", n);
     m->funcs = xcalloc((size_t)n + 1, sizeof(m->funcs[0]));
     for (it = m->meta->library; sm_pb_next_msg(&it, SM_LIBRARY_FUNCTION, &raw) == 1;) {
         struct rt_func *f = &m->funcs[m->n_funcs];
@@ -98,7 +100,8 @@ rt_model_read(struct rt_model *m, const struct sm_meta *meta, struct err *err)
     m->main.model = m;
     for (int i = 0; i < rt_n_op_defs; i++)
         rt_names_add(&m->ops, str_of(rt_op_defs[i].name), i);
-    if (read_nodes(&m->main, meta->graph, SM_GRAPH_NODE, err) < 0 || read_library(m, err) < 0)
+    if (read_nodes(&m->main, meta->graph, SM_GRAPH_NODE, err) < 0 ||
+        read_library(m, err) < 0)
         return -(int)err->code;
     return 0;
 }
@@ -131,7 +134,7 @@ rt_model_func(struct rt_model *m, struct str name)
     return i < 0 ? NULL : &m->funcs[i];
 }
 
-/* ---- outputs by name --------------------------------------------------------------------------- */
+/* ---- outputs by name ------------------------------------------------------------- */
 
 /* How many tensors an output argument is: attr N of the node, or the types it lists. */
 static int
@@ -170,14 +173,15 @@ next_out(const struct rt_gnode *n, const char **spec, struct str *name, int *cou
 static int
 bad_list(const struct rt_gnode *n, struct err *err)
 {
-    return err_set(err, ERR_CORRUPT,
-                   "node '%.*s' (%.*s): the attribute that counts its outputs is missing "
-                   "or out of range",
-                   STR_ARG(n->sm.name), STR_ARG(n->sm.op));
+    return err_set(
+        err, ERR_CORRUPT,
+        "node '%.*s' (%.*s): the attribute that counts its outputs is missing "
+        "or out of range",
+        STR_ARG(n->sm.name), STR_ARG(n->sm.op));
 }
 
-/* Sets n_out; with a name, also the number of its k-th tensor. An op that is unknown has
- * no outputs to count: whatever is asked for is taken to be there. */
+/* Sets n_out; with a name, also the number of its k-th tensor. An op that is unknown
+ * has no outputs to count: whatever is asked for is taken to be there. */
 static int
 find_out(struct rt_gnode *n, struct str want, int k, int *index, struct err *err)
 {
@@ -206,7 +210,7 @@ find_out(struct rt_gnode *n, struct str want, int k, int *index, struct err *err
     return 0;
 }
 
-/* ---- inputs ---------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------- */
 
 /* Splits off ":<number>" at the end; 0 when there is none. -1: malformed. */
 static int
@@ -299,8 +303,8 @@ body_ref(struct rt_graph *g, struct str ref, struct rt_gref *out, bool *control,
     else if (find_out(n, name, k, &index, err) < 0)
         return -(int)err->code;
     if (index < 0)
-        return err_set(err, ERR_CORRUPT, "'%.*s': %.*s has no such output", STR_ARG(ref),
-                       STR_ARG(n->sm.op));
+        return err_set(err, ERR_CORRUPT, "'%.*s': %.*s has no such output",
+                       STR_ARG(ref), STR_ARG(n->sm.op));
     out->out = index;
     return 0;
 }
@@ -324,8 +328,10 @@ rt_gnode_link(struct rt_graph *g, int node, struct err *err)
     for (it = n->sm.raw; sm_pb_next_msg(&it, SM_NODE_INPUT, &ref) == 1;) {
         bool control = ref.n > 0 && ref.p[0] == '^';
         if (!control && n->n_ctrl > 0)
-            return err_set(err, ERR_CORRUPT, "node '%s': input '%.*s' stands behind a "
-                           "control input", n->name, STR_ARG(ref));
+            return err_set(err, ERR_CORRUPT,
+                           "node '%s': input '%.*s' stands behind a "
+                           "control input",
+                           n->name, STR_ARG(ref));
         n->n_ctrl += control;
         n->n_in += !control;
     }
@@ -351,12 +357,13 @@ rt_gnode_callee(struct rt_graph *g, const struct rt_gnode *n)
     return NULL;
 }
 
-/* ---- functions ------------------------------------------------------------------------------------------ */
+/* ---- functions ------------------------------------------------------------------- */
 
 enum { OPDEF_INPUT = 2, OPDEF_OUTPUT = 3, FUNCTION_RET = 4, FUNCTION_CONTROL_RET = 6 };
 
 static int
-read_args(struct rt_func *f, uint32_t field, struct sm_arg **out, int *n_out, struct err *err)
+read_args(struct rt_func *f, uint32_t field, struct sm_arg **out, int *n_out,
+          struct err *err)
 {
     struct str it = f->sm.signature, raw;
     int n = 0, rc;

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-/* ---- names (rt_names.c) --------------------------------------------------------------- */
+/* ---- names (rt_names.c) ---------------------------------------------------------- */
 
 /* A hash from borrowed names to ints >= 0. */
 struct rt_names {
@@ -22,11 +22,12 @@ int rt_names_find(const struct rt_names *h, struct str key); /* -1: absent */
 /* Returns the value that is there already, or -1 after adding. */
 int rt_names_add(struct rt_names *h, struct str key, int value);
 
-/* ---- memory (rt_buf.c) -------------------------------------------------------------------- */
+/* ---- memory (rt_buf.c) ----------------------------------------------------------- */
 
 #define RT_N_BINS 160
 
-/* Memory of a session: counts bytes against a cap, keeps freed blocks in size classes. */
+/* Memory of a session: counts bytes against a cap, keeps freed blocks in size classes.
+ */
 struct rt_mem {
     pthread_mutex_t lock;
     size_t cap_bytes, used_bytes, kept_bytes;
@@ -59,15 +60,15 @@ int rt_tensor_make(struct rt_tensor *out, struct rt_mem *m, int dtype, int rank,
 int rt_dims_count(int dtype, int rank, const int64_t *dims, int64_t *n_elems,
                   struct err *err) MUST_CHECK;
 /* A copy that owns all it needs (strings are packed behind the elements). */
-int rt_tensor_deep_copy(struct rt_tensor *out, struct rt_mem *m, const struct rt_tensor *t,
-                        struct err *err) MUST_CHECK;
+int rt_tensor_deep_copy(struct rt_tensor *out, struct rt_mem *m,
+                        const struct rt_tensor *t, struct err *err) MUST_CHECK;
 /* Takes what t owns (t is zero afterwards); the result is read-only. */
 void rt_tensor_from_sm(struct rt_tensor *out, struct sm_tensor *t, unsigned flags);
 int rt_tensor_to_sm(struct sm_tensor *out, const struct rt_tensor *t,
                     struct err *err) MUST_CHECK;
 /* A scalar of a resource or variant; takes the reference. */
-int rt_tensor_of_obj(struct rt_tensor *out, struct rt_mem *m, int dtype, struct rt_obj *o,
-                     struct err *err) MUST_CHECK;
+int rt_tensor_of_obj(struct rt_tensor *out, struct rt_mem *m, int dtype,
+                     struct rt_obj *o, struct err *err) MUST_CHECK;
 
 /* Bytes that go together: strings of a run, everything of a plan. */
 struct rt_arena {
@@ -78,23 +79,24 @@ void *rt_arena_alloc(struct rt_arena *a, size_t size_bytes, size_t align);
 void rt_arena_release(struct rt_arena *a);
 size_t rt_arena_bytes(const struct rt_arena *a);
 
-/* ---- graphs (rt_graph.c) -------------------------------------------------------------------- */
+/* ---- graphs (rt_graph.c) --------------------------------------------------------- */
 
-/* Where an input comes from: output `out` of a node, or (node < 0) argument -1 - node. */
+/* Where an input comes from: output `out` of a node, or (node < 0) argument -1 - node.
+ */
 struct rt_gref {
     int node, out;
 };
 
 struct rt_gnode {
     struct sm_node sm;
-    const char *name, *op; /* NUL-terminated, in the session's arena */
-    const struct rt_op_def *def;   /* NULL: not in ops.def */
-    const struct rt_func *callee;  /* a direct call by the function's name */
-    struct rt_gref *in;            /* n_in data inputs, then n_ctrl control inputs */
+    const char *name, *op;        /* NUL-terminated, in the session's arena */
+    const struct rt_op_def *def;  /* NULL: not in ops.def */
+    const struct rt_func *callee; /* a direct call by the function's name */
+    struct rt_gref *in;           /* n_in data inputs, then n_ctrl control inputs */
     int n_in, n_ctrl, n_out;
-    bool known;                    /* name, op, def, callee, n_out are set */
-    bool linked;                   /* in is set too */
-    struct rt_tensor konst;        /* Const: its value, once somebody asked */
+    bool known;             /* name, op, def, callee, n_out are set */
+    bool linked;            /* in is set too */
+    struct rt_tensor konst; /* Const: its value, once somebody asked */
     bool has_konst;
 };
 
@@ -115,7 +117,7 @@ struct rt_func {
     struct rt_names args; /* to argument */
     int n_args, n_rets, n_effects;
     struct rt_gref *rets;
-    int *effects;      /* nodes that must run whatever is fetched */
+    int *effects; /* nodes that must run whatever is fetched */
     struct str *ret_names;
     struct sm_arg *arg_defs, *ret_defs;
     bool read, broken;
@@ -134,7 +136,8 @@ struct rt_model {
     struct rt_names func_names;
     struct rt_arena arena;
 };
-int rt_model_read(struct rt_model *m, const struct sm_meta *meta, struct err *err) MUST_CHECK;
+int rt_model_read(struct rt_model *m, const struct sm_meta *meta,
+                  struct err *err) MUST_CHECK;
 void rt_model_release(struct rt_model *m);
 /* NULL: no such function. The body is read by rt_func_read. */
 struct rt_func *rt_model_func(struct rt_model *m, struct str name);
@@ -150,7 +153,7 @@ extern const int rt_n_op_defs;
 /* The function a node calls (attr "f", or its own op name); NULL: none. */
 struct rt_func *rt_gnode_callee(struct rt_graph *g, const struct rt_gnode *n);
 
-/* ---- plans (rt_plan.c, rt_emit.c) --------------------------------------------------------------- */
+/* ---- plans (rt_plan.c, rt_emit.c) ------------------------------------------------ */
 
 struct rt_plan_mem {
     struct rt_arena arena;
@@ -158,7 +161,7 @@ struct rt_plan_mem {
         void (*drop)(void *);
         void *arg;
         struct rt_drop *next;
-    } *drops;
+    } * drops;
 };
 
 struct rt_step {
@@ -168,8 +171,8 @@ struct rt_step {
     const int *out;       /* slot of each output; -1: nobody wants it */
     const uint8_t *check; /* per input: letter of ops.def */
     uint64_t may_forward;
-    bool reads_ref;       /* some input is a TF1 reference to be read first */
-    bool checked;         /* inputs' dtypes need a look */
+    bool reads_ref; /* some input is a TF1 reference to be read first */
+    bool checked;   /* inputs' dtypes need a look */
     /* Slots that die with this step. */
     const int *dead;
     int n_dead;
@@ -183,8 +186,8 @@ struct rt_plan {
     struct rt_tensor *consts;
     int n_consts;
     int n_slots, max_in, max_out;
-    int n_inputs;        /* slots 0 … n_inputs - 1 are the arguments */
-    const int *outputs;  /* slot of each output, as in rt_step.in */
+    int n_inputs;       /* slots 0 … n_inputs - 1 are the arguments */
+    const int *outputs; /* slot of each output, as in rt_step.in */
     int n_outputs;
     const int *dead_inputs; /* arguments nobody reads */
     int n_dead_inputs;
@@ -213,8 +216,9 @@ struct rt_missing {
 };
 /* The plan is the session's. Ops that are missing are collected in `missing`; then
  * *out may be a plan that must not be run. */
-int rt_plan_make(struct rt_plan **out, struct rt_session *s, const struct rt_plan_args *a,
-                 struct rt_missing *missing, struct err *err) MUST_CHECK;
+int rt_plan_make(struct rt_plan **out, struct rt_session *s,
+                 const struct rt_plan_args *a, struct rt_missing *missing,
+                 struct err *err) MUST_CHECK;
 void rt_plan_free(struct rt_plan *p);
 /* For prepare functions of If, While …: the plan of a function. NULL: p->err is set. */
 struct rt_plan *rt_prep_function(struct rt_prep *p, const char *attr);
@@ -222,18 +226,19 @@ struct rt_plan *rt_prep_function(struct rt_prep *p, const char *attr);
 struct rt_plan **rt_prep_functions(struct rt_prep *p, const char *attr, int *n);
 /* Fails when the plan does not take n_in arguments and give the node's outputs. */
 int rt_prep_counts(struct rt_prep *p, const struct rt_plan *plan, int n_in);
-/* ERR_UNSUPPORTED: "signature 'x' needs what this runtime does not have: Op (node 'n'), …" */
+/* ERR_UNSUPPORTED: "signature 'x' needs what this runtime does not have: Op (node 'n'),
+ * …" */
 int rt_missing_error(const struct rt_missing *m, const char *what, struct err *err);
 void rt_missing_release(struct rt_missing *m);
 
-/* ---- runs (rt_exec.c, rt_flow.c) ------------------------------------------------------------------- */
+/* ---- runs (rt_exec.c, rt_flow.c) ------------------------------------------------- */
 
 struct rt_frame {
     struct rt_frame *next;
     struct rt_tensor *slots;
-    struct rt_tensor *out;           /* max_out, for one step */
-    const struct rt_tensor **in;     /* max_in, for one step */
-    struct rt_tensor *deref;         /* max_in: values of references */
+    struct rt_tensor *out;       /* max_out, for one step */
+    const struct rt_tensor **in; /* max_in, for one step */
+    struct rt_tensor *deref;     /* max_in: values of references */
 };
 
 struct rt_run {
@@ -256,17 +261,20 @@ int rt_flow_run(struct rt_run *r, struct rt_plan *p, struct rt_tensor *args,
 /* One step with its inputs at hand: dtype checks, references read, kernel, outputs
  * looked at. `out` is zero before and after a failure. */
 int rt_step_run(struct rt_run *r, const struct rt_step *s, const struct rt_tensor **in,
-                struct rt_tensor *deref, struct rt_tensor *out, struct err *err) MUST_CHECK;
+                struct rt_tensor *deref, struct rt_tensor *out,
+                struct err *err) MUST_CHECK;
 /* One more turn of a loop: ERR_LIMIT when there were too many, or it is too late. */
 int rt_run_turn(struct rt_run *r, const struct rt_node *n, struct err *err) MUST_CHECK;
 int rt_run_poll(struct rt_run *r, const struct rt_node *n, struct err *err) MUST_CHECK;
-/* The variable behind a reference, and the value of one, with a reference of its own. */
-int rt_ref_read(const struct rt_node *n, const struct rt_tensor *ref, struct rt_tensor *out,
-                struct err *err) MUST_CHECK;
+/* The variable behind a reference, and the value of one, with a reference of its own.
+ */
+int rt_ref_read(const struct rt_node *n, const struct rt_tensor *ref,
+                struct rt_tensor *out, struct err *err) MUST_CHECK;
 
-/* ---- sessions (rt_session.c) -------------------------------------------------------------------------- */
+/* ---- sessions (rt_session.c) ----------------------------------------------------- */
 
-/* State that outlives a run: variables, tables. `type` begins as every object's does. */
+/* State that outlives a run: variables, tables. `type` begins as every object's does.
+ */
 struct rt_state_type {
     struct rt_obj_type obj;
     /* The value as it is now, for a later reset; drop frees what save gave. */
@@ -310,11 +318,12 @@ void rt_session_init(struct rt_session *s, int dirfd, const char *dir);
 void rt_session_release(struct rt_session *s);
 /* The object under this key, made by make(arg) when there is none; a reference of its
  * own. */
-struct rt_obj *rt_session_state(struct rt_session *s, const char *kind, const char *container,
-                                const char *name, struct rt_obj *(*make)(void *arg),
-                                void *arg);
+struct rt_obj *rt_session_state(struct rt_session *s, const char *kind,
+                                const char *container, const char *name,
+                                struct rt_obj *(*make)(void *arg), void *arg);
 /* The model's checkpoint, opened when first asked for. */
-int rt_session_bundle(struct rt_session *s, struct sm_bundle **out, struct err *err) MUST_CHECK;
+int rt_session_bundle(struct rt_session *s, struct sm_bundle **out,
+                      struct err *err) MUST_CHECK;
 /* Appends a file of the model ("<dir>/assets/…"). ERR_UNSUPPORTED: another file. */
 int rt_session_read(struct rt_session *s, struct str path, struct buf *out,
                     struct err *err) MUST_CHECK;
@@ -324,15 +333,15 @@ int rt_session_restore(struct rt_session *s, struct err *err) MUST_CHECK;
 void rt_session_snapshot(struct rt_session *s);
 void rt_session_reset(struct rt_session *s);
 
-/* The object of `type` in the resource, variant or reference input i. ERR_FAILED names what
- * is there instead. Lent by the input. */
-struct rt_obj *rt_in_obj(const struct rt_ctx *ctx, int i, const struct rt_obj_type *type,
-                         struct err *err);
+/* The object of `type` in the resource, variant or reference input i. ERR_FAILED names
+ * what is there instead. Lent by the input. */
+struct rt_obj *rt_in_obj(const struct rt_ctx *ctx, int i,
+                         const struct rt_obj_type *type, struct err *err);
 /* A value as a state may keep it beyond the run: shared when it may be, else copied. */
-int rt_keep_tensor(struct rt_session *s, struct rt_tensor *out, const struct rt_tensor *t,
-                   struct err *err) MUST_CHECK;
+int rt_keep_tensor(struct rt_session *s, struct rt_tensor *out,
+                   const struct rt_tensor *t, struct err *err) MUST_CHECK;
 
-/* ---- variables (rt_var.c) --------------------------------------------------------------------------------- */
+/* ---- variables (rt_var.c) -------------------------------------------------------- */
 
 struct rt_var {
     struct rt_obj obj;
@@ -340,22 +349,24 @@ struct rt_var {
     char *name;
     int dtype;
     struct rt_tensor value; /* zero while it has none */
-    bool shared_place; /* a TF1 reference that a run writes: see rt_var_share */
+    bool shared_place;      /* a TF1 reference that a run writes: see rt_var_share */
     struct rt_session *session;
 };
 extern const struct rt_state_type rt_var_type;
-/* TF1 writes a reference in place, and who has read it before sees it change. From now on
- * the variable does so: its value is copied to a place of its own. */
+/* TF1 writes a reference in place, and who has read it before sees it change. From now
+ * on the variable does so: its value is copied to a place of its own. */
 int rt_var_share(struct rt_var *v, struct err *err) MUST_CHECK;
-struct rt_var *rt_var_find(struct rt_session *s, const char *container, const char *name,
-                           int dtype);
-/* A reference to the value, never seen to change. ERR_FAILED with TensorFlow's words when
- * it has none. */
+struct rt_var *rt_var_find(struct rt_session *s, const char *container,
+                           const char *name, int dtype);
+/* A reference to the value, never seen to change. ERR_FAILED with TensorFlow's words
+ * when it has none. */
 int rt_var_read(struct rt_var *v, const struct rt_node *n, struct rt_tensor *out,
                 struct err *err) MUST_CHECK;
-int rt_var_assign(struct rt_var *v, const struct rt_tensor *t, struct err *err) MUST_CHECK;
+int rt_var_assign(struct rt_var *v, const struct rt_tensor *t,
+                  struct err *err) MUST_CHECK;
 /* Calls fn with the value, writable in place (copied before when others hold it). */
-typedef int rt_var_fn(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err *err);
+typedef int rt_var_fn(struct rt_ctx *ctx, struct rt_tensor *value, void *arg,
+                      struct err *err);
 int rt_var_edit(struct rt_ctx *ctx, struct rt_var *v, rt_var_fn *fn, void *arg,
                 struct err *err) MUST_CHECK;
 
@@ -365,7 +376,7 @@ bool rt_update_divides(int dtype, const void *src, int64_t n); /* false: an inte
 bool rt_update(enum rt_update op, int dtype, void *dst, const void *src, int64_t n,
                int src_step);
 
-/* ---- threads (rt_pool.c) ------------------------------------------------------------------------------------ */
+/* ---- threads (rt_pool.c) --------------------------------------------------------- */
 
 struct rt_pool *rt_pool_new(int n_threads); /* NULL for 1 */
 void rt_pool_free(struct rt_pool *p);

@@ -3,15 +3,14 @@
  *
  * A kernel is two functions named in runtime/ops.def:
  *   prepare (optional, once a node and plan): reads attributes, keeps what run needs in
- *     memory of the plan. A plan is immutable and shared by threads: run never writes it.
- *   run (once a step): reads ctx->in, sets every ctx->out.
- * The answers, errors included, are TensorFlow's on CPU. The model's own error (bad
- * index, shapes that do not fit, integer division by zero) is ERR_FAILED with
- * TensorFlow's wording; a dtype or attribute combination that we lack is
- * ERR_UNSUPPORTED; memory is ERR_LIMIT (set by the allocators here).
- * A kernel trusts: the number of inputs and their dtypes as its ops.def line tells them,
- * data not NULL, n_elems = product of dims >= 0. It trusts nothing else: ranks, sizes,
- * values of index tensors, attributes are foreign. */
+ *     memory of the plan. A plan is immutable and shared by threads: run never writes
+ * it. run (once a step): reads ctx->in, sets every ctx->out. The answers, errors
+ * included, are TensorFlow's on CPU. The model's own error (bad index, shapes that do
+ * not fit, integer division by zero) is ERR_FAILED with TensorFlow's wording; a dtype
+ * or attribute combination that we lack is ERR_UNSUPPORTED; memory is ERR_LIMIT (set by
+ * the allocators here). A kernel trusts: the number of inputs and their dtypes as its
+ * ops.def line tells them, data not NULL, n_elems = product of dims >= 0. It trusts
+ * nothing else: ranks, sizes, values of index tensors, attributes are foreign. */
 #ifndef RUNTIME_RT_KERNEL_H
 #define RUNTIME_RT_KERNEL_H
 
@@ -19,12 +18,13 @@
 
 #include <string.h>
 
-/* ---- tensors and buffers ------------------------------------------------------------ */
+/* ---- tensors and buffers ------------------------------------------------------------
+ */
 
 struct rt_buf; /* reference counted (atomically) memory */
 
-/* A dense row-major value. Elements: as in NumPy; SM_BOOL is uint8_t 0 or 1; SM_HALF and
- * SM_BFLOAT16 are uint16_t (rt_half.h); SM_STRING is struct str; SM_RESOURCE and
+/* A dense row-major value. Elements: as in NumPy; SM_BOOL is uint8_t 0 or 1; SM_HALF
+ * and SM_BFLOAT16 are uint16_t (rt_half.h); SM_STRING is struct str; SM_RESOURCE and
  * SM_VARIANT are struct rt_obj * (NULL allowed in a variant). `data` may lie inside its
  * buffer: only the element's own alignment is sure. Buffers made by rt_out begin on a
  * 64-byte boundary and are readable to the next multiple of 64. */
@@ -66,10 +66,12 @@ void rt_tensor_unref(struct rt_tensor *t); /* all zero afterwards */
 /* True for weights: constants and values of variables, which a session sees again and
  * again. Whoever caches something made from such a buffer (a reordered weight) uses the
  * buffer's address as its key and holds a reference: then neither bytes nor address
- * change while the entry lives, because a buffer is only written when it has one owner. */
+ * change while the entry lives, because a buffer is only written when it has one owner.
+ */
 bool rt_buf_is_weight(const struct rt_buf *b);
 
-/* ---- objects: variables, tables, lists ---------------------------------------------- */
+/* ---- objects: variables, tables, lists ----------------------------------------------
+ */
 
 struct rt_obj;
 struct rt_obj_type {
@@ -85,7 +87,7 @@ struct rt_obj *rt_obj_ref(struct rt_obj *o); /* NULL allowed, as below */
 void rt_obj_unref(struct rt_obj *o);
 bool rt_obj_shared(const struct rt_obj *o); /* more than one reference: copy to write */
 
-/* ---- nodes ---------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------- */
 
 struct rt_op_def;  /* a line of ops.def */
 struct rt_session; /* a loaded model: state, threads, memory */
@@ -101,7 +103,7 @@ struct rt_node {
     void *state; /* what prepare made, or NULL */
 };
 
-/* ---- prepare --------------------------------------------------------------------------- */
+/* ---- prepare --------------------------------------------------------------------- */
 
 /* The getters return the attribute's value, or `fallback` when the node does not have
  * it (saved models leave out defaults). A malformed attribute, or one of another kind,
@@ -114,11 +116,13 @@ struct rt_prep {
     const struct sm_node *sm; /* the NodeDef */
     const void *core;
 };
-#define RT_REQUIRED INT64_MIN /* as the fallback of rt_attr_int or _type: absent is an error */
+#define RT_REQUIRED                                                                    \
+    INT64_MIN /* as the fallback of rt_attr_int or _type: absent is an error */
 int64_t rt_attr_int(struct rt_prep *p, const char *name, int64_t fallback);
 bool rt_attr_bool(struct rt_prep *p, const char *name, bool fallback);
 float rt_attr_float(struct rt_prep *p, const char *name, float fallback);
-int rt_attr_type(struct rt_prep *p, const char *name, int64_t fallback); /* base dtype */
+int rt_attr_type(struct rt_prep *p, const char *name,
+                 int64_t fallback); /* base dtype */
 /* NUL-terminated copy in plan memory. fallback NULL: absent is an error (gives ""). */
 const char *rt_attr_str(struct rt_prep *p, const char *name, const char *fallback);
 /* Lists: pointers into plan memory; *n = 0 and NULL when absent or empty. */
@@ -137,11 +141,12 @@ void rt_prep_on_free(struct rt_prep *p, void (*drop)(void *), void *arg);
 /* The value of input i when the plan knows it is constant, else NULL. */
 const struct rt_tensor *rt_prep_const(struct rt_prep *p, int i);
 /* Sets p->err unless it is set: "node 'x' (Op): …"; returns -code. */
-int rt_prep_fail(struct rt_prep *p, enum err_code code, const char *fmt, ...) PRINTF(3, 4);
+int rt_prep_fail(struct rt_prep *p, enum err_code code, const char *fmt, ...)
+    PRINTF(3, 4);
 /* 0, or -code when something above failed. */
 int rt_prep_done(const struct rt_prep *p);
 
-/* ---- run ---------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------- */
 
 struct rt_ctx {
     const struct rt_node *node;
@@ -181,14 +186,17 @@ void *rt_scratch(struct rt_ctx *ctx, size_t size_bytes, struct err *err);
 /* Bytes for a string element: they live as long as the run. NULL with err set.
  * Strings of inputs may be used in outputs without a copy (whole or in part). */
 char *rt_str_alloc(struct rt_ctx *ctx, size_t n, struct err *err);
-int rt_str_dup(struct rt_ctx *ctx, struct str s, struct str *out, struct err *err) MUST_CHECK;
+int rt_str_dup(struct rt_ctx *ctx, struct str s, struct str *out,
+               struct err *err) MUST_CHECK;
 
-/* "node 'block/conv1' (Conv2D): …" (", function 'f'" when it sits in one). Returns -code. */
-int rt_fail(const struct rt_ctx *ctx, struct err *err, enum err_code code, const char *fmt,
-            ...) PRINTF(4, 5);
+/* "node 'block/conv1' (Conv2D): …" (", function 'f'" when it sits in one). Returns
+ * -code. */
+int rt_fail(const struct rt_ctx *ctx, struct err *err, enum err_code code,
+            const char *fmt, ...) PRINTF(4, 5);
 /* ERR_UNSUPPORTED naming the dtype. */
 int rt_fail_dtype(const struct rt_ctx *ctx, struct err *err, int dtype);
-/* ERR_LIMIT when the deadline has passed; kernels that may take seconds ask now and then. */
+/* ERR_LIMIT when the deadline has passed; kernels that may take seconds ask now and
+ * then. */
 int rt_poll(const struct rt_ctx *ctx, struct err *err) MUST_CHECK;
 
 /* fn(arg, begin, end) over [0, n) in pieces of at least `grain`, on the run's threads;
@@ -197,11 +205,11 @@ void rt_parallel_for(struct rt_ctx *ctx, int64_t n, int64_t grain,
                      void (*fn)(void *arg, int64_t begin, int64_t end), void *arg);
 int rt_n_threads(const struct rt_ctx *ctx);
 
-/* One object per session and slot, made when first asked for (thread safe), dropped with
- * the session. */
+/* One object per session and slot, made when first asked for (thread safe), dropped
+ * with the session. */
 enum rt_slot { RT_SLOT_ONEDNN, RT_SLOT_END };
-void *rt_session_slot(struct rt_ctx *ctx, enum rt_slot slot, void *(*make)(int n_threads),
-                      void (*drop)(void *));
+void *rt_session_slot(struct rt_ctx *ctx, enum rt_slot slot,
+                      void *(*make)(int n_threads), void (*drop)(void *));
 
 /* Element i of an int32 or int64 tensor ("i" in ops.def). */
 static inline int64_t
@@ -211,16 +219,17 @@ rt_int_at(const struct rt_tensor *t, int64_t i)
                                 : ((const int64_t *)t->data)[i];
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------- */
 
 enum {
-    RT_PURE = 0,          /* same inputs, same outputs; may be folded, merged, dropped */
-    RT_STATEFUL = 1 << 0, /* reads or writes state, or draws random numbers: order kept */
-    RT_CONTROL = 1 << 1,  /* known to the planner by name; has no kernel of its own */
-    RT_REFUSED = 1 << 2,  /* touches the world: refused by policy */
-    RT_NOFOLD = 1 << 3,   /* pure, but not to be made a constant */
-    RT_ALIAS = 1 << 4,    /* output i is the value of input i: the planner passes it on */
-    RT_REF = 1 << 5,      /* outputs are TF1 references (state family only) */
+    RT_PURE = 0, /* same inputs, same outputs; may be folded, merged, dropped */
+    RT_STATEFUL =
+        1 << 0, /* reads or writes state, or draws random numbers: order kept */
+    RT_CONTROL = 1 << 1, /* known to the planner by name; has no kernel of its own */
+    RT_REFUSED = 1 << 2, /* touches the world: refused by policy */
+    RT_NOFOLD = 1 << 3,  /* pure, but not to be made a constant */
+    RT_ALIAS = 1 << 4, /* output i is the value of input i: the planner passes it on */
+    RT_REF = 1 << 5,   /* outputs are TF1 references (state family only) */
 };
 
 typedef int rt_run_fn(struct rt_ctx *ctx, struct err *err);
@@ -245,9 +254,9 @@ struct rt_op_def {
     unsigned flags;
 };
 
-/* Hot loops may be compiled for several instruction sets, chosen when the program starts;
- * put it before a static function's return type. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                    \
+/* Hot loops may be compiled for several instruction sets, chosen when the program
+ * starts; put it before a static function's return type. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                 \
     !defined(__SANITIZE_ADDRESS__)
 #define RT_SIMD __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else

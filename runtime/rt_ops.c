@@ -4,7 +4,7 @@
 #include "runtime/rt_int.h"
 
 const struct rt_op_def rt_op_defs[] = {
-#define OP(name, in, out, run, prepare, flags)                                           \
+#define OP(name, in, out, run, prepare, flags)                                         \
     { #name, in, out, rt_run_##run, rt_prep_##prepare, flags },
 #include "runtime/ops.def"
 #undef OP

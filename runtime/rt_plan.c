@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walks a graph from what is wanted to what it needs, depth first, and hands each node to
- * rt_emit.c when everything it needs has been handed over. So steps come in an order that
- * keeps data and control edges, and what nobody needs is never looked at.
+/* Walks a graph from what is wanted to what it needs, depth first, and hands each node
+ * to rt_emit.c when everything it needs has been handed over. So steps come in an order
+ * that keeps data and control edges, and what nobody needs is never looked at.
  *
  * Calls are inlined: a call node gets an instance of its function's body; arguments and
  * results are only other names. What a call does besides its results (its effects) is
  * walked when the call is first reached, after the call's control inputs.
  *
- * A control edge to a node without effect asks nothing of that node itself, only of what
- * lies before it (walk_past), unless the node reads a TF1 reference: then it is the
- * moment of reading that counts.
+ * A control edge to a node without effect asks nothing of that node itself, only of
+ * what lies before it (walk_past), unless the node reads a TF1 reference: then it is
+ * the moment of reading that counts.
  *
  * The walk keeps its own stack: graphs are as deep as their authors like. */
 #include "runtime/rt_ops.h"
@@ -42,7 +42,7 @@ struct walk {
     bool wants_flow; /* TF1 control flow was met: start again */
 };
 
-/* ---- instances ---------------------------------------------------------------------------- */
+/* ---- instances ------------------------------------------------------------------- */
 
 static struct rt_inst *
 inst_new(struct rt_builder *b, struct rt_graph *g, struct rt_inst *parent, int call)
@@ -79,13 +79,17 @@ open_call(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err)
         return 0;
     struct rt_func *f = rt_gnode_callee(inst->g, n);
     if (!f)
-        return err_set(err, ERR_CORRUPT, "node '%s' (%s): the function it calls is not in "
-                       "the library", n->name, n->op);
+        return err_set(err, ERR_CORRUPT,
+                       "node '%s' (%s): the function it calls is not in "
+                       "the library",
+                       n->name, n->op);
     if (rt_func_read(f, err) < 0)
         return -(int)err->code;
     if (n->n_in != f->n_args)
-        return err_set(err, ERR_CORRUPT, "node '%s' (%s): %d arguments for the %d of "
-                       "function '%s'", n->name, n->op, n->n_in, f->n_args, f->name);
+        return err_set(err, ERR_CORRUPT,
+                       "node '%s' (%s): %d arguments for the %d of "
+                       "function '%s'",
+                       n->name, n->op, n->n_in, f->n_args, f->name);
     if (f->g.has_flow || inst->depth >= INLINE_DEPTH_MAX ||
         b->n_inst_nodes + (size_t)f->g.n_nodes > INLINE_NODES_MAX || b->args->func == f)
         return 0;
@@ -96,7 +100,7 @@ open_call(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err)
     return 0;
 }
 
-/* ---- the stack ------------------------------------------------------------------------------- */
+/* ---- the stack ------------------------------------------------------------------- */
 
 static int
 push(struct walk *w, struct rt_inst *inst, int node, enum how how, struct err *err)
@@ -104,19 +108,20 @@ push(struct walk *w, struct rt_inst *inst, int node, enum how how, struct err *e
     struct rt_gnode *n = &inst->g->nodes[node];
     if (how != WALK) {
         if (inst->state[node] & VISITING)
-            return err_set(err, ERR_FAILED, "the graph has a cycle through node '%s' (%s)",
-                           n->name, n->op);
+            return err_set(err, ERR_FAILED,
+                           "the graph has a cycle through node '%s' (%s)", n->name,
+                           n->op);
         inst->state[node] |= VISITING;
     } else {
         inst->state[node] |= WALKED;
     }
     RT_GROW(w->stack, w->n, w->cap);
-    w->stack[w->n++] = (struct item){
-        .inst = inst,
-        .node = node,
-        .how = how,
-        .in = how == VISIT ? xcalloc((size_t)n->n_in + 1, sizeof(int)) : NULL
-    };
+    w->stack[w->n++] =
+        (struct item){ .inst = inst,
+                       .node = node,
+                       .how = how,
+                       .in = how == VISIT ? xcalloc((size_t)n->n_in + 1, sizeof(int))
+                                          : NULL };
     return 0;
 }
 
@@ -144,8 +149,8 @@ reach_pushed(struct walk *w, struct rt_inst *inst, int node, struct err *err)
     return push(w, inst, node, inst->child[node] ? CALL : VISIT, err);
 }
 
-/* The value of `ref` as seen from `inst`: 1 and *val, or 0 when something was pushed that
- * has to be done first. */
+/* The value of `ref` as seen from `inst`: 1 and *val, or 0 when something was pushed
+ * that has to be done first. */
 static int
 need_value(struct walk *w, struct rt_inst *inst, struct rt_gref ref, int *val,
            struct err *err)
@@ -165,7 +170,8 @@ need_value(struct walk *w, struct rt_inst *inst, struct rt_gref ref, int *val,
         if (inst->state[ref.node] & FED) {
             /* Of two inputs of the same name, the last counts, as in a feed_dict. */
             for (int i = b->args->n_feeds - 1; i >= 0; i--) {
-                if (b->args->feeds[i].node == ref.node && b->args->feeds[i].out == ref.out) {
+                if (b->args->feeds[i].node == ref.node &&
+                    b->args->feeds[i].out == ref.out) {
                     *val = i;
                     return 1;
                 }
@@ -177,8 +183,10 @@ need_value(struct walk *w, struct rt_inst *inst, struct rt_gref ref, int *val,
         struct rt_inst *child = inst->child[ref.node];
         int n_out = child ? child->g->func->n_rets : n->n_out;
         if (ref.out >= n_out)
-            return err_set(err, ERR_CORRUPT, "node '%s' (%s) has %d outputs; output %d is "
-                           "asked for", n->name, n->op, n_out, ref.out);
+            return err_set(err, ERR_CORRUPT,
+                           "node '%s' (%s) has %d outputs; output %d is "
+                           "asked for",
+                           n->name, n->op, n_out, ref.out);
         if (!child) {
             *val = b->outs[inst->first_out[ref.node] + ref.out];
             return 1;
@@ -214,7 +222,8 @@ need_done(struct walk *w, struct rt_inst *inst, int node, struct err *err)
         return -(int)err->code;
     const struct rt_gnode *n = &inst->g->nodes[node];
     enum how how = inst->child[node] ? CALL : VISIT;
-    if (how == VISIT && !w->b->flow && n->def && !(n->def->flags & (RT_STATEFUL | RT_REFUSED))) {
+    if (how == VISIT && !w->b->flow && n->def &&
+        !(n->def->flags & (RT_STATEFUL | RT_REFUSED))) {
         int ref = reads_ref(inst->g, n, err);
         if (ref < 0)
             return ref;
@@ -224,7 +233,7 @@ need_done(struct walk *w, struct rt_inst *inst, int node, struct err *err)
     return push(w, inst, node, how, err);
 }
 
-/* ---- what a node needs ------------------------------------------------------------------------ */
+/* ---- what a node needs ----------------------------------------------------------- */
 
 /* In a loop of TF1 control flow, Merge gets a value from further down. */
 static bool
@@ -312,8 +321,8 @@ next_of_walk(struct walk *w, struct item *it, struct err *err)
     return 1;
 }
 
-/* Works until the stack is empty. An item that waits for something stays where it is and
- * looks at the same input again later. */
+/* Works until the stack is empty. An item that waits for something stays where it is
+ * and looks at the same input again later. */
 static int
 work(struct walk *w, struct err *err)
 {
@@ -333,7 +342,8 @@ work(struct walk *w, struct err *err)
 }
 
 static int
-get_value(struct walk *w, struct rt_inst *root, struct rt_gref ref, int *val, struct err *err)
+get_value(struct walk *w, struct rt_inst *root, struct rt_gref ref, int *val,
+          struct err *err)
 {
     int rc;
     while ((rc = need_value(w, root, ref, val, err)) == 0) {
@@ -358,7 +368,7 @@ get_done(struct walk *w, struct rt_inst *root, int node, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
-/* ---- plans ---------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------- */
 
 static int
 walk_all(struct walk *w, struct err *err)
@@ -428,7 +438,9 @@ static int
 build(struct rt_plan *plan, struct rt_session *s, const struct rt_plan_args *a,
       struct rt_missing *missing, bool flow, struct err *err)
 {
-    struct rt_builder b = { .s = s, .plan = plan, .args = a, .missing = missing, .flow = flow };
+    struct rt_builder b = {
+        .s = s, .plan = plan, .args = a, .missing = missing, .flow = flow
+    };
     struct walk w = { .b = &b };
     rt_run_init(&b.fold, s);
     int rc = walk_all(&w, err);
@@ -506,8 +518,10 @@ rt_plan_function(struct rt_plan **out, struct rt_session *s, struct rt_func *f,
         if (rt_func_read(f, err) < 0)
             return -(int)err->code;
         if (s->plan_depth >= PLAN_DEPTH_MAX)
-            return err_set(err, ERR_LIMIT, "function '%s': functions are nested deeper than "
-                           "%d", f->name, PLAN_DEPTH_MAX);
+            return err_set(err, ERR_LIMIT,
+                           "function '%s': functions are nested deeper than "
+                           "%d",
+                           f->name, PLAN_DEPTH_MAX);
         f->plan = plan_new(s);
         f->plan->what = f->name;
         s->plan_depth++;
@@ -556,7 +570,7 @@ rt_plan_free(struct rt_plan *p)
     free(p);
 }
 
-/* ---- missing ops -------------------------------------------------------------------------------------- */
+/* ---- missing ops ----------------------------------------------------------------- */
 
 /* The line behind `line`. */
 static const char *
@@ -601,8 +615,8 @@ rt_missing_error(const struct rt_missing *m, const char *what, struct err *err)
     }
     if (hidden > 0)
         buf_addf(&text, ", and %d other ops", hidden);
-    return err_set(err, ERR_UNSUPPORTED, "%s needs ops this runtime does not have: %s", what,
-                   buf_str(&text));
+    return err_set(err, ERR_UNSUPPORTED, "%s needs ops this runtime does not have: %s",
+                   what, buf_str(&text));
 }
 
 void

@@ -62,8 +62,8 @@ struct rt_late {
     int node, input;
 };
 
-/* Makes node `node` of `inst` a step, a constant or another name of its inputs, and sets
- * inst->first_out. `in` are the values of its data inputs. */
+/* Makes node `node` of `inst` a step, a constant or another name of its inputs, and
+ * sets inst->first_out. `in` are the values of its data inputs. */
 int rt_emit(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
             struct err *err) MUST_CHECK;
 int rt_new_value(struct rt_builder *b, int konst, int step);
@@ -77,12 +77,12 @@ int rt_flow_make(struct rt_builder *b, struct err *err) MUST_CHECK;
 void rt_flow_free(struct rt_flow_plan *f);
 
 /* Room for one more element in a growing array. */
-#define RT_GROW(v, n, cap)                                                               \
-    do {                                                                                 \
-        if ((n) == (cap)) {                                                              \
-            (cap) = (cap) ? (cap) * 2 : 16;                                              \
-            (v) = xreallocarray((v), (size_t)(cap), sizeof(*(v)));                       \
-        }                                                                                \
+#define RT_GROW(v, n, cap)                                                             \
+    do {                                                                               \
+        if ((n) == (cap)) {                                                            \
+            (cap) = (cap) ? (cap)*2 : 16;                                              \
+            (v) = xreallocarray((v), (size_t)(cap), sizeof(*(v)));                     \
+        }                                                                              \
     } while (0)
 
 #endif

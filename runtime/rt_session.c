@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-/* ---- state ----------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------- */
 
 struct rt_obj *
 rt_session_state(struct rt_session *s, const char *kind, const char *container,
@@ -50,7 +50,7 @@ rt_session_reset(struct rt_session *s)
         state_type(&s->state[i])->load(s->state[i].obj, s->state[i].saved);
 }
 
-/* ---- open and close ------------------------------------------------------------------------ */
+/* ---- open and close -------------------------------------------------------------- */
 
 void
 rt_session_init(struct rt_session *s, int dirfd, const char *dir)
@@ -107,15 +107,17 @@ rt_session_read(struct rt_session *s, struct str path, struct buf *out, struct e
     char *p = xstrndup(path.p ? path.p : "", path.n);
     int rc;
     if (path.n <= n || memcmp(p, s->dir, n) != 0 || p[n] != '/' || strstr(p + n, "/.."))
-        rc = err_set(err, ERR_UNSUPPORTED, "refused: it reads '%s', which is no file of the "
-                     "model", p);
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "refused: it reads '%s', which is no file of the "
+                     "model",
+                     p);
     else
         rc = fs_read(s->dirfd, p + n + 1, out, err);
     free(p);
     return rc;
 }
 
-/* ---- restore and init ------------------------------------------------------------------------- */
+/* ---- restore and init ------------------------------------------------------------ */
 
 enum { SAVER_FILENAME_TENSOR = 1, SAVER_RESTORE_OP = 3 };
 
@@ -177,9 +179,11 @@ run_target(struct rt_session *s, const struct feeds *f, struct str op, const cha
     struct rt_plan *plan;
     if (rt_graph_ref(&s->model.main, op, &ref, &control, err) < 0)
         return err_ctx(err, "%s", what);
-    struct rt_plan_args a = {
-        .what = what, .feeds = f->refs, .n_feeds = f->n, .targets = &ref.node, .n_targets = 1
-    };
+    struct rt_plan_args a = { .what = what,
+                              .feeds = f->refs,
+                              .n_feeds = f->n,
+                              .targets = &ref.node,
+                              .n_targets = 1 };
     pthread_mutex_lock(&s->plan_lock);
     int rc = rt_plan_make(&plan, s, &a, &missing, err);
     pthread_mutex_unlock(&s->plan_lock);
@@ -201,6 +205,58 @@ run_target(struct rt_session *s, const struct feeds *f, struct str op, const cha
     return rc < 0 ? err_ctx(err, "%s", what) : 0;
 }
 
+static struct str
+attr_str(const struct sm_node *n, const char *name)
+{
+    struct sm_attr a;
+    bool has = sm_node_attr(n, name, &a) && a.kind == SM_ATTR_S;
+    return has ? a.bytes : (struct str){ "", 0 };
+}
+
+static int
+restore_variable(struct rt_session *s, const struct sm_node *n, struct err *err)
+{
+    struct sm_attr a;
+    struct sm_tensor value = { 0 };
+    struct rt_tensor t;
+    if (!sm_node_attr(n, "dtype", &a) || a.kind != SM_ATTR_TYPE)
+        return err_set(err, ERR_CORRUPT, "node '%.*s': attribute 'dtype' is missing",
+                       STR_ARG(n->name));
+    if (sm_bundle_tensor(s->bundle, n->name, (struct str){ "", 0 }, true, &value, err) < 0)
+        return err_ctx(err, "variable '%.*s'", STR_ARG(n->name));
+    struct str shared = attr_str(n, "shared_name"), container = attr_str(n, "container");
+    struct str named = shared.n > 0 ? shared : n->name;
+    char *name AUTO(free_ptr) = xstrndup(named.p, named.n);
+    char *in AUTO(free_ptr) = xstrndup(container.p, container.n);
+    struct rt_var *v = rt_var_find(s, in, name, (int)a.i);
+    rt_tensor_from_sm(&t, &value, RT_BUF_WEIGHT);
+    int rc = t.dtype == v->dtype ? rt_var_assign(v, &t, err)
+                                 : err_set(err, ERR_CORRUPT, "variable '%s' is %s, its value "
+                                           "in the checkpoint %s", name,
+                                           rt_dtype_text(v->dtype), rt_dtype_text(t.dtype));
+    rt_tensor_unref(&t);
+    rt_obj_unref(&v->obj);
+    return rc;
+}
+
+/* TF1's hub modules bring a checkpoint and no restore op: whoever loads them makes a saver
+ * for all variables, by their nodes' names. */
+static int
+restore_by_name(struct rt_session *s, struct err *err)
+{
+    struct sm_bundle *b;
+    if (rt_session_bundle(s, &b, err) < 0)
+        return -(int)err->code;
+    for (int i = 0; i < s->model.main.n_nodes; i++) {
+        const struct sm_node *n = &s->model.main.nodes[i].sm;
+        bool is_var = str_is(n->op, "VarHandleOp") || str_is(n->op, "VariableV2") ||
+                      str_is(n->op, "Variable");
+        if (is_var && sm_bundle_find(b, n->name) && restore_variable(s, n, err) < 0)
+            return -(int)err->code;
+    }
+    return 0;
+}
+
 int
 rt_session_restore(struct rt_session *s, struct err *err)
 {
@@ -219,6 +275,8 @@ rt_session_restore(struct rt_session *s, struct err *err)
             run_target(s, &f, restore, "restoring the variables", err) < 0)
             return -(int)err->code;
     }
+    if (restore.n == 0 && has && restore_by_name(s, err) < 0)
+        return -(int)err->code;
     if (init.n > 0 && run_target(s, &f, init, "initialising", err) < 0)
         return -(int)err->code;
     s->loading = false;

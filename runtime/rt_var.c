@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Variables: resources of TF2, references of TF1. A value is a tensor that is replaced,
- * or written in place when nobody else holds it; so who has read it keeps what he read. */
+ * or written in place when nobody else holds it; so who has read it keeps what he read.
+ */
 #include "runtime/rt_half.h"
 #include "runtime/rt_int.h"
 
@@ -17,7 +18,8 @@ var_free(struct rt_obj *o)
     free(v);
 }
 
-/* Replaces the value by a copy that is no weight (nobody may cache what is made of it). */
+/* Replaces the value by a copy that is no weight (nobody may cache what is made of it).
+ */
 static int
 own_value(struct rt_var *v, struct err *err)
 {
@@ -98,7 +100,8 @@ struct rt_var *
 rt_var_find(struct rt_session *s, const char *container, const char *name, int dtype)
 {
     struct var_args a = { s, name, dtype };
-    return (struct rt_var *)rt_session_state(s, "variable", container, name, var_make, &a);
+    return (struct rt_var *)rt_session_state(s, "variable", container, name, var_make,
+                                             &a);
 }
 
 int
@@ -113,8 +116,8 @@ rt_var_read(struct rt_var *v, const struct rt_node *n, struct rt_tensor *out,
     if (has)
         return 0;
     return err_set(err, ERR_FAILED,
-                   "node '%s' (%s): attempting to use uninitialized value '%s': %s", n->name,
-                   n->op, v->name,
+                   "node '%s' (%s): attempting to use uninitialized value '%s': %s",
+                   n->name, n->op, v->name,
                    v->session->lacks_checkpoint
                        ? "the model has a restore op, but there is no "
                          "variables/variables.index"
@@ -125,8 +128,8 @@ int
 rt_keep_tensor(struct rt_session *s, struct rt_tensor *out, const struct rt_tensor *t,
                struct err *err)
 {
-    /* Strings may lie in the run's arena; a buffer without a block of its own that is no
-     * weight is lent by whoever feeds. */
+    /* Strings may lie in the run's arena; a buffer without a block of its own that is
+     * no weight is lent by whoever feeds. */
     bool lent = !t->buf->mem && !(t->buf->flags & RT_BUF_WEIGHT);
     if (t->dtype == SM_STRING || lent)
         return rt_tensor_deep_copy(out, &s->mem, t, err);
@@ -171,7 +174,8 @@ rt_var_assign(struct rt_var *v, const struct rt_tensor *t, struct err *err)
 }
 
 int
-rt_var_edit(struct rt_ctx *ctx, struct rt_var *v, rt_var_fn *fn, void *arg, struct err *err)
+rt_var_edit(struct rt_ctx *ctx, struct rt_var *v, rt_var_fn *fn, void *arg,
+            struct err *err)
 {
     int rc = 0;
     pthread_mutex_lock(&v->lock);
@@ -199,42 +203,41 @@ rt_ref_read(const struct rt_node *n, const struct rt_tensor *ref, struct rt_tens
 {
     struct rt_obj *o = *(struct rt_obj *const *)ref->data;
     if (!o || o->type != &rt_var_type.obj)
-        return err_set(err, ERR_FAILED, "node '%s' (%s): its input is no variable", n->name,
-                       n->op);
+        return err_set(err, ERR_FAILED, "node '%s' (%s): its input is no variable",
+                       n->name, n->op);
     return rt_var_read((struct rt_var *)o, n, out, err);
 }
 
-/* ---- arithmetic in place ------------------------------------------------------------------ */
+/* ---- arithmetic in place --------------------------------------------------------- */
 
-#define UPDATE_LOOP(type, expr)                                                          \
-    for (int64_t i = 0; i < n; i++) {                                                    \
-        type a = ((type *)dst)[i], b = ((const type *)src)[i * src_step];                \
-        ((type *)dst)[i] = (type)(expr);                                                 \
-    }                                                                                    \
+#define UPDATE_LOOP(type, expr)                                                        \
+    for (int64_t i = 0; i < n; i++) {                                                  \
+        type a = ((type *)dst)[i], b = ((const type *)src)[i * src_step];              \
+        ((type *)dst)[i] = (type)(expr);                                               \
+    }                                                                                  \
     break
 /* Integers wrap around: `u` is the unsigned type that does. */
-#define UPDATE_NUM(type, u, quotient)                                                    \
-    switch (op) {                                                                        \
-    case RT_ADD:                                                                         \
-        UPDATE_LOOP(type, (u)a + (u)b);                                                  \
-    case RT_SUB:                                                                         \
-        UPDATE_LOOP(type, (u)a - (u)b);                                                  \
-    case RT_MUL:                                                                         \
-        UPDATE_LOOP(type, (u)a *(u)b);                                                   \
-    case RT_DIV:                                                                         \
-        UPDATE_LOOP(type, quotient);                                                     \
-    case RT_MIN:                                                                         \
-        UPDATE_LOOP(type, b < a ? b : a);                                                \
-    case RT_MAX:                                                                         \
-        UPDATE_LOOP(type, b > a ? b : a);                                                \
-    case RT_SET:                                                                         \
-        break;                                                                           \
-    }                                                                                    \
+#define UPDATE_NUM(type, u, quotient)                                                  \
+    switch (op) {                                                                      \
+    case RT_ADD:                                                                       \
+        UPDATE_LOOP(type, (u)a + (u)b);                                                \
+    case RT_SUB:                                                                       \
+        UPDATE_LOOP(type, (u)a - (u)b);                                                \
+    case RT_MUL:                                                                       \
+        UPDATE_LOOP(type, (u)a *(u)b);                                                 \
+    case RT_DIV:                                                                       \
+        UPDATE_LOOP(type, quotient);                                                   \
+    case RT_MIN:                                                                       \
+        UPDATE_LOOP(type, b < a ? b : a);                                              \
+    case RT_MAX:                                                                       \
+        UPDATE_LOOP(type, b > a ? b : a);                                              \
+    case RT_SET:                                                                       \
+        break;                                                                         \
+    }                                                                                  \
     return true
 /* Integers divided by 0: who calls refuses them (rt_update_divides). */
-#define UPDATE_SIGNED(type)                                                              \
-    UPDATE_NUM(type, uint64_t,                                                           \
-               b == -1 ? 0 - (uint64_t)a : (uint64_t)(a / (b ? b : 1)))
+#define UPDATE_SIGNED(type)                                                            \
+    UPDATE_NUM(type, uint64_t, b == -1 ? 0 - (uint64_t)a : (uint64_t)(a / (b ? b : 1)))
 #define UPDATE_UNSIGNED(type) UPDATE_NUM(type, uint64_t, a / (b ? b : 1))
 #define UPDATE_FLOAT(type) UPDATE_NUM(type, type, a / b)
 
@@ -333,8 +336,8 @@ bool
 rt_update_divides(int dtype, const void *src, int64_t n)
 {
     size_t size = rt_dtype_size(dtype);
-    if (dtype == SM_FLOAT || dtype == SM_DOUBLE || dtype == SM_HALF || dtype == SM_BFLOAT16 ||
-        dtype == SM_COMPLEX64 || dtype == SM_COMPLEX128)
+    if (dtype == SM_FLOAT || dtype == SM_DOUBLE || dtype == SM_HALF ||
+        dtype == SM_BFLOAT16 || dtype == SM_COMPLEX64 || dtype == SM_COMPLEX128)
         return true;
     for (int64_t i = 0; i < n; i++) {
         uint64_t v = 0;
@@ -356,13 +359,14 @@ copy_elements(int dtype, void *dst, const void *src, int64_t n, int src_step)
         return true;
     }
     for (int64_t i = 0; i < n; i++)
-        memcpy((char *)dst + (size_t)i * size, (const char *)src + (size_t)(i * src_step) * size,
-               size);
+        memcpy((char *)dst + (size_t)i * size,
+               (const char *)src + (size_t)(i * src_step) * size, size);
     return true;
 }
 
 bool
-rt_update(enum rt_update op, int dtype, void *dst, const void *src, int64_t n, int src_step)
+rt_update(enum rt_update op, int dtype, void *dst, const void *src, int64_t n,
+          int src_step)
 {
     if (op == RT_SET)
         return copy_elements(dtype, dst, src, n, src_step);

@@ -5,6 +5,7 @@
 
 #include "base/fs.h"
 #include "savedmodel/savedmodel.h"
+#include "savedmodel/sm_schema.h"
 
 #include <string.h>
 
@@ -71,6 +72,11 @@ const struct sm_kv *sm_map_find(const struct sm_map *m, struct str key);
 
 /* Every message in the SavedModel is well-formed. ERR_CORRUPT, ERR_LIMIT. */
 int sm_check_model(struct str file, const char *path, struct err *err) MUST_CHECK;
+
+/* Appends the wire form of a message in text format. ERR_CORRUPT with line and column;
+ * ERR_LIMIT: nested more than 100 deep, or more than 2 GiB. */
+int sm_pbtxt(struct str text, enum sm_msg root, struct buf *out,
+             struct err *err) MUST_CHECK;
 
 /* Reads a varint of at most ten bytes from *it and moves it on; false: malformed. */
 bool sm_varint(struct str *it, uint64_t *v);

@@ -20,6 +20,7 @@ svc_do_target_add(struct svc_call *c, struct err *err)
     if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout,
                           svc_str(c, "serving_root"), err) < 0)
         return err_ctx(err, "target add %s", name);
+    c->recorded = true; /* by deploy/ */
     json_put_str(c->reply, "target", name);
     json_put_str(c->reply, "dir", svc_str(c, "dir"));
     json_put_str(c->reply, "alias", alias);

@@ -59,62 +59,92 @@ put_golden(cJSON *obj, const struct val_set *set)
     json_put_str(obj, "digest", digest);
 }
 
+/* Files taken in for a row that is still to come; without it they go again. */
+struct taken_in {
+    struct repo *r;
+    struct repo_ingest in;
+    bool kept;
+};
+
+static int
+take_in(struct svc_call *c, const char *dir, struct taken_in *t, struct err *err)
+{
+    t->r = c->repo;
+    return repo_ingest_dir(c->repo, dir, &t->in, err);
+}
+
+static void
+taken_in_end(struct taken_in *t)
+{
+    if (t->in.manifest.n_files && !t->kept) {
+        db_rollback(t->r->db);
+        repo_ingest_drop(t->r, &t->in.manifest);
+    }
+    repo_ingest_release(&t->in);
+}
+
 int
 svc_do_push(struct svc_call *c, struct err *err)
 {
     const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
     const char *golden = svc_str(c, "golden");
-    struct repo_ingest files AUTO(repo_ingest_release) = { 0 };
-    struct repo_ingest golden_files AUTO(repo_ingest_release) = { 0 };
+    struct taken_in files AUTO(taken_in_end) = { 0 };
+    struct taken_in golden_files AUTO(taken_in_end) = { 0 };
     struct repo_version v;
     bool is_new;
     if (repo_check_saved_model(dir, err) < 0 ||
         (golden && check_golden(golden, false, err) < 0) ||
-        repo_ingest_dir(c->repo, dir, &files, err) < 0 ||
-        (golden && repo_ingest_dir(c->repo, golden, &golden_files, err) < 0))
+        take_in(c, dir, &files, err) < 0 ||
+        (golden && take_in(c, golden, &golden_files, err) < 0))
         return err_ctx(err, "push %s", dir);
 
     if (db_begin(c->repo->db, err) < 0 ||
-        repo_version_add(c->repo, model, &files.manifest, "{}", &v, &is_new, err) < 0)
+        repo_version_add(c->repo, model, &files.in.manifest, "{}", &v, &is_new, err) <
+            0)
         return err_ctx(err, "push %s", dir);
     svc_about(c, &v);
     cJSON *reply = svc_version_json(&v);
     cJSON_Delete(c->reply);
     c->reply = reply;
     json_put_bool(reply, "new", is_new);
-    json_put_int(reply, "new_files", files.n_new_files);
-    json_put_int(reply, "new_bytes", files.new_bytes);
+    json_put_int(reply, "new_files", files.in.n_new_files);
+    json_put_int(reply, "new_bytes", files.in.new_bytes);
     json_put_bool(c->body, "new", is_new);
     json_put_int(c->body, "bytes", v.size_bytes);
     if (golden) {
         struct val_set set;
-        if (val_set_add(c->repo, model, &v, "export", &golden_files, false, &set, err) <
-            0)
+        if (val_set_add(c->repo, model, &v, "export", &golden_files.in, false, &set,
+                        err) < 0)
             return err_ctx(err, "push %s", dir);
         put_golden(cJSON_AddObjectToObject(reply, "golden"), &set);
         put_golden(cJSON_AddObjectToObject(c->body, "golden"), &set);
     }
-    return svc_commit(c, err);
+    if (svc_commit(c, err) < 0)
+        return -(int)err->code;
+    files.kept = golden_files.kept = true;
+    return 0;
 }
 
 int
 svc_do_golden_add(struct svc_call *c, struct err *err)
 {
     const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
-    struct repo_ingest files AUTO(repo_ingest_release) = { 0 };
+    struct taken_in files AUTO(taken_in_end) = { 0 };
     struct val_set set;
     if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
-        check_golden(dir, true, err) < 0 ||
-        repo_ingest_dir(c->repo, dir, &files, err) < 0 ||
+        check_golden(dir, true, err) < 0 || take_in(c, dir, &files, err) < 0 ||
         db_begin(c->repo->db, err) < 0 ||
-        val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files, true, &set, err) <
-            0)
+        val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files.in, true, &set,
+                    err) < 0)
         return err_ctx(err, "golden add %s", dir);
     json_put_str(c->reply, "model", model);
     put_golden(c->reply, &set);
     put_golden(c->body, &set);
     repo_digest_text(&set.digest, c->digest);
-    return svc_commit(c, err);
+    if (svc_commit(c, err) < 0)
+        return -(int)err->code;
+    files.kept = true;
+    return 0;
 }
 
 static int

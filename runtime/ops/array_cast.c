@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cast between all numbers and bool, and Bitcast. Floats out of an integer's range give
  * what the conversion instructions of x86 give: the smallest int32 or int64, of which
- * narrower and unsigned types take the low bits. Complex numbers lose their imaginary
- * part. To float16 and bfloat16 by way of float. */
+ * narrower and unsigned types take the low bits. But TensorFlow's vector loops saturate
+ * to 8 and 16 bits, and so does ours for as many whole vectors (`heads`). Complex
+ * numbers lose their imaginary part. To float16 and bfloat16 by way of float. */
 #include "runtime/ops/math_vec.h"
 #include "runtime/ops/ops_int.h"
 
@@ -19,8 +20,8 @@ f_to_i64(double x)
 static inline uint64_t
 f_to_u64(double x)
 {
-    return x < 0x1p63 ? (uint64_t)f_to_i64(x)
-                      : (uint64_t)f_to_i64(x - 0x1p63) ^ 1ull << 63;
+    int64_t low = f_to_i64(x), high = f_to_i64(x - 0x1p63);
+    return (uint64_t)low | (low < 0 ? (uint64_t)high : 0);
 }
 
 /* From a real float x of type float or double. */
@@ -98,7 +99,7 @@ K_FLOATS(X)
 #define COMPLEX_TO_f64(x) creal(x)
 #define COMPLEX_TO_c64(x) (x)
 #define COMPLEX_TO_c128(x) (x)
-#define COMPLEX_TO_bool(x) ((x) != 0)
+#define COMPLEX_TO_bool(x) (creal(x) != 0)
 #define X(dtype, type, sfx)                                                            \
     TARGETS_OF(FROM_COMPLEX, sfx, type) FROM_COMPLEX(sfx, type, bool, uint8_t)
 K_COMPLEX(X)
@@ -120,6 +121,50 @@ static cast_fn *const casts[K_N_DTYPES][K_N_DTYPES] = {
     [SM_BOOL] = ROW(u8), /* 0 and 1 */
 };
 
+/* ---- vector loops of TensorFlow ---- */
+
+static inline int32_t
+clamp32(int32_t v, int32_t low, int32_t high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+/* packusdw, then packuswb */
+static inline int32_t
+pack_u8(int32_t v)
+{
+    v = clamp32(v, 0, 65535);
+    return v > 32767 ? 0 : K_MIN(v, 255);
+}
+static inline uint32_t
+vector_u32(double x)
+{
+    int32_t low = f_to_i32(x), high = f_to_i32(x - 2147483648.0);
+    return (uint32_t)low | (low < 0 ? (uint32_t)high : 0);
+}
+LOOP(f32_head_i8, float, int8_t, clamp32(f_to_i32(x), -128, 127))
+LOOP(f32_head_u8, float, uint8_t, clamp32(f_to_i32(x), 0, 255))
+LOOP(f32_head_i16, float, int16_t, clamp32(f_to_i32(x), -32768, 32767))
+LOOP(f32_head_u16, float, uint16_t, clamp32(f_to_i32(x), 0, 65535))
+LOOP(f32_head_u32, float, uint32_t, vector_u32(x))
+LOOP(f64_head_i8, double, int8_t, clamp32(f_to_i32(x), -128, 127))
+LOOP(f64_head_u8, double, uint8_t, pack_u8(f_to_i32(x)))
+LOOP(f64_head_i16, double, int16_t, clamp32(f_to_i32(x), -32768, 32767))
+LOOP(f64_head_u16, double, uint16_t, clamp32(f_to_i32(x), 0, 65535))
+LOOP(f64_head_u32, double, uint32_t, vector_u32(x))
+
+/* By target: the loop from float and from double, and the elements of a vector when the
+ * source is float, double, float16, bfloat16. */
+static const struct head {
+    cast_fn *f32, *f64;
+    uint8_t n_f32, n_f64, n_half, n_bf16;
+} heads[K_N_DTYPES] = {
+    [SM_INT8] = { f32_head_i8, f64_head_i8, 32, 16, 8, 8 },
+    [SM_UINT8] = { f32_head_u8, f64_head_u8, 32, 16, 8, 8 },
+    [SM_INT16] = { f32_head_i16, f64_head_i16, 32, 16, 4, 8 },
+    [SM_UINT16] = { f32_head_u16, f64_head_u16, 32, 16, 4, 8 },
+    [SM_UINT32] = { f32_head_u32, f64_head_u32, 8, 8, 8, 8 },
+};
+
 struct cast_state {
     int to;
     bool truncate;
@@ -135,7 +180,9 @@ rt_prep_cast(struct rt_prep *p)
 }
 
 struct work {
-    cast_fn *fn;  /* NULL: only widening or narrowing */
+    cast_fn *fn;      /* NULL: only widening or narrowing */
+    cast_fn *head_fn; /* for elements 0 ... n_head - 1 */
+    int64_t n_head;
     int from, to; /* dtypes */
     size_t x_bytes, y_bytes;
     const char *x;
@@ -145,41 +192,58 @@ struct work {
 
 #define BLOCK 512
 
+/* n elements from x to y, all before or all after the head's end. */
+static void
+cast_block(const struct work *w, cast_fn *fn, const char *x, char *y, int64_t n)
+{
+    bool widen = k_is_half(w->from), narrow = k_is_half(w->to);
+    float a[BLOCK], b[BLOCK], *mid = widen ? a : b;
+    const void *in = x;
+    if (widen) {
+        k_widen(w->from, x, a, n);
+        in = a;
+    }
+    if (!narrow || !widen)
+        fn(in, narrow ? (void *)b : y, n);
+    for (int64_t k = 0; narrow && w->truncate && k < n; k++)
+        if (mid[k] == mid[k])
+            mid[k] = rt_bits_f32(rt_f32_bits(mid[k]) &
+                                 (w->to == SM_HALF ? 0xffffe000u : 0xffff0000u));
+    if (narrow)
+        k_narrow(w->to, mid, y, n);
+}
+
 static void
 cast_range(void *arg, int64_t begin, int64_t end)
 {
     const struct work *w = arg;
-    const char *x = w->x + (size_t)begin * w->x_bytes;
-    char *y = w->y + (size_t)begin * w->y_bytes;
-    bool widen = k_is_half(w->from), narrow = k_is_half(w->to);
-    if (!widen && !narrow) {
-        w->fn(x, y, end - begin);
-        return;
-    }
-    float a[BLOCK], b[BLOCK];
-    for (int64_t i = begin; i < end; i += BLOCK) {
-        int64_t n = K_MIN(end - i, BLOCK);
-        const void *in = x;
-        float *mid = b;
-        if (widen) {
-            k_widen(w->from, x, a, n);
-            in = a;
+    bool whole = !k_is_half(w->from) && !k_is_half(w->to);
+    for (int64_t i = begin, n; i < end; i += n) {
+        bool head = i < w->n_head;
+        cast_fn *fn = head ? w->head_fn : w->fn;
+        const char *x = w->x + (size_t)i * w->x_bytes;
+        char *y = w->y + (size_t)i * w->y_bytes;
+        n = head ? K_MIN(end, w->n_head) - i : end - i;
+        if (whole) {
+            fn(x, y, n);
+        } else {
+            n = K_MIN(n, BLOCK);
+            cast_block(w, fn, x, y, n);
         }
-        if (!narrow)
-            w->fn(in, y, n);
-        else if (widen)
-            mid = a;
-        else
-            w->fn(in, mid, n);
-        for (int64_t k = 0; narrow && w->truncate && k < n; k++)
-            if (mid[k] == mid[k])
-                mid[k] = rt_bits_f32(rt_f32_bits(mid[k]) &
-                                     (w->to == SM_HALF ? 0xffffe000u : 0xffff0000u));
-        if (narrow)
-            k_narrow(w->to, mid, y, n);
-        x += (size_t)n * w->x_bytes;
-        y += (size_t)n * w->y_bytes;
     }
+}
+
+static void
+set_head(struct work *w, int64_t n)
+{
+    const struct head *h = &heads[w->to];
+    int64_t size = w->from == SM_FLOAT      ? h->n_f32
+                   : w->from == SM_DOUBLE   ? h->n_f64
+                   : w->from == SM_HALF     ? h->n_half
+                   : w->from == SM_BFLOAT16 ? h->n_bf16
+                                            : 0;
+    w->head_fn = w->from == SM_DOUBLE ? h->f64 : h->f32;
+    w->n_head = size ? n / size * size : 0;
 }
 
 int
@@ -204,6 +268,7 @@ rt_run_cast(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     w.x = x->data, w.x_bytes = rt_dtype_size(from);
     w.y = y->data, w.y_bytes = rt_dtype_size(to);
+    set_head(&w, x->n_elems);
     rt_parallel_for(ctx, x->n_elems, K_GRAIN, cast_range, &w);
     return 0;
 }

@@ -160,7 +160,7 @@ struct slices {
 };
 
 static int
-find_slices(struct rt_ctx *ctx, const struct rt_tensor *t, int rank,
+find_slices(struct rt_ctx *ctx, const struct rt_tensor *t, int k, int rank,
             const int64_t *dims, const char *what, struct slices *s, struct err *err)
 {
     int64_t steps[SM_MAX_RANK];

@@ -5,7 +5,7 @@
 
 #include "runtime/rt_int.h"
 
-/* ---- passing on ----------------------------------------------------------------------- */
+/* ---- passing on ------------------------------------------------------------------ */
 
 int
 rt_run_noop(struct rt_ctx *ctx, struct err *err)
@@ -29,8 +29,8 @@ int
 rt_prep_same(struct rt_prep *p)
 {
     if (p->node->n_in < p->node->n_out)
-        return rt_prep_fail(p, ERR_CORRUPT, "has %d inputs for %d outputs", p->node->n_in,
-                            p->node->n_out);
+        return rt_prep_fail(p, ERR_CORRUPT, "has %d inputs for %d outputs",
+                            p->node->n_in, p->node->n_out);
     return 0;
 }
 
@@ -84,16 +84,17 @@ rt_run_placeholder(struct rt_ctx *ctx, struct err *err)
 {
     const struct placeholder *s = ctx->node->state;
     char text[RT_SHAPE_TEXT_BYTES];
-    return rt_fail(ctx, err, ERR_FAILED,
-                   "You must feed a value for placeholder tensor '%s' with dtype %s and "
-                   "shape %s: an output depends on it, and it is not an input of the "
-                   "signature",
-                   ctx->node->name, rt_dtype_text(s->dtype),
-                   s->shape.unknown_rank ? "<unknown>"
-                                         : rt_dims_text(s->shape.rank, s->shape.dims, text));
+    return rt_fail(
+        ctx, err, ERR_FAILED,
+        "You must feed a value for placeholder tensor '%s' with dtype %s and "
+        "shape %s: an output depends on it, and it is not an input of the "
+        "signature",
+        ctx->node->name, rt_dtype_text(s->dtype),
+        s->shape.unknown_rank ? "<unknown>"
+                              : rt_dims_text(s->shape.rank, s->shape.dims, text));
 }
 
-/* ---- Assert ------------------------------------------------------------------------------ */
+/* ---- Assert ---------------------------------------------------------------------- */
 
 int
 rt_prep_assert(struct rt_prep *p)
@@ -108,10 +109,13 @@ add_element(struct buf *b, const struct rt_tensor *t, int64_t i)
 {
     struct buf text AUTO(buf_release) = BUF_INIT;
     const char *at = (const char *)t->data + (size_t)i * rt_dtype_size(t->dtype);
-    struct sm_tensor one = { .dtype = t->dtype, .n_elems = 1, .data = (void *)(uintptr_t)at };
+    struct sm_tensor one = { .dtype = t->dtype,
+                             .n_elems = 1,
+                             .data = (void *)(uintptr_t)at };
     switch (t->dtype) {
     case SM_STRING:
-        buf_add(b, ((const struct str *)t->data)[i].p, ((const struct str *)t->data)[i].n);
+        buf_add(b, ((const struct str *)t->data)[i].p,
+                ((const struct str *)t->data)[i].n);
         break;
     case SM_BOOL:
         buf_addc(b, *(const uint8_t *)at ? '1' : '0');
@@ -132,8 +136,8 @@ add_element(struct buf *b, const struct rt_tensor *t, int64_t i)
     }
 }
 
-/* condition, data…: ERR_FAILED "assertion failed: [data0] [data1] …" when the condition,
- * a scalar, is false. Attr summarize: elements shown of each. */
+/* condition, data…: ERR_FAILED "assertion failed: [data0] [data1] …" when the
+ * condition, a scalar, is false. Attr summarize: elements shown of each. */
 int
 rt_run_assert(struct rt_ctx *ctx, struct err *err)
 {
@@ -158,9 +162,10 @@ rt_run_assert(struct rt_ctx *ctx, struct err *err)
     return rt_fail(ctx, err, ERR_FAILED, "assertion failed: %s", buf_str(&b));
 }
 
-/* ---- calls ----------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------- */
 
-/* A call that the planner did not inline: recursion, or a body with TF1 control flow. */
+/* A call that the planner did not inline: recursion, or a body with TF1 control flow.
+ */
 int
 rt_prep_call(struct rt_prep *p)
 {
@@ -188,8 +193,8 @@ rt_run_call(struct rt_ctx *ctx, struct err *err)
     return call_plan(ctx, ctx->node->state, 0, err);
 }
 
-/* A condition may be of any dtype: a number is true when it is not zero, a string when it
- * is not empty, anything that is no scalar when it has elements. */
+/* A condition may be of any dtype: a number is true when it is not zero, a string when
+ * it is not empty, anything that is no scalar when it has elements. */
 static int
 truth(struct rt_ctx *ctx, const struct rt_tensor *t, bool *out, struct err *err)
 {
@@ -278,7 +283,7 @@ rt_run_case(struct rt_ctx *ctx, struct err *err)
     return call_plan(ctx, s->plans[i >= 0 && i < s->n ? i : s->n - 1], 1, err);
 }
 
-/* ---- While ------------------------------------------------------------------------------------ */
+/* ---- While ----------------------------------------------------------------------- */
 
 struct loop {
     struct rt_plan *cond, *body;
@@ -297,8 +302,8 @@ rt_prep_while(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-/* `vars` are taken by the body, so that it may write them in place; `args` is room for as
- * many. */
+/* `vars` are taken by the body, so that it may write them in place; `args` is room for
+ * as many. */
 static int
 turn(struct rt_ctx *ctx, struct rt_tensor *vars, struct rt_tensor *args, bool *more,
      struct err *err)

@@ -61,6 +61,9 @@ rt_run_image_patches(struct rt_ctx *ctx, struct err *err)
     }
     if (nn_place(ctx, w, &at, err) < 0)
         return -(int)err->code;
+    /* TensorFlow's volume patches of SAME padding may begin inside the input. */
+    for (int d = 0; d < 3 && w->n == 3 && w->padding == NN_SAME; d++)
+        at.lo[d] = ((at.out[d] - 1) * w->stride[d] + at.kernel[d] - at.in[d]) / 2;
     int rank = nn_dims(w, at.batch, at.out, at.channels * taps, dims);
     if (rt_out(ctx, 0, t->dtype, rank, dims, &out, err) < 0)
         return -(int)err->code;

@@ -234,10 +234,10 @@ lengthen(struct rt_ctx *ctx, struct work *w, struct err *err)
 }
 
 static int
-run_work(struct rt_ctx *ctx, struct work *w, const struct rt_tensor *z, struct err *err)
+run_work(struct rt_ctx *ctx, struct work *w, const struct rt_tensor *x,
+         const struct rt_tensor *y, const struct rt_tensor *z, struct err *err)
 {
     struct k_bcast *b = &w->b;
-    const struct rt_tensor *x = ctx->in[0], *y = ctx->in[1];
     k_bcast_init(b, x, y, z->rank, z->dims);
     if (b->rank == 2 && b->dims[1] < SHORT_LINE && b->x[1] == 1 && b->y[1] == 1 &&
         lengthen(ctx, w, err) < 0)
@@ -325,21 +325,16 @@ no_fit(struct rt_ctx *ctx, struct err *err)
 }
 
 int
-rt_run_binary(struct rt_ctx *ctx, struct err *err)
+k_run_binary(struct rt_ctx *ctx, const struct k_binary *row, const struct rt_tensor *x,
+             const struct rt_tensor *y, struct err *err)
 {
-    const struct k_binary *row = ((const struct state *)ctx->node->state)->row;
-    const struct rt_tensor *x = ctx->in[0], *y = ctx->in[1];
-    struct rt_tensor *z;
-    int rank, out = x->dtype;
+    bool exact = row->flags & K_NO_BROADCAST;
+    int rank = 0, out = x->dtype;
     int64_t dims[SM_MAX_RANK];
-    if (row->flags & K_NO_BROADCAST
-            ? !rt_same_shape(x, y)
-            : !k_broadcast(x->rank, x->dims, y->rank, y->dims, &rank, dims))
+    struct rt_tensor *z;
+    if ((exact && !rt_same_shape(x, y)) ||
+        !k_broadcast(x->rank, x->dims, y->rank, y->dims, &rank, dims))
         return no_fit(ctx, err);
-    if (row->flags & K_NO_BROADCAST) {
-        rank = x->rank;
-        memcpy(dims, x->dims, sizeof(dims));
-    }
     struct work w = { .fn = fn_of(row, x->dtype),
                       .half = k_is_half(x->dtype) ? x->dtype : 0 };
     bool strings = x->dtype == SM_STRING &&
@@ -367,5 +362,12 @@ rt_run_binary(struct rt_ctx *ctx, struct err *err)
     w.in_bytes = rt_dtype_size(x->dtype);
     w.out_bytes = rt_dtype_size(out);
     w.x = x->data, w.y = y->data, w.z = z->data;
-    return run_work(ctx, &w, z, err);
+    return run_work(ctx, &w, x, y, z, err);
+}
+
+int
+rt_run_binary(struct rt_ctx *ctx, struct err *err)
+{
+    const struct state *s = ctx->node->state;
+    return k_run_binary(ctx, s->row, ctx->in[0], ctx->in[1], err);
 }

@@ -30,6 +30,12 @@ const struct k_binary *k_binary_row(const char *op);
 int k_apply(struct rt_ctx *ctx, const struct k_binary *row, int dtype, const void *x,
             const void *y, void *z, int64_t n, struct err *err) MUST_CHECK;
 
+/* The whole op: output 0 is f(x, y) broadcast, where x and y are in[0] and in[1] or
+ * views of them. */
+int k_run_binary(struct rt_ctx *ctx, const struct k_binary *row,
+                 const struct rt_tensor *x, const struct rt_tensor *y,
+                 struct err *err) MUST_CHECK;
+
 /* How two operands (steps 0: repeated) cover an output, dimensions joined. */
 struct k_bcast {
     int rank;

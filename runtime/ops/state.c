@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Variables: VarHandleOp and its readers and writers (resources), VariableV2 and its own
- * (TF1 references). Both kinds are a struct rt_var; a reference is a tensor of dtype
- * T + SM_REF that holds one. */
+/* Variables: VarHandleOp and its readers and writers (resources), VariableV2 and its
+ * own (TF1 references). Both kinds are a struct rt_var; a reference is a tensor of
+ * dtype T + SM_REF that holds one. */
 #include "runtime/rt_ops.h"
 
 #include "runtime/rt_int.h"
@@ -66,13 +66,14 @@ rt_run_read_var(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     int want = *(const int *)ctx->node->state, got = ctx->out[0].dtype;
     if (got != want)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "Trying to read variable '%s' with wrong dtype: expected %s, got %s",
-                       v->name, rt_dtype_text(want), rt_dtype_text(got));
+        return rt_fail(
+            ctx, err, ERR_FAILED,
+            "Trying to read variable '%s' with wrong dtype: expected %s, got %s",
+            v->name, rt_dtype_text(want), rt_dtype_text(got));
     return 0;
 }
 
-/* ---- whole values ----------------------------------------------------------------------- */
+/* ---- whole values ---------------------------------------------------------------- */
 
 /* An op that writes a reference: not while loading, whose values may be slices of the
  * checkpoint. */
@@ -111,7 +112,8 @@ update_whole(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err 
     const struct rt_tensor *t = ctx->in[1];
     char a[RT_SHAPE_TEXT_BYTES], b[RT_SHAPE_TEXT_BYTES];
     if (!rt_same_shape(value, t))
-        return rt_fail(ctx, err, ERR_FAILED, "Cannot update variable with shape %s using a "
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Cannot update variable with shape %s using a "
                        "Tensor with shape %s, shapes must be equal.",
                        rt_shape_text(value, a), rt_shape_text(t, b));
     if (value->dtype != t->dtype ||
@@ -130,18 +132,20 @@ rt_run_assign(struct rt_ctx *ctx, struct err *err)
     if (!v)
         return -(int)err->code;
     if (t->dtype != v->dtype)
-        return rt_fail(ctx, err, ERR_FAILED, "Trying to assign variable '%s' of dtype %s a "
-                       "value of dtype %s", v->name, rt_dtype_text(v->dtype),
-                       rt_dtype_text(t->dtype));
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Trying to assign variable '%s' of dtype %s a "
+                       "value of dtype %s",
+                       v->name, rt_dtype_text(v->dtype), rt_dtype_text(t->dtype));
     if (s->op == RT_SET && s->checks_shape) {
         char a[RT_SHAPE_TEXT_BYTES], b[RT_SHAPE_TEXT_BYTES];
         pthread_mutex_lock(&v->lock);
         struct rt_tensor old = v->value; /* for its shape alone */
         pthread_mutex_unlock(&v->lock);
         if (old.buf && !rt_same_shape(&old, t))
-            return rt_fail(ctx, err, ERR_FAILED, "Assign requires shapes of both tensors to "
-                           "match. lhs shape= %s rhs shape= %s", rt_shape_text(&old, a),
-                           rt_shape_text(t, b));
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "Assign requires shapes of both tensors to "
+                           "match. lhs shape= %s rhs shape= %s",
+                           rt_shape_text(&old, a), rt_shape_text(t, b));
     }
     int rc = s->op == RT_SET ? rt_var_assign(v, t, err)
                              : rt_var_edit(ctx, v, update_whole, s, err);
@@ -164,7 +168,8 @@ rt_run_is_initialized(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* Forgets the value. Attr ignore_lookup_error has no meaning here: handles always exist. */
+/* Forgets the value. Attr ignore_lookup_error has no meaning here: handles always
+ * exist. */
 int
 rt_run_destroy(struct rt_ctx *ctx, struct err *err)
 {
@@ -207,7 +212,7 @@ rt_run_variable_shape(struct rt_ctx *ctx, struct err *err)
     return rc;
 }
 
-/* ---- CountUpTo --------------------------------------------------------------------------- */
+/* ---- CountUpTo ------------------------------------------------------------------- */
 
 int
 rt_prep_count_up_to(struct rt_prep *p)
@@ -250,7 +255,7 @@ rt_run_count_up_to(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------ */
 
 struct scatter {
     enum rt_update op;
@@ -263,8 +268,9 @@ rt_prep_scatter(struct rt_prep *p)
     static const struct {
         const char *suffix;
         enum rt_update op;
-    } ops[] = { { "Update", RT_SET }, { "Add", RT_ADD }, { "Sub", RT_SUB }, { "Mul", RT_MUL },
-                { "Div", RT_DIV },    { "Min", RT_MIN }, { "Max", RT_MAX } };
+    } ops[] = { { "Update", RT_SET }, { "Add", RT_ADD }, { "Sub", RT_SUB },
+                { "Mul", RT_MUL },    { "Div", RT_DIV }, { "Min", RT_MIN },
+                { "Max", RT_MAX } };
     struct scatter *s = p->node->state = rt_prep_alloc(p, sizeof(*s));
     const char *op = p->node->op;
     size_t len = strlen(op);
@@ -277,7 +283,8 @@ rt_prep_scatter(struct rt_prep *p)
     return share_target(p);
 }
 
-/* How a tensor is cut: `n` slices of `slice` elements, chosen by `depth` indices each. */
+/* How a tensor is cut: `n` slices of `slice` elements, chosen by `depth` indices each.
+ */
 struct cut {
     int64_t n, slice;
     int depth;
@@ -286,21 +293,24 @@ struct cut {
 /* Slices of `t` chosen by the rows of `indices`: whole first dimensions (nd: as many as
  * the last dimension of indices says). */
 static int
-cut_of(struct rt_ctx *ctx, const struct rt_tensor *t, const struct rt_tensor *indices, bool nd,
-       struct cut *c, struct err *err)
+cut_of(struct rt_ctx *ctx, const struct rt_tensor *t, const struct rt_tensor *indices,
+       bool nd, struct cut *c, struct err *err)
 {
     c->depth = 1;
     c->n = indices->n_elems;
     if (nd) {
         if (indices->rank < 1 || indices->dims[indices->rank - 1] > t->rank)
-            return rt_fail(ctx, err, ERR_FAILED, "the last dimension of indices must be at "
-                           "most the rank of the variable, %d", t->rank);
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "the last dimension of indices must be at "
+                           "most the rank of the variable, %d",
+                           t->rank);
         c->depth = (int)indices->dims[indices->rank - 1];
         c->n = 1;
         for (int i = 0; i < indices->rank - 1; i++)
             c->n *= indices->dims[i];
     } else if (t->rank < 1) {
-        return rt_fail(ctx, err, ERR_FAILED, "the variable must be at least 1-dimensional");
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "the variable must be at least 1-dimensional");
     }
     c->slice = 1;
     for (int i = c->depth; i < t->rank; i++)
@@ -317,16 +327,17 @@ slice_at(struct rt_ctx *ctx, const struct rt_tensor *t, const struct rt_tensor *
     for (int d = 0; d < c->depth; d++) {
         int64_t v = rt_int_at(indices, i * c->depth + d);
         if (v < 0 || v >= t->dims[d])
-            return rt_fail(ctx, err, ERR_FAILED, "indices[%lld] = %lld is not in [0, %lld)",
-                           (long long)i, (long long)v, (long long)t->dims[d]);
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "indices[%lld] = %lld is not in [0, %lld)", (long long)i,
+                           (long long)v, (long long)t->dims[d]);
         *at = *at * t->dims[d] + v;
     }
     return 0;
 }
 
 static int
-copy_strings(struct rt_ctx *ctx, struct rt_tensor *value, int64_t at, const struct str *src,
-             int64_t n, int step, struct err *err)
+copy_strings(struct rt_ctx *ctx, struct rt_tensor *value, int64_t at,
+             const struct str *src, int64_t n, int step, struct err *err)
 {
     struct str *dst = (struct str *)value->data + at;
     for (int64_t i = 0; i < n; i++)
@@ -349,12 +360,17 @@ scatter_rows(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err 
     if (cut_of(ctx, value, indices, s->nd, &c, err) < 0)
         return -(int)err->code;
     bool scalar = updates->n_elems == 1 && updates->rank == 0 && !s->nd;
-    if (updates->dtype != value->dtype || (!scalar && updates->n_elems != c.n * c.slice))
-        return rt_fail(ctx, err, ERR_FAILED, "Must have updates.shape = indices.shape + "
-                       "params.shape[1:] or updates.shape = [], got %lld elements of %s for "
-                       "%lld slices of %lld", (long long)updates->n_elems,
-                       rt_dtype_text(updates->dtype), (long long)c.n, (long long)c.slice);
-    if (s->op == RT_DIV && !rt_update_divides(updates->dtype, updates->data, updates->n_elems))
+    if (updates->dtype != value->dtype ||
+        (!scalar && updates->n_elems != c.n * c.slice))
+        return rt_fail(
+            ctx, err, ERR_FAILED,
+            "Must have updates.shape = indices.shape + "
+            "params.shape[1:] or updates.shape = [], got %lld elements of %s for "
+            "%lld slices of %lld",
+            (long long)updates->n_elems, rt_dtype_text(updates->dtype), (long long)c.n,
+            (long long)c.slice);
+    if (s->op == RT_DIV &&
+        !rt_update_divides(updates->dtype, updates->data, updates->n_elems))
         return rt_fail(ctx, err, ERR_FAILED, "division by zero");
     size_t size = rt_dtype_size(value->dtype);
     int step = scalar ? 0 : 1;
@@ -362,11 +378,11 @@ scatter_rows(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err 
         int64_t at;
         if (slice_at(ctx, value, indices, &c, i, &at, err) < 0)
             return -(int)err->code;
-        const char *src = (const char *)updates->data +
-                          (size_t)(scalar ? 0 : i * c.slice) * size;
+        const char *src =
+            (const char *)updates->data + (size_t)(scalar ? 0 : i * c.slice) * size;
         if (value->dtype == SM_STRING && s->op == RT_SET) {
-            if (copy_strings(ctx, value, at * c.slice, (const void *)src, c.slice, step, err) <
-                0)
+            if (copy_strings(ctx, value, at * c.slice, (const void *)src, c.slice, step,
+                             err) < 0)
                 return -(int)err->code;
         } else if (!rt_update(s->op, value->dtype,
                               (char *)value->data + (size_t)(at * c.slice) * size, src,
@@ -407,7 +423,8 @@ rt_prep_resource_gather(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-/* y[b…, i…, rest…] = t[b…, indices[b…, i…], rest…]; nd: indices are rows of coordinates. */
+/* y[b…, i…, rest…] = t[b…, indices[b…, i…], rest…]; nd: indices are rows of
+ * coordinates. */
 static int
 gather(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
 {
@@ -418,11 +435,13 @@ gather(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
     int64_t dims[2 * SM_MAX_RANK], batch = 1;
     int rank = 0, bd = s->batch_dims;
     if (indices->rank < bd || t->rank < bd)
-        return rt_fail(ctx, err, ERR_FAILED, "batch_dims is beyond the rank of the inputs");
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "batch_dims is beyond the rank of the inputs");
     for (int i = 0; i < bd; i++) {
         batch *= t->dims[i];
         if (t->dims[i] != indices->dims[i])
-            return rt_fail(ctx, err, ERR_FAILED, "the batch dimensions of params and indices "
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "the batch dimensions of params and indices "
                            "differ");
     }
     rest.rank -= bd;
@@ -437,7 +456,8 @@ gather(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
         return -(int)err->code;
     size_t bytes = (size_t)c.slice * rt_dtype_size(t->dtype);
     int64_t per = batch > 0 ? c.n / batch : 0;
-    int64_t of_batch = c.slice * (c.depth > 0 && rest.rank > 0 && bd > 0 ? rest.dims[0] : 0);
+    int64_t of_batch =
+        c.slice * (c.depth > 0 && rest.rank > 0 && bd > 0 ? rest.dims[0] : 0);
     for (int64_t i = 0; i < c.n; i++) {
         int64_t at;
         if (slice_at(ctx, &rest, indices, &c, i, &at, err) < 0)
@@ -446,7 +466,8 @@ gather(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
         if (bd > 0)
             from += (size_t)(i / per * of_batch) * rt_dtype_size(t->dtype);
         if (bytes > 0)
-            memcpy((char *)y->data + (size_t)i * bytes, (const char *)t->data + from, bytes);
+            memcpy((char *)y->data + (size_t)i * bytes, (const char *)t->data + from,
+                   bytes);
     }
     return 0;
 }
@@ -463,7 +484,7 @@ rt_run_resource_gather(struct rt_ctx *ctx, struct err *err)
     return rc;
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------- */
 
 struct restore {
     const int *dtypes;
@@ -476,7 +497,8 @@ rt_prep_restore(struct rt_prep *p)
     struct restore *s = p->node->state = rt_prep_alloc(p, sizeof(*s));
     s->dtypes = rt_attr_types(p, "dtypes", &s->n);
     if (s->n != p->node->n_out)
-        rt_prep_fail(p, ERR_CORRUPT, "has %d dtypes for %d outputs", s->n, p->node->n_out);
+        rt_prep_fail(p, ERR_CORRUPT, "has %d dtypes for %d outputs", s->n,
+                     p->node->n_out);
     return rt_prep_done(p);
 }
 
@@ -492,14 +514,15 @@ restore_one(struct rt_ctx *ctx, struct sm_bundle *b, int i, struct err *err)
     int got = t.dtype;
     rt_tensor_from_sm(&ctx->out[i], &t, RT_BUF_WEIGHT);
     if (got != s->dtypes[i])
-        return rt_fail(ctx, err, ERR_FAILED, "tensor_name = %.*s; expected dtype %s does not "
-                       "equal original dtype %s", STR_ARG(name), rt_dtype_text(s->dtypes[i]),
-                       rt_dtype_text(got));
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "tensor_name = %.*s; expected dtype %s does not "
+                       "equal original dtype %s",
+                       STR_ARG(name), rt_dtype_text(s->dtypes[i]), rt_dtype_text(got));
     return 0;
 }
 
-/* prefix (string), tensor_names, shape_and_slices (both strings [n]) → n tensors, slices
- * of the mapped shards. Only the model's own checkpoint may be read. */
+/* prefix (string), tensor_names, shape_and_slices (both strings [n]) → n tensors,
+ * slices of the mapped shards. Only the model's own checkpoint may be read. */
 int
 rt_run_restore(struct rt_ctx *ctx, struct err *err)
 {
@@ -507,11 +530,14 @@ rt_run_restore(struct rt_ctx *ctx, struct err *err)
     struct rt_session *se = ctx->session;
     if (ctx->in[0]->n_elems != 1 || ctx->in[1]->n_elems != s->n ||
         ctx->in[2]->n_elems != s->n)
-        return rt_fail(ctx, err, ERR_FAILED, "needs one prefix and %d names and slices", s->n);
+        return rt_fail(ctx, err, ERR_FAILED, "needs one prefix and %d names and slices",
+                       s->n);
     struct str prefix = *(const struct str *)ctx->in[0]->data;
     if (!str_is(prefix, buf_str(&se->checkpoint)))
-        return rt_fail(ctx, err, ERR_UNSUPPORTED, "refused: it reads checkpoint '%.*s', which "
-                       "is not the model's own", STR_ARG(prefix));
+        return rt_fail(ctx, err, ERR_UNSUPPORTED,
+                       "refused: it reads checkpoint '%.*s', which "
+                       "is not the model's own",
+                       STR_ARG(prefix));
     struct sm_bundle *b;
     if (rt_session_bundle(se, &b, err) < 0)
         return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
@@ -531,7 +557,8 @@ rt_run_sharded_filename(struct rt_ctx *ctx, struct err *err)
         if (ctx->in[i]->n_elems != 1)
             return rt_fail(ctx, err, ERR_FAILED, "input %d must be a scalar", i);
     struct str base = *(const struct str *)ctx->in[0]->data;
-    int n = snprintf(tail, sizeof(tail), "-%05d-of-%05d", *(const int32_t *)ctx->in[1]->data,
+    int n = snprintf(tail, sizeof(tail), "-%05d-of-%05d",
+                     *(const int32_t *)ctx->in[1]->data,
                      *(const int32_t *)ctx->in[2]->data);
     char *p = rt_str_alloc(ctx, base.n + (size_t)n, err);
     if (!p || rt_out(ctx, 0, SM_STRING, 0, NULL, &y, err) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lookup tables: HashTable (filled once, by an initialiser) and the mutable ones. A key is
- * the bytes of its elements; a value has as many elements as value_shape says. The
+/* Lookup tables: HashTable (filled once, by an initialiser) and the mutable ones. A key
+ * is the bytes of its elements; a value has as many elements as value_shape says. The
  * contents are shared with the snapshot that `reset` goes back to, and copied when they
  * are written then. */
 #include "runtime/rt_ops.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 struct content {
-    int refs; /* atomic */
+    int refs;              /* atomic */
     struct rt_names index; /* key to row */
     struct str *keys;
     char *values;
@@ -32,7 +32,7 @@ struct rt_table {
     struct content *c;
 };
 
-/* ---- contents ------------------------------------------------------------------------------ */
+/* ---- contents -------------------------------------------------------------------- */
 
 static void
 content_unref(struct content *c)
@@ -98,7 +98,8 @@ put(const struct rt_table *t, struct content *c, struct str key, const char *val
 
 /* A copy without the keys that `drop` has. */
 static struct content *
-content_dup(const struct rt_table *t, const struct content *c, const struct rt_names *drop)
+content_dup(const struct rt_table *t, const struct content *c,
+            const struct rt_names *drop)
 {
     struct content *d = content_new();
     d->initialised = c->initialised;
@@ -108,7 +109,7 @@ content_dup(const struct rt_table *t, const struct content *c, const struct rt_n
     return d;
 }
 
-/* ---- tables as state ------------------------------------------------------------------------- */
+/* ---- tables as state ------------------------------------------------------------- */
 
 static void
 table_free(struct rt_obj *o)
@@ -210,9 +211,9 @@ rt_prep_table(struct rt_prep *p)
         return rt_prep_fail(p, ERR_UNSUPPORTED, "keys of several strings");
     if (p->err->code != ERR_OK)
         return rt_prep_done(p);
-    struct rt_obj *o = rt_session_state(rt_prep_session(p), "table",
-                                        rt_attr_str(p, "container", ""), like.name, table_make,
-                                        &like);
+    struct rt_obj *o =
+        rt_session_state(rt_prep_session(p), "table", rt_attr_str(p, "container", ""),
+                         like.name, table_make, &like);
     p->node->state = o;
     rt_prep_on_free(p, drop_obj, o);
     return rt_prep_done(p);
@@ -237,7 +238,7 @@ table_in(const struct rt_ctx *ctx, struct err *err)
     return (struct rt_table *)rt_in_obj(ctx, 0, &table_type.obj, err);
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------ */
 
 static struct str
 key_at(const struct rt_table *t, const struct rt_tensor *keys, int64_t i)
@@ -250,8 +251,8 @@ key_at(const struct rt_table *t, const struct rt_tensor *keys, int64_t i)
 
 /* How many keys there are; -1: they do not suit the table. */
 static int64_t
-count_keys(const struct rt_ctx *ctx, const struct rt_table *t, const struct rt_tensor *keys,
-           struct err *err)
+count_keys(const struct rt_ctx *ctx, const struct rt_table *t,
+           const struct rt_tensor *keys, struct err *err)
 {
     bool fits = keys->rank >= t->key_shape.rank;
     if (keys->dtype != t->key_dtype) {
@@ -262,17 +263,19 @@ count_keys(const struct rt_ctx *ctx, const struct rt_table *t, const struct rt_t
     for (int i = 1; fits && i <= t->key_shape.rank; i++)
         fits = keys->dims[keys->rank - i] == t->key_shape.dims[t->key_shape.rank - i];
     if (!fits) {
-        rt_fail(ctx, err, ERR_FAILED, "Input key shape %s must end with the table's key shape",
+        rt_fail(ctx, err, ERR_FAILED,
+                "Input key shape %s must end with the table's key shape",
                 rt_shape_text(keys, (char[RT_SHAPE_TEXT_BYTES]){ 0 }));
         return -1;
     }
     return t->key_elems > 0 ? keys->n_elems / t->key_elems : 0;
 }
 
-/* ---- look up ---------------------------------------------------------------------------------------- */
+/* ---- look up --------------------------------------------------------------------- */
 
-/* table, keys, default_value → values of shape keys' + value_shape. A default may be one
- * value, or one for each key (string and integer keys of mutable tables allow it). */
+/* table, keys, default_value → values of shape keys' + value_shape. A default may be
+ * one value, or one for each key (string and integer keys of mutable tables allow it).
+ */
 int
 rt_run_table_find(struct rt_ctx *ctx, struct err *err)
 {
@@ -285,19 +288,24 @@ rt_run_table_find(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     if (dflt->dtype != t->value_dtype ||
         (dflt->n_elems != t->value_elems && dflt->n_elems != n * t->value_elems))
-        return rt_fail(ctx, err, ERR_FAILED, "Expected default value of type %s and one "
-                       "value of the table", rt_dtype_text(t->value_dtype));
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Expected default value of type %s and one "
+                       "value of the table",
+                       rt_dtype_text(t->value_dtype));
     int rank = keys->rank - t->key_shape.rank;
     memcpy(dims, keys->dims, (size_t)rank * sizeof(dims[0]));
-    memcpy(dims + rank, t->value_shape.dims, (size_t)t->value_shape.rank * sizeof(dims[0]));
+    memcpy(dims + rank, t->value_shape.dims,
+           (size_t)t->value_shape.rank * sizeof(dims[0]));
     if (rt_out(ctx, 0, t->value_dtype, rank + t->value_shape.rank, dims, &y, err) < 0)
         return -(int)err->code;
     bool each = dflt->n_elems != t->value_elems;
     int rc = 0;
     pthread_mutex_lock(&t->lock);
     if (!t->c->initialised)
-        rc = rt_fail(ctx, err, ERR_FAILED, "Table not initialized: '%s': no init op of the "
-                     "model fills it", t->name);
+        rc = rt_fail(ctx, err, ERR_FAILED,
+                     "Table not initialized: '%s': no init op of the "
+                     "model fills it",
+                     t->name);
     for (int64_t i = 0; rc == 0 && i < n; i++) {
         int row = rt_names_find(&t->c->index, key_at(t, keys, i));
         const char *from = row >= 0 ? t->c->values + (size_t)row * t->value_bytes
@@ -326,7 +334,8 @@ rt_run_table_size(struct rt_ctx *ctx, struct err *err)
     *(int64_t *)y->data = t->c->n;
     bool ok = t->c->initialised;
     pthread_mutex_unlock(&t->lock);
-    return ok ? 0 : rt_fail(ctx, err, ERR_FAILED, "Table not initialized: '%s'", t->name);
+    return ok ? 0
+              : rt_fail(ctx, err, ERR_FAILED, "Table not initialized: '%s'", t->name);
 }
 
 static int
@@ -343,11 +352,13 @@ export_rows(struct rt_ctx *ctx, const struct rt_table *t, const struct content *
     if (c->n > 0)
         memcpy(v->data, c->values, (size_t)c->n * t->value_bytes);
     for (int64_t i = 0; t->value_dtype == SM_STRING && i < v->n_elems; i++)
-        if (rt_str_dup(ctx, ((struct str *)v->data)[i], &((struct str *)v->data)[i], err) < 0)
+        if (rt_str_dup(ctx, ((struct str *)v->data)[i], &((struct str *)v->data)[i],
+                       err) < 0)
             return -(int)err->code;
     for (int i = 0; i < c->n; i++) {
         if (t->key_dtype != SM_STRING)
-            memcpy((char *)k->data + (size_t)i * c->keys[i].n, c->keys[i].p, c->keys[i].n);
+            memcpy((char *)k->data + (size_t)i * c->keys[i].n, c->keys[i].p,
+                   c->keys[i].n);
         else if (rt_str_dup(ctx, c->keys[i], &((struct str *)k->data)[i], err) < 0)
             return -(int)err->code;
     }
@@ -367,17 +378,18 @@ rt_run_table_export(struct rt_ctx *ctx, struct err *err)
     return rc;
 }
 
-/* ---- fill ---------------------------------------------------------------------------------------------- */
+/* ---- fill ------------------------------------------------------------------------ */
 
-/* What fills a table that can be filled only once: a second, different value for a key is
- * an error. */
+/* What fills a table that can be filled only once: a second, different value for a key
+ * is an error. */
 static int
-put_once(struct rt_ctx *ctx, const struct rt_table *t, struct content *c, struct str key,
-         const char *value, struct err *err)
+put_once(struct rt_ctx *ctx, const struct rt_table *t, struct content *c,
+         struct str key, const char *value, struct err *err)
 {
     int row = rt_names_find(&c->index, key);
     if (row < 0)
-        return put(t, c, key, value) < 0 ? rt_fail(ctx, err, ERR_LIMIT, "out of memory") : 0;
+        return put(t, c, key, value) < 0 ? rt_fail(ctx, err, ERR_LIMIT, "out of memory")
+                                         : 0;
     const char *had = c->values + (size_t)row * t->value_bytes;
     bool same = t->value_dtype == SM_STRING
                     ? str_eq(*(const struct str *)had, *(const struct str *)value)
@@ -385,10 +397,14 @@ put_once(struct rt_ctx *ctx, const struct rt_table *t, struct content *c, struct
     if (same)
         return 0;
     if (t->key_dtype == SM_STRING)
-        return rt_fail(ctx, err, ERR_FAILED, "HashTable has different value for same key. "
-                       "Key %.*s is there twice", STR_ARG(key));
-    return rt_fail(ctx, err, ERR_FAILED, "HashTable has different value for same key: row %d "
-                   "and another", row);
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "HashTable has different value for same key. "
+                       "Key %.*s is there twice",
+                       STR_ARG(key));
+    return rt_fail(ctx, err, ERR_FAILED,
+                   "HashTable has different value for same key: row %d "
+                   "and another",
+                   row);
 }
 
 /* Replaces the contents. A table that has been filled already is left as it is. */
@@ -417,9 +433,11 @@ rt_run_table_init(struct rt_ctx *ctx, struct err *err)
     if (n < 0)
         return -(int)err->code;
     if (values->dtype != t->value_dtype || values->n_elems != n * t->value_elems)
-        return rt_fail(ctx, err, ERR_FAILED, "Keys and values must have the same size: %lld "
-                       "keys, %lld values of type %s", (long long)n,
-                       (long long)values->n_elems, rt_dtype_text(values->dtype));
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Keys and values must have the same size: %lld "
+                       "keys, %lld values of type %s",
+                       (long long)n, (long long)values->n_elems,
+                       rt_dtype_text(values->dtype));
     struct content *c = content_new();
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < n; i++)
@@ -428,7 +446,8 @@ rt_run_table_init(struct rt_ctx *ctx, struct err *err)
     return install(t, c, rc);
 }
 
-/* Insert adds and replaces, Import replaces all (and initialises an immutable table). */
+/* Insert adds and replaces, Import replaces all (and initialises an immutable table).
+ */
 int
 rt_run_table_insert(struct rt_ctx *ctx, struct err *err)
 {
@@ -441,7 +460,8 @@ rt_run_table_insert(struct rt_ctx *ctx, struct err *err)
     if (!t->is_mutable && fresh)
         return rt_run_table_init(ctx, err);
     if (!t->is_mutable)
-        return rt_fail(ctx, err, ERR_FAILED, "the table cannot be changed once it is filled");
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "the table cannot be changed once it is filled");
     if (values->dtype != t->value_dtype || values->n_elems != n * t->value_elems)
         return rt_fail(ctx, err, ERR_FAILED, "%lld keys need as many values of type %s",
                        (long long)n, rt_dtype_text(t->value_dtype));
@@ -479,7 +499,7 @@ rt_run_table_remove(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- fill from a file --------------------------------------------------------------------------------------- */
+/* ---- fill from a file ------------------------------------------------------------ */
 
 enum { WHOLE_LINE = -2, LINE_NUMBER = -1 };
 #define FILE_MAX_BYTES ((size_t)1 << 30)
@@ -501,8 +521,8 @@ rt_prep_table_text(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-/* The next line, without "\n" and with every "\r" dropped (they are rare: `clean` is the
- * place for such a line). False: end. */
+/* The next line, without "\n" and with every "\r" dropped (they are rare: `clean` is
+ * the place for such a line). False: end. */
 static bool
 next_line(struct str *it, struct str *line, struct buf *clean)
 {
@@ -525,8 +545,8 @@ next_line(struct str *it, struct str *line, struct buf *clean)
 
 /* One cell as an element of `dtype` at `out`. */
 static int
-parse_cell(struct rt_ctx *ctx, int64_t index, int dtype, struct str line, int64_t number,
-           void *out, struct err *err)
+parse_cell(struct rt_ctx *ctx, int64_t index, int dtype, struct str line,
+           int64_t number, void *out, struct err *err)
 {
     const struct text_init *s = ctx->node->state;
     char text[64], *end = text;
@@ -537,9 +557,10 @@ parse_cell(struct rt_ctx *ctx, int64_t index, int dtype, struct str line, int64_
     for (int64_t i = 0; index >= 0 && i <= index; i++) {
         const char *d = line.n ? memchr(line.p, s->delimiter, line.n) : NULL;
         if (i < index && !d)
-            return rt_fail(ctx, err, ERR_FAILED, "Invalid number of columns in line %lld "
-                           "(%.*s): column %lld is wanted", (long long)number, STR_ARG(line),
-                           (long long)index);
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "Invalid number of columns in line %lld "
+                           "(%.*s): column %lld is wanted",
+                           (long long)number, STR_ARG(line), (long long)index);
         if (i < index)
             line = (struct str){ d + 1, line.n - (size_t)(d + 1 - line.p) };
         else if (d)
@@ -561,20 +582,22 @@ parse_cell(struct rt_ctx *ctx, int64_t index, int dtype, struct str line, int64_
     else if (dtype == SM_DOUBLE)
         *(double *)out = strtod(text, &end);
     if (end == text || *end)
-        return rt_fail(ctx, err, ERR_FAILED, "Field %.*s in line %lld is not a valid %s.",
-                       STR_ARG(line), (long long)number, rt_dtype_text(dtype));
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Field %.*s in line %lld is not a valid %s.", STR_ARG(line),
+                       (long long)number, rt_dtype_text(dtype));
     return 0;
 }
 
 static int
-put_lines(struct rt_ctx *ctx, const struct rt_table *t, struct content *c, struct str text,
-          struct err *err)
+put_lines(struct rt_ctx *ctx, const struct rt_table *t, struct content *c,
+          struct str text, struct err *err)
 {
     const struct text_init *s = ctx->node->state;
     struct buf clean AUTO(buf_release) = BUF_INIT;
     struct str line;
     int64_t number = 0;
-    for (; (s->vocab_size < 0 || number < s->vocab_size) && next_line(&text, &line, &clean);
+    for (; (s->vocab_size < 0 || number < s->vocab_size) &&
+           next_line(&text, &line, &clean);
          number++) {
         union {
             struct str s;
@@ -589,8 +612,10 @@ put_lines(struct rt_ctx *ctx, const struct rt_table *t, struct content *c, struc
             return -(int)err->code;
     }
     if (s->vocab_size >= 0 && number < s->vocab_size)
-        return rt_fail(ctx, err, ERR_FAILED, "Invalid vocab_size in the file: expected %lld "
-                       "but got %lld", (long long)s->vocab_size, (long long)number);
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Invalid vocab_size in the file: expected %lld "
+                       "but got %lld",
+                       (long long)s->vocab_size, (long long)number);
     return 0;
 }
 
@@ -606,8 +631,10 @@ rt_run_table_text(struct rt_ctx *ctx, struct err *err)
     if (ctx->in[1]->n_elems != 1)
         return rt_fail(ctx, err, ERR_FAILED, "filename should be a single string");
     if (t->value_elems != 1 || t->key_elems != 1)
-        return rt_fail(ctx, err, ERR_FAILED, "the table's keys and values are no scalars");
-    if (rt_session_read(ctx->session, *(const struct str *)ctx->in[1]->data, &text, err) < 0)
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "the table's keys and values are no scalars");
+    if (rt_session_read(ctx->session, *(const struct str *)ctx->in[1]->data, &text,
+                        err) < 0)
         return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
     struct content *c = content_new();
     int rc = put_lines(ctx, t, c, (struct str){ buf_str(&text), text.len }, err);

@@ -39,7 +39,7 @@ struct backend {
     struct signature *signatures;
 };
 
-/* ---- the process --------------------------------------------------------------------------- */
+/* ---- the process ----------------------------------------------------------------- */
 
 /* Kills the runner when it is not ended yet, and collects it. */
 static int
@@ -100,11 +100,11 @@ spawn(struct backend *b, const char *program, int sock, int said, struct err *er
     sigset_t none, all;
     char parent[24];
     snprintf(parent, sizeof(parent), "%ld", (long)getpid());
-    char *argv[] = { (char *)(uintptr_t)"sluice-runner", parent, NULL };
+    char *argv[] = { (char *)(uintptr_t) "sluice-runner", parent, NULL };
     /* Waiting threads sleep: spinning ones starve each other on a busy machine. */
-    char *env[] = { (char *)(uintptr_t)"LC_ALL=C",
-                    (char *)(uintptr_t)"OMP_WAIT_POLICY=passive",
-                    (char *)(uintptr_t)"ASAN_OPTIONS=detect_leaks=0", NULL };
+    char *env[] = { (char *)(uintptr_t) "LC_ALL=C",
+                    (char *)(uintptr_t) "OMP_WAIT_POLICY=passive",
+                    (char *)(uintptr_t) "ASAN_OPTIONS=detect_leaks=0", NULL };
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&fa);
@@ -158,7 +158,7 @@ start_runner(struct backend *b, struct err *err)
     return spawn(b, buf_str(&program), theirs, say, err);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------ */
+/* ---- calls ----------------------------------------------------------------------- */
 
 static int
 bad_answer(struct backend *b, struct err *err)
@@ -185,8 +185,10 @@ call(struct backend *b, struct wire_msg *m, struct err *err)
     if (rc < 0 && err->code == ERR_LIMIT) {
         end_runner(b);
         err_clear(err);
-        return err_set(err, ERR_LIMIT, "the model's process gave no answer in %lld ms and was "
-                       "ended", (long long)b->max_wall_ms);
+        return err_set(err, ERR_LIMIT,
+                       "the model's process gave no answer in %lld ms and was "
+                       "ended",
+                       (long long)b->max_wall_ms);
     }
     if (rc < 0) {
         end_runner(b);
@@ -208,7 +210,7 @@ answer_of(const struct wire_msg *m)
     return (struct wire_in){ { buf_str(&m->payload), m->payload.len }, false };
 }
 
-/* ---- the backend ------------------------------------------------------------------------------- */
+/* ---- the backend ----------------------------------------------------------------- */
 
 static void
 signature_free(struct signature *s)
@@ -290,8 +292,8 @@ get_tensors(struct wire_in *r, const struct backend_tensor **out, int *n_out)
 }
 
 static int
-client_signature(struct backend *b, const char *key, const struct backend_signature **out,
-                 struct err *err)
+client_signature(struct backend *b, const char *key,
+                 const struct backend_signature **out, struct err *err)
 {
     for (struct signature *s = b->signatures; s; s = s->next) {
         if (strcmp(s->lent.key, key) == 0) {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What runner_client.c and the runner's own process share: the protocol.
  *
- * A stream socket. A message is struct wire_head, then `n_bytes` of payload; tensors lie
- * in one memfd that comes with the head (SCM_RIGHTS) and is sealed against shrinking,
- * growing and writing, so that what was checked stays so. The other side is not trusted:
- * everything is copied before it is looked at, and checked against what there is.
+ * A stream socket. A message is struct wire_head, then `n_bytes` of payload; tensors
+ * lie in one memfd that comes with the head (SCM_RIGHTS) and is sealed against
+ * shrinking, growing and writing, so that what was checked stays so. The other side is
+ * not trusted: everything is copied before it is looked at, and checked against what
+ * there is.
  *
  *   payload   numbers little-endian; a text is u32 length + bytes
  *   tensors   u32 n, then each: text name, u32 dtype, u32 rank, i64 dims…, u64 offset,
@@ -14,12 +15,12 @@
  *   request               payload                              answer (kind WIRE_OK)
  *   WIRE_LOAD             text dir, text tags, u32 threads,    f64 load_ms
  *                         u64 memory, i64 wall_ms, i64 steps
- *   WIRE_SIGNATURE        text key                             u32 n, inputs, u32 n, outputs:
- *                                                              text key, u32 dtype, u32 has_default,
- *                                                              u32 unknown_rank, u32 rank, i64 dims…
+ *   WIRE_SIGNATURE        text key                             u32 n, inputs, u32 n,
+ * outputs: text key, u32 dtype, u32 has_default, u32 unknown_rank, u32 rank, i64 dims…
  *   WIRE_RUN              text key, tensors                    f64 run_ms, tensors
  *   WIRE_RESET            -                                    -
- *   any of them           -                                    WIRE_ERROR: u32 code, text message
+ *   any of them           -                                    WIRE_ERROR: u32 code,
+ * text message
  */
 #ifndef RUNTIME_RUNNER_INT_H
 #define RUNTIME_RUNNER_INT_H
@@ -49,12 +50,16 @@ struct wire_msg {
     uint64_t data_bytes;
     void *map; /* of it, once it was mapped */
 };
-#define WIRE_MSG_INIT { .fd = -1, .payload = { .cap_bytes = WIRE_PAYLOAD_MAX_BYTES } }
+#define WIRE_MSG_INIT                                                                  \
+    {                                                                                  \
+        .fd = -1, .payload = {.cap_bytes = WIRE_PAYLOAD_MAX_BYTES }                    \
+    }
 void wire_msg_release(struct wire_msg *m);
 int wire_send(int sock, struct wire_msg *m, struct err *err) MUST_CHECK;
 /* 1 a message, 0 the other side has gone, -code. ERR_LIMIT: nothing came for timeout_ms
  * (0: waits for ever). */
-int wire_recv(int sock, struct wire_msg *m, int64_t timeout_ms, struct err *err) MUST_CHECK;
+int wire_recv(int sock, struct wire_msg *m, int64_t timeout_ms,
+              struct err *err) MUST_CHECK;
 
 void wire_put_u32(struct wire_msg *m, uint32_t v);
 void wire_put_i64(struct wire_msg *m, int64_t v);
@@ -76,15 +81,15 @@ struct str wire_get_text(struct wire_in *in);
 char *wire_get_cstr(struct wire_in *in); /* owned; NUL bytes make it bad */
 int wire_get_shape(struct wire_in *in, struct sm_shape *s);
 void wire_put_shape(struct wire_msg *m, const struct sm_shape *s);
-/* Maps m's memfd and reads the tensors that `in` describes. Without `copy` they are views
- * of the map, good until m is released. ERR_CORRUPT: the message is malformed. */
+/* Maps m's memfd and reads the tensors that `in` describes. Without `copy` they are
+ * views of the map, good until m is released. ERR_CORRUPT: the message is malformed. */
 int wire_get_tensors(struct wire_msg *m, struct wire_in *in, bool copy,
                      struct sm_tensor_list *out, struct err *err) MUST_CHECK;
 
-/* ---- the runner's process ------------------------------------------------------------ */
+/* ---- the runner's process -------------------------------------------------------- */
 
 struct runner_limits {
-    int dirfd;          /* the model's: the only place that may be read */
+    int dirfd; /* the model's: the only place that may be read */
     size_t memory_bytes;
 };
 /* Locks this process down for good: no privileges, no new programs, no network, no file

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sluice-runner: runs models for a sluice that started it, on the socket it was given as
- * descriptor 3. It is of no use by hand. */
+/* sluice-runner: runs models for a sluice that started it, on the socket it was given
+ * as descriptor 3. It is of no use by hand. */
 #include "runtime/runner/runner_int.h"
 
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the runner's process gives up before it reads the first byte of a model. Each
- * layer stands alone: rlimits bound what a model can eat, seccomp what the process can ask
- * of the kernel, Landlock (kernel 5.13 and later) which files it can see. */
+ * layer stands alone: rlimits bound what a model can eat, seccomp what the process can
+ * ask of the kernel, Landlock (kernel 5.13 and later) which files it can see. */
 #include "runtime/runner/runner_int.h"
 
 #include "base/fs.h"
@@ -42,31 +42,35 @@ set_limits(const struct runner_limits *l, struct err *err)
     return 0;
 }
 
-/* ---- Landlock ----------------------------------------------------------------------------- */
+/* ---- Landlock -------------------------------------------------------------------- */
 
 #define LL_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define LL_ALL                                                                           \
-    (LL_READ | LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |              \
-     LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                    \
-     LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |                        \
-     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                        \
-     LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |                      \
+#define LL_ALL                                                                         \
+    (LL_READ | LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |            \
+     LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                  \
+     LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |                      \
+     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                      \
+     LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |                    \
      LANDLOCK_ACCESS_FS_MAKE_SYM)
 
 static int
 show(int ruleset, int dirfd)
 {
-    struct landlock_path_beneath_attr a = { .allowed_access = LL_READ, .parent_fd = dirfd };
-    return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &a, 0);
+    struct landlock_path_beneath_attr a = { .allowed_access = LL_READ,
+                                            .parent_fd = dirfd };
+    return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &a,
+                        0);
 }
 
-/* Only what lies below the model's directory may be read, and what OpenMP asks about the
- * processors. A kernel without Landlock is no error: seccomp forbids writing there too. */
+/* Only what lies below the model's directory may be read, and what OpenMP asks about
+ * the processors. A kernel without Landlock is no error: seccomp forbids writing there
+ * too. */
 static int
 hide_files(int dirfd, struct err *err)
 {
     struct landlock_ruleset_attr all = { .handled_access_fs = LL_ALL };
-    int fd AUTO(fs_close) = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+    int fd AUTO(fs_close) =
+        (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
     if (fd < 0)
         return 0;
     int cpus AUTO(fs_close) = open("/sys/devices/system/cpu", O_PATH | O_CLOEXEC);
@@ -77,10 +81,10 @@ hide_files(int dirfd, struct err *err)
     return 0;
 }
 
-/* ---- seccomp --------------------------------------------------------------------------------- */
+/* ---- seccomp --------------------------------------------------------------------- */
 
-/* Calls that are allowed whatever their arguments: memory, threads' waiting, reading and
- * writing what is open, clocks. Everything else is refused with EPERM. */
+/* Calls that are allowed whatever their arguments: memory, threads' waiting, reading
+ * and writing what is open, clocks. Everything else is refused with EPERM. */
 static const int plain_calls[] = {
     SCMP_SYS(read),           SCMP_SYS(readv),
     SCMP_SYS(pread64),        SCMP_SYS(write),
@@ -116,7 +120,8 @@ static const int plain_calls[] = {
 };
 
 /* Opening with any of these could make or change a file. */
-#define WRITES (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY))
+#define WRITES                                                                         \
+    (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY))
 #define THREAD_FLAGS 0x00010100 /* CLONE_THREAD | CLONE_VM: a thread, no process */
 
 static const int fcntls[] = { F_GETFD,     F_SETFD,     F_GETFL,
@@ -139,7 +144,8 @@ add_rules(scmp_filter_ctx f)
         { SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, { 0 } },
         /* Limits may be read, not set. */
         { SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0) },
-        { SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()) },
+        { SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+          SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()) },
     };
     int rc = 0;
     for (size_t i = 0; i < sizeof(plain_calls) / sizeof(plain_calls[0]) && rc == 0; i++)
@@ -173,7 +179,8 @@ runner_lock_down(const struct runner_limits *l, struct err *err)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(err, errno, "give up privileges");
-    if (set_limits(l, err) < 0 || hide_files(l->dirfd, err) < 0 || filter_calls(err) < 0)
+    if (set_limits(l, err) < 0 || hide_files(l->dirfd, err) < 0 ||
+        filter_calls(err) < 0)
         return -(int)err->code;
     return 0;
 }

@@ -55,7 +55,8 @@ put_tensors(struct wire_msg *out, const struct backend_tensor *t, int n)
 }
 
 static int
-serve_signature(struct server *s, struct wire_msg *in, struct wire_msg *out, struct err *err)
+serve_signature(struct server *s, struct wire_msg *in, struct wire_msg *out,
+                struct err *err)
 {
     struct wire_in r = { { buf_str(&in->payload), in->payload.len }, false };
     char *key AUTO(free_ptr) = wire_get_cstr(&r);
@@ -70,8 +71,8 @@ serve_signature(struct server *s, struct wire_msg *in, struct wire_msg *out, str
 }
 
 static int
-run_on(struct server *s, struct wire_msg *in, struct sm_tensor_list *args, struct wire_msg *out,
-       struct err *err)
+run_on(struct server *s, struct wire_msg *in, struct sm_tensor_list *args,
+       struct wire_msg *out, struct err *err)
 {
     struct wire_in r = { { buf_str(&in->payload), in->payload.len }, false };
     char *key AUTO(free_ptr) = wire_get_cstr(&r);

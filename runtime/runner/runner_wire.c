@@ -28,7 +28,7 @@ wire_msg_release(struct wire_msg *m)
     *m = (struct wire_msg)WIRE_MSG_INIT;
 }
 
-/* ---- the socket ---------------------------------------------------------------------------- */
+/* ---- the socket ------------------------------------------------------------------ */
 
 static int
 send_all(int sock, const char *p, size_t n, struct err *err)
@@ -104,10 +104,10 @@ recv_all(int sock, char *p, size_t n, int *fd, int64_t until_ns, struct err *err
         struct pollfd pfd = { .fd = sock, .events = POLLIN };
         int64_t left_ms = until_ns ? (until_ns - clock_mono_ns()) / 1000000 + 1 : -1;
         int ready = poll(&pfd, 1,
-                         !until_ns             ? -1
-                         : left_ms <= 0        ? 0
-                         : left_ms > 1 << 30   ? 1 << 30
-                                               : (int)left_ms);
+                         !until_ns           ? -1
+                         : left_ms <= 0      ? 0
+                         : left_ms > 1 << 30 ? 1 << 30
+                                             : (int)left_ms);
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready < 0)
@@ -147,10 +147,12 @@ wire_recv(int sock, struct wire_msg *m, int64_t timeout_ms, struct err *err)
     int rc = recv_all(sock, (char *)&h, sizeof(h), &m->fd, until_ns, err);
     if (rc <= 0)
         return rc;
-    char *room = h.n_bytes <= WIRE_PAYLOAD_MAX_BYTES ? buf_room(&m->payload, h.n_bytes) : NULL;
+    char *room =
+        h.n_bytes <= WIRE_PAYLOAD_MAX_BYTES ? buf_room(&m->payload, h.n_bytes) : NULL;
     if (!room || h.data_bytes > MAX_DATA_BYTES || (h.data_bytes > 0) != (m->fd >= 0))
         return err_set(err, ERR_CORRUPT, "a malformed message");
-    if (h.n_bytes > 0 && (rc = recv_all(sock, room, h.n_bytes, &none, until_ns, err)) <= 0)
+    if (h.n_bytes > 0 &&
+        (rc = recv_all(sock, room, h.n_bytes, &none, until_ns, err)) <= 0)
         return rc < 0 ? rc : err_set(err, ERR_CORRUPT, "a message was cut off");
     fs_close(&none);
     m->payload.len += h.n_bytes;
@@ -160,7 +162,7 @@ wire_recv(int sock, struct wire_msg *m, int64_t timeout_ms, struct err *err)
     return 1;
 }
 
-/* ---- values ---------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------- */
 
 void
 wire_put_u32(struct wire_msg *m, uint32_t v)
@@ -267,7 +269,7 @@ wire_get_shape(struct wire_in *in, struct sm_shape *s)
     return in->bad ? -1 : 0;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors --------------------------------------------------------------------- */
 
 static size_t
 place(size_t at)
@@ -376,7 +378,8 @@ count(const struct sm_tensor *t)
 
 /* Elements are built from their lengths, which are read once. */
 static int
-read_strings(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy, struct err *err)
+read_strings(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy,
+             struct err *err)
 {
     uint64_t n = (uint64_t)t->n_elems, at = n * sizeof(uint64_t);
     if (n > n_bytes / sizeof(uint64_t))
@@ -403,7 +406,8 @@ read_strings(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy, st
 }
 
 static int
-read_numbers(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy, struct err *err)
+read_numbers(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy,
+             struct err *err)
 {
     const struct sm_dtype_info *d = sm_dtype_info(t->dtype);
     if (!d || d->size_bytes == 0 || t->dtype > SM_REF ||
@@ -422,8 +426,8 @@ read_numbers(struct sm_tensor *t, const char *p, uint64_t n_bytes, bool copy, st
 }
 
 static int
-read_tensor(const struct wire_msg *m, struct wire_in *in, bool copy, struct sm_tensor *t,
-            struct err *err)
+read_tensor(const struct wire_msg *m, struct wire_in *in, bool copy,
+            struct sm_tensor *t, struct err *err)
 {
     *t = (struct sm_tensor){ .dtype = (int)wire_get_u32(in) };
     uint32_t rank = wire_get_u32(in);
@@ -442,8 +446,8 @@ read_tensor(const struct wire_msg *m, struct wire_in *in, bool copy, struct sm_t
 }
 
 int
-wire_get_tensors(struct wire_msg *m, struct wire_in *in, bool copy, struct sm_tensor_list *out,
-                 struct err *err)
+wire_get_tensors(struct wire_msg *m, struct wire_in *in, bool copy,
+                 struct sm_tensor_list *out, struct err *err)
 {
     uint32_t n = wire_get_u32(in);
     if (in->bad || n > MAX_TENSORS)

@@ -39,28 +39,26 @@ sl show
 fails "neither --dir nor a version" 2 "--dir"
 
 run() { sl run --dir "$model" --tag_set serve --signature_def serving_default "$@"; }
-run --input_exprs 'x=[[1.0],[2]]'
+run --input_exprs 'x=[1.0,2]'
 is "run on a literal" "$out" "Result for output key y:
-[[2.5]
- [3. ]]"
-run --input_exprs 'x=[[1.0],[2]]' --outdir deep/er
+[2.5 3. ]"
+run --input_exprs 'x=[1.0,2]' --outdir deep/er
 prints "--outdir" "^Output y is saved to deep/er/y.npy$"
-run --input_exprs 'x=[[1.0],[2]]' --outdir deep/er
+run --input_exprs 'x=[1.0,2]' --outdir deep/er
 fails "does not write over what is there" 3 "already exists. Add \"--overwrite\""
-run --input_exprs 'x=[[1.0],[2]]' --outdir deep/er --overwrite
+run --input_exprs 'x=[1.0,2]' --outdir deep/er --overwrite
 ok "--overwrite does"
 run --inputs x=deep/er/y.npy
 is "an .npy as input" "$out" "Result for output key y:
-[[3.25]
- [3.5 ]]"
+[3.25 3.5 ]"
 run
 fails "no input at all" 2 "--input_exprs"
 run --input_exprs 'q=[[1]]'
 fails "an input of a wrong name" 1 '"q" is not a valid input key. Please choose from "x"'
-run --input_exprs 'x=[["a"]]'
+run --input_exprs 'x=["a"]'
 fails "an input of a wrong dtype" 1 'input "x": DT_STRING cannot be given as DT_FLOAT'
-run --input_exprs 'x=[1,2]'
-fails "an input of a wrong shape" 1 'x.*shape'
+run --input_exprs 'x=[[1,2]]'
+fails "an input of a wrong shape" 1 "x.*shape \[1,2\]"
 run --input_exprs 'x=np.frob(2)'
 fails "an expression that is none" 1 'not a valid python literal'
 run --input_exprs 'x'

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Says what a model is. Two kinds of identity:
+ *
+ *   TensorFlow's own: the five hashes of fingerprint.pb, bit for bit, by the rules of
+ *   the release that wrote the model. They cover the graph without its functions and
+ *   the checkpoint's index without its data.
+ *
+ *   Ours: a digest of every tensor, of all weights, and of the meaning (everything that
+ *   decides what the model answers, and nothing else). docs/formats.md says what is
+ *   hashed. */
+#ifndef FINGERPRINT_FINGERPRINT_H
+#define FINGERPRINT_FINGERPRINT_H
+
+#include "base/crypto.h"
+#include "savedmodel/savedmodel.h"
+
+/* ---- FarmHash (fingerprint/fp_farm.c) ---------------------------------------------
+ */
+
+/* Fingerprint64 of a byte string that comes in pieces of any length. */
+struct fp_farm {
+    uint64_t x, y, z;
+    uint64_t v[2], w[2];
+    uint64_t n_bytes;
+    char buf[128]; /* the last block that was mixed in, then what is not mixed yet */
+    size_t n_buf;  /* bytes of the second half in use */
+};
+void fp_farm_init(struct fp_farm *f);
+void fp_farm_add(struct fp_farm *f, const void *p, size_t n);
+uint64_t fp_farm_end(const struct fp_farm *f); /* may be asked in between */
+uint64_t fp_farm64(struct str s);
+uint64_t fp_farm_cat(uint64_t a, uint64_t b); /* FingerprintCat64 */
+
+/* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_check.c) -------------------
+ */
+
+enum fp_hash {
+    FP_CHECKSUM,     /* the whole SavedModel (2.11: its GraphDef) */
+    FP_GRAPH,        /* the graph without function library and function numbers */
+    FP_SIGNATURES,   /* signature_def */
+    FP_OBJECT_GRAPH, /* concrete functions of the object graph */
+    FP_CHECKPOINT,   /* bytes of variables/variables.index; 0: there is none */
+    FP_N_HASHES
+};
+const char *fp_hash_name(enum fp_hash h); /* "saved_model_checksum" */
+
+/* What releases do differently. */
+enum fp_rules {
+    FP_RULES_2_11, /* field 1 is the GraphDef's, signatures by value, 32-bit numbers */
+    FP_RULES_2_12, /* 2.12, 2.13: signatures by value, 32-bit numbers */
+    FP_RULES_2_14, /* 2.14 and later: signatures by key and value, 64-bit numbers */
+    FP_N_RULES
+};
+const char *fp_rules_name(enum fp_rules r); /* "2.12-2.13" */
+/* The rules of a release ("2.13.0-rc1"). Releases before 2.11 have no fingerprint:
+ * for them, and for an empty or strange text, the newest rules, which are what any
+ * TensorFlow of today computes for such a model. */
+enum fp_rules fp_rules_of(struct str tf_version);
+
+struct fp_five {
+    uint64_t hash[FP_N_HASHES];
+    enum fp_rules rules;
+};
+/* "<graph>/<signatures>/<object graph>/<checkpoint>" */
+#define FP_SINGLEPRINT_BYTES 84
+void fp_singleprint(const struct fp_five *five, char out[FP_SINGLEPRINT_BYTES]);
+
+/* The five hashes of the model in `dirfd` by the rules of the release that wrote it.
+ * `dir` is for messages. Heap stays small whatever the size of the graph.
+ * ERR_NOTFOUND: no saved_model.pb. ERR_CORRUPT: it is malformed. ERR_UNSUPPORTED: a
+ * chunked saved_model.cpb, or a concrete function without a number at its end (for
+ * which TensorFlow, too, makes no fingerprint). */
+int fp_five_of(struct fp_five *out, int dirfd, const char *dir,
+               struct err *err) MUST_CHECK;
+
+/* A fingerprint.pb. */
+struct fp_stored {
+    uint64_t hash[FP_N_HASHES];
+    int producer;  /* -1: the file has no version */
+    char uuid[64]; /* decimal, "" when there is none; cut when longer */
+};
+/* ERR_NOTFOUND: no fingerprint.pb. ERR_CORRUPT: malformed. */
+int fp_stored_read(struct fp_stored *out, int dirfd, const char *dir,
+                   struct err *err) MUST_CHECK;
+
+enum fp_match {
+    FP_SAME,
+    FP_TOLERATED, /* not by the release's own rule, but by one that the notes name */
+    FP_DIFFERS
+};
+struct fp_check {
+    struct fp_stored stored;
+    struct fp_five computed;
+    enum fp_match match[FP_N_HASHES];
+    /* Why a match is tolerated, or a guess at what happened; NULL: nothing to add.
+     * Static storage. */
+    const char *note[FP_N_HASHES];
+    int n_differ;
+};
+/* Compares fingerprint.pb with the model. Returns 0 also when fields differ
+ * (out->n_differ). Tolerated: signature hashes by the other releases' rule (the file
+ * does not tell which one wrote it), and a checksum of the file's own bytes where the
+ * rule asks for their canonical form. ERR_NOTFOUND: no fingerprint.pb or no model;
+ * others as fp_five_of. */
+int fp_check(struct fp_check *out, int dirfd, const char *dir,
+             struct err *err) MUST_CHECK;
+
+/* ---- tensors and weights (fingerprint/fp_weights.c)
+ * ---------------------------------- */
+
+/* SHA-256 of a tensor's value: its elements row-major, little-endian, one after the
+ * other; of strings, each one's length (8 bytes, little-endian) and bytes. Dtype and
+ * shape are not in it. */
+void fp_tensor_digest(const struct sm_tensor *t, struct digest *out);
+
+struct fp_tensor {
+    const struct sm_entry *entry; /* name, dtype, shape; lent by the bundle */
+    struct digest digest;
+};
+/* All tensors of a checkpoint by name, without its own object graph. A tensor that is
+ * stored in slices is one tensor. */
+struct fp_weights {
+    struct fp_tensor *v;
+    int n;
+    uint64_t n_bytes;
+    struct digest id; /* names, dtypes, shapes and values; not how they are stored */
+};
+/* `b` may be NULL (a model without variables); it must outlive *out. Checks each
+ * tensor's stored checksum too. ERR_NOTFOUND: a shard is missing; ERR_CORRUPT: cut
+ * short, or a wrong checksum; ERR_UNSUPPORTED: a dtype without plain values. */
+int fp_weights_of(struct fp_weights *out, struct sm_bundle *b,
+                  struct err *err) MUST_CHECK;
+void fp_weights_release(struct fp_weights *w); /* for AUTO */
+const struct fp_tensor *fp_weights_find(const struct fp_weights *w, struct str name);
+
+/* ---- meaning (fingerprint/fp_meaning.c)
+ * ------------------------------------------------ */
+
+/* What decides a model's answers, in parts: each part's digest moves only with that
+ * part. See docs/formats.md, "Semantic digest". */
+enum fp_part {
+    FP_PART_GRAPH,   /* signatures, and the graph and functions behind them and behind
+                        initialisation and restoring */
+    FP_PART_OBJECTS, /* the object graph: callable objects, variables and their keys */
+    FP_PART_ASSETS,  /* names and contents of asset files */
+    FP_PART_WEIGHTS, /* fp_weights.id */
+    FP_N_PARTS
+};
+const char *fp_part_name(enum fp_part p); /* "graph" */
+struct fp_meaning {
+    struct digest id;
+    struct digest part[FP_N_PARTS];
+};
+/* The meaning of model `m` in directory `dirfd` (for its assets) with checkpoint `b`
+ * (NULL: a model without variables) and its weights. ERR_NOTFOUND: an asset is missing.
+ * ERR_CORRUPT, ERR_LIMIT: a malformed or too deeply nested graph. */
+int fp_meaning_of(struct fp_meaning *out, const struct sm_model *m, int dirfd,
+                  struct sm_bundle *b, const struct fp_weights *w,
+                  struct err *err) MUST_CHECK;
+
+/* All that identifies the model in `dirfd`, reading it once. */
+struct fp_identity {
+    struct fp_meaning meaning;
+    struct digest weights;
+    int n_tensors;
+    uint64_t weights_bytes;
+};
+int fp_identity_of(struct fp_identity *out, int dirfd, const char *dir,
+                   struct err *err) MUST_CHECK;
+
+#endif

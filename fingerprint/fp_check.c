@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fingerprint.pb: FingerprintDef { 1 … 5 the hashes, 6 version { 1 producer }, 7 uuid
+ * }, and its comparison with the model beside it. */
+#include "fingerprint/fp_int.h"
+
+#include "base/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define STORED "fingerprint.pb"
+#define STORED_MAX_BYTES 65536
+#define PRODUCER_2_11 0
+
+static int
+stored_parse(struct str raw, struct fp_stored *out)
+{
+    struct sm_field f;
+    struct str version = { NULL, 0 }, uuid = { "", 0 };
+    int r;
+    while ((r = sm_pb_next(&raw, &f)) > 0) {
+        if (f.num >= 1 && f.num <= FP_N_HASHES && f.wire == 0)
+            out->hash[f.num - 1] = f.v;
+        else if (f.num == 6 && f.wire == 2)
+            version = f.bytes;
+        else if (f.num == 7 && f.wire == 2)
+            uuid = f.bytes;
+        else
+            return -1;
+    }
+    if (version.p)
+        out->producer = (int)(int32_t)sm_pb_int(version, 1, 0);
+    for (size_t i = 0; i < uuid.n; i++) {
+        if (uuid.p[i] < '0' || uuid.p[i] > '9')
+            return -1;
+    }
+    snprintf(out->uuid, sizeof(out->uuid), "%.*s", STR_ARG(uuid));
+    return r;
+}
+
+int
+fp_stored_read(struct fp_stored *out, int dirfd, const char *dir, struct err *err)
+{
+    struct buf b AUTO(buf_release) = { .cap_bytes = STORED_MAX_BYTES };
+    *out = (struct fp_stored){ .producer = -1 };
+    int rc = fs_read(dirfd, STORED, &b, err);
+    if (rc < 0 && (err->sys == ENOENT || err->sys == ENOTDIR)) {
+        err_clear(err);
+        return err_set(err, ERR_NOTFOUND,
+                       "%s has no " STORED " (TensorFlow writes one since 2.11)", dir);
+    }
+    if (rc < 0)
+        return err_ctx(err, "%s", dir);
+    if (b.len == 0 || stored_parse((struct str){ b.data, b.len }, out) < 0)
+        return err_set(err, ERR_CORRUPT,
+                       "%s/" STORED ": %zu bytes that are no fingerprint", dir, b.len);
+    return 0;
+}
+
+/* 0 is 2.11, 1 is 2.12 to 2.20, 4 is 2.21 (same rules, another uuid). 2 was for chunked
+ * models, which fp_model_open refuses by their file. */
+static bool
+is_known_producer(int producer)
+{
+    return producer == 0 || producer == 1 || producer == 4;
+}
+
+/* A hash that differs by the release's own rules may still be one of these. */
+static int
+tolerate(struct fp_check *c, const struct fp_model *m, enum fp_hash h, struct err *err)
+{
+    c->match[h] = FP_DIFFERS;
+    if (!is_known_producer(c->stored.producer))
+        c->note[h] = "written by rules that this build does not know";
+    if (h == FP_CHECKPOINT) {
+        if (c->computed.hash[h] == 0)
+            c->note[h] = "variables/variables.index is missing or unreadable";
+        return 0;
+    }
+    if (h == FP_CHECKSUM) {
+        if (fp_farm64(m->bytes) != c->stored.hash[h])
+            return 0;
+        c->match[h] = FP_TOLERATED;
+        c->note[h] =
+            "the checksum of the file's own bytes, not of their canonical form";
+        return 0;
+    }
+    for (int r = 0; r < FP_N_RULES; r++) {
+        uint64_t v;
+        int rc = fp_hash_of(m, h, (enum fp_rules)r, &v, err);
+        if (rc < 0)
+            return rc;
+        if (v == c->stored.hash[h]) {
+            c->match[h] = FP_TOLERATED;
+            c->note[h] = "by another release's rule than the model's version says";
+        }
+    }
+    return 0;
+}
+
+int
+fp_check(struct fp_check *out, int dirfd, const char *dir, struct err *err)
+{
+    struct fp_model m AUTO(fp_model_release) = { .dirfd = -1 };
+    *out = (struct fp_check){ .n_differ = 0 };
+    int rc = fp_stored_read(&out->stored, dirfd, dir, err);
+    if (rc < 0)
+        return rc;
+    rc = fp_model_open(&m, dirfd, dir, err);
+    if (rc < 0)
+        return rc;
+    enum fp_rules rules = m.rules;
+    if (out->stored.producer == PRODUCER_2_11)
+        rules = FP_RULES_2_11;
+    else if (out->stored.producer > PRODUCER_2_11 && rules == FP_RULES_2_11)
+        rules = FP_RULES_2_12;
+    rc = fp_five_by(&out->computed, &m, rules, err);
+    for (int i = 0; rc == 0 && i < FP_N_HASHES; i++) {
+        if (out->computed.hash[i] != out->stored.hash[i])
+            rc = tolerate(out, &m, (enum fp_hash)i, err);
+        out->n_differ += out->match[i] == FP_DIFFERS;
+    }
+    return rc;
+}

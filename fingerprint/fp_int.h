@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What only fingerprint/ shares. */
+#ifndef FINGERPRINT_FP_INT_H
+#define FINGERPRINT_FP_INT_H
+
+#include "base/fs.h"
+#include "fingerprint/fingerprint.h"
+
+#include <string.h>
+
+/* ---- schema (schema.def, fp_schema.c) -----------------------------------------------
+ */
+
+enum fp_kind {
+    FP_K_BOOL,
+    FP_K_I32,
+    FP_K_I64, /* sint64 too: the wire bits are kept */
+    FP_K_U32,
+    FP_K_U64,
+    FP_K_ENUM,
+    FP_K_F32,
+    FP_K_F64,
+    FP_K_FX64,
+    FP_K_STR,
+    FP_K_BYTES,
+    FP_K_MSG
+};
+enum fp_label {
+    FP_L_ONE,
+    FP_L_OPT,
+    FP_L_ONEOF,
+    FP_L_REP,
+    FP_L_MAP,
+    FP_L_CLEARED,
+    FP_L_ALWAYS /* key and value of a map entry: written also when absent */
+};
+enum fp_type {
+#define MESSAGE(name, ...) FP_M_##name,
+#include "fingerprint/schema.def"
+#undef MESSAGE
+    FP_N_TYPES
+};
+struct fp_field {
+    uint8_t num;
+    uint8_t label;
+    uint8_t kind; /* of a map: its value's */
+    uint8_t key;  /* of a map: its key's kind */
+    uint8_t type; /* of a message (or a map's value): enum fp_type */
+};
+#define FP_MAX_FIELDS 24
+struct fp_schema {
+    const char *name;
+    const struct fp_field *fields; /* ascending numbers */
+    int n_fields;
+    bool is_entry; /* of a map: unknown fields are lost */
+};
+extern const struct fp_schema fp_schemas[FP_N_TYPES];
+uint32_t fp_kind_wire(uint8_t kind);
+
+/* Writes a varint, at most ten bytes; returns how many. */
+static inline size_t
+fp_varint(char *to, uint64_t v)
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        to[n++] = (char)(v | 0x80);
+    to[n++] = (char)v;
+    return n;
+}
+
+/* Takes a varint off the front of *it; false: malformed. */
+static inline bool
+fp_take_varint(struct str *it, uint64_t *v)
+{
+    *v = 0;
+    for (size_t i = 0; i < it->n && i < 10; i++) {
+        *v |= (uint64_t)(it->p[i] & 0x7f) << (7 * i);
+        if (!(it->p[i] & 0x80)) {
+            *it = (struct str){ it->p + i + 1, it->n - i - 1 };
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- messages in parts (fp_msg.c)
+ * ----------------------------------------------------- */
+
+/* A message whose bytes are the parts one after the other: a singular message that was
+ * written several times, or one with an overlay behind it. Parsing all the parts in
+ * order is what merging them means. */
+struct fp_msg {
+    const struct str *parts;
+    size_t n;
+};
+#define FP_MSG(s) ((struct fp_msg){ &(s), 1 })
+uint64_t fp_msg_bytes(struct fp_msg m);
+
+struct fp_cursor {
+    struct fp_msg m;
+    size_t i;
+    struct str it;
+};
+struct fp_cursor fp_cursor(struct fp_msg m);
+/* As sm_pb_next; *raw gets the whole field, its tag included. 1, 0, or -1: malformed,
+ * or a group, which no version of these messages has. */
+int fp_next(struct fp_cursor *c, struct sm_field *f, struct str *raw);
+
+/* The parts of message field `num`, in *own when they are several (the caller frees).
+ */
+struct fp_msg fp_sub(struct fp_msg m, uint32_t num, struct str *one, struct str **own);
+
+/* An entry of a map field. */
+struct fp_kv {
+    struct str key; /* of a map with string keys, else empty */
+    uint64_t n;     /* of a map with integer keys, else 0 */
+    struct str entry;
+    uint32_t at; /* its place in the message */
+};
+bool fp_map_key(struct str entry, uint8_t kind,
+                struct fp_kv *out); /* false: malformed */
+int fp_kv_cmp(const struct fp_kv *a, const struct fp_kv *b);
+/* The entries in ascending order of keys, of equal keys the last one. The caller frees
+ * *out. ERR_CORRUPT, ERR_LIMIT. */
+int fp_map(struct fp_msg m, const struct fp_field *field, struct fp_kv **out, size_t *n,
+           struct err *err) MUST_CHECK;
+
+/* ---- deterministic form (fp_det.c)
+ * ----------------------------------------------------- */
+
+struct fp_sink {
+    void (*add)(void *arg, const void *p, size_t n);
+    void *arg;
+};
+/* Writes the bytes that protobuf's deterministic serializer makes of the parsed message
+ * (docs/formats.md). Nothing big is copied. ERR_CORRUPT: malformed; ERR_LIMIT: nested
+ * too deep, or a map with too many entries. */
+int fp_det(enum fp_type type, struct fp_msg m, bool is_wide, struct fp_sink sink,
+           struct err *err) MUST_CHECK;
+/* Fingerprint64 of that form. is_wide matters to GraphProgram only (fp_suffix). */
+int fp_det_farm(enum fp_type type, struct fp_msg m, bool is_wide, uint64_t *out,
+                struct err *err) MUST_CHECK;
+
+/* ---- graph_def_program_hash (fp_program.c)
+ * ---------------------------------------------- */
+
+/* The integer after the last '_' of a function's name, and the name without its digits.
+ * is_wide: 64-bit (TensorFlow >= 2.14), else 32-bit. false: no such integer. */
+bool fp_suffix(struct str name, bool is_wide, int64_t *number, struct str *stem);
+/* Map entries that, read after the NodeDef, make it what the program hash takes.
+ * Appends nothing when the node stays as it is. */
+int fp_program_overlay(struct str node, bool is_wide, struct buf *out,
+                       struct err *err) MUST_CHECK;
+
+/* ---- TensorFlow's hashes (fp_five.c)
+ * -------------------------------------------------------- */
+
+/* A model that is being hashed. */
+struct fp_model {
+    int dirfd; /* borrowed */
+    const char *dir;
+    struct sm_model *model;
+    enum fp_rules rules; /* of the release that wrote it */
+    struct str bytes;    /* saved_model.pb */
+    struct str meta;     /* the first MetaGraph in it */
+    struct buf heap;     /* the bytes are here, or in `map` */
+    struct fs_map map;
+};
+int fp_model_open(struct fp_model *m, int dirfd, const char *dir,
+                  struct err *err) MUST_CHECK;
+void fp_model_release(struct fp_model *m); /* for AUTO */
+int fp_hash_of(const struct fp_model *m, enum fp_hash which, enum fp_rules rules,
+               uint64_t *out, struct err *err) MUST_CHECK;
+int fp_five_by(struct fp_five *out, const struct fp_model *m, enum fp_rules rules,
+               struct err *err) MUST_CHECK;
+
+/* ---- canonical hashing (fp_canon.c)
+ * ----------------------------------------------------------- */
+
+/* What goes into a digest is prefixed with its length, so that no two things run into
+ * each other. */
+void fp_h_u64(struct sha256 *h, uint64_t v);
+void fp_h_str(struct sha256 *h, struct str s);
+void fp_h_text(struct sha256 *h, const char *s);
+void fp_h_digest(struct sha256 *h, const struct digest *d);
+int fp_h_det(struct sha256 *h, enum fp_type type, struct str msg,
+             struct err *err) MUST_CHECK;
+void fp_h_shape(struct sha256 *h, struct str shape_proto);
+/* By value: how the constant is encoded does not matter. */
+int fp_h_const(struct sha256 *h, struct str tensor_proto, struct err *err) MUST_CHECK;
+int fp_digest_cmp(const void *a, const void *b);
+
+/* Names to numbers; of equal names the one added first. */
+struct fp_name {
+    struct str name;
+    int at;
+};
+struct fp_names {
+    struct fp_name *v;
+    int n, cap;
+};
+void fp_names_add(struct fp_names *x, struct str name, int at);
+void fp_names_sort(struct fp_names *x); /* before the first find */
+int fp_names_find(const struct fp_names *x, struct str name); /* -1: none */
+void fp_names_release(struct fp_names *x);
+
+/* ---- functions (fp_library.c)
+ * ------------------------------------------------------------------ */
+
+struct fp_default {
+    struct str name;
+    struct str value; /* AttrValue */
+};
+struct fp_op {
+    bool is_stateful;
+    struct fp_default *defaults; /* ascending names */
+    int n_defaults;
+};
+struct fp_function {
+    struct str name;
+    struct str raw;
+    struct str gradient; /* name of its gradient function, or empty */
+    struct digest digest;
+};
+/* The function library and op list of a MetaGraph. Each function has a digest of what
+ * it does; its own name and those of its arguments and nodes are not in it. */
+struct fp_lib {
+    struct fp_function *fn;
+    int n_fn;
+    struct fp_names by_name;
+    struct fp_op *ops;
+    int n_ops;
+    struct fp_names by_op;
+    struct fp_names
+        gradients; /* registered op type → function; -1: not in the library */
+    struct fp_names shared; /* names of resources that function bodies make */
+};
+int fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta,
+                struct err *err) MUST_CHECK;
+void fp_lib_release(struct fp_lib *lib); /* for AUTO */
+/* A function by what it does; what is no function of the library, by its name. */
+void fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name);
+int fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str attr_value,
+              struct err *err) MUST_CHECK;
+/* The function that a node's gradient attribute names through the registered op types.
+ */
+#define FP_GRADIENT_ATTR "_gradient_op_type"
+bool fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name);
+const struct fp_op *fp_lib_op(const struct fp_lib *lib, struct str op); /* or NULL */
+
+/* ---- graphs (fp_graph.c)
+ * ------------------------------------------------------------------------ */
+
+/* A graph, or the body of a function, on its way to a canonical form: nodes are
+ * numbered in the order in which a walk from the roots, along inputs in their order,
+ * first meets them. So the form depends neither on names nor on the order in the file,
+ * and two graphs have the same form exactly when they are wired alike. */
+struct fp_graph;
+int fp_graph_open(struct fp_graph **out, struct fp_lib *lib, struct str msg,
+                  uint32_t node_field, bool is_main, struct err *err) MUST_CHECK;
+void fp_graph_close(struct fp_graph **g); /* for AUTO */
+/* Another node, without inputs, that is known by this name (an argument). Before the
+ * first walk. */
+void fp_graph_add(struct fp_graph *g, struct str name, const struct digest *local);
+void fp_graph_link(struct fp_graph *g); /* resolves names; after all are added */
+/* Walks from a tensor ("node:0", "node:out:0", "node") or node ("^node") and hashes
+ * which one it is. */
+int fp_h_ref(struct sha256 *h, struct fp_graph *g, struct str text,
+             struct err *err) MUST_CHECK;
+/* The same for a set of nodes whose order means nothing. */
+int fp_h_ref_set(struct sha256 *h, struct fp_graph *g, const struct str *names, int n,
+                 struct err *err) MUST_CHECK;
+/* What has effects and was not met, by what it computes. */
+int fp_h_stateful(struct sha256 *h, struct fp_graph *g, struct err *err) MUST_CHECK;
+/* What a node computes, as a tree (not which node it is). */
+int fp_h_value(struct sha256 *h, struct fp_graph *g, struct str name,
+               struct err *err) MUST_CHECK;
+/* Hashes all nodes that were met. */
+int fp_graph_end(struct sha256 *h, struct fp_graph *g, struct err *err) MUST_CHECK;
+
+/* ---- object graph (fp_objects.c)
+ * ------------------------------------------------------------------ */
+
+/* `b` may be NULL: a model without variables. */
+int fp_h_objects(struct sha256 *h, const struct fp_lib *lib,
+                 struct fp_graph *main_graph, const struct sm_meta *meta,
+                 struct sm_bundle *b, struct err *err) MUST_CHECK;
+
+#endif

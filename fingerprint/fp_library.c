@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions by what they do. A function's digest takes in the digests of the functions
+ * it refers to (as attribute, in a list, as op, as gradient), so these come first.
+ * Where functions refer to each other in a circle, all of the circle start from one
+ * constant and are hashed in rounds, each with the others' digests of the round before:
+ * what differs anywhere in the circle spreads through it, and names never come in. */
+#include "fingerprint/fp_int.h"
+
+#include <stdlib.h>
+
+#define MAX_ROUNDS 64
+
+/* ---- ops ---------------------------------------------------------------------------
+ */
+
+static int
+default_cmp(const void *pa, const void *pb)
+{
+    const struct fp_default *a = pa, *b = pb;
+    return str_cmp(a->name, b->name);
+}
+
+static void
+op_parse(struct str op_def, struct fp_op *op)
+{
+    struct str it = op_def, attr;
+    struct sm_field f;
+    int n = 0;
+    while (sm_pb_next_msg(&it, 4, &attr) > 0)
+        n++;
+    *op = (struct fp_op){ .is_stateful = sm_pb_int(op_def, 17, 0) != 0,
+                          .defaults = xcalloc((size_t)n + 1, sizeof(*op->defaults)) };
+    for (it = op_def; sm_pb_next_msg(&it, 4, &attr) > 0;) {
+        if (sm_pb_get(attr, 3, &f) && f.wire == 2)
+            op->defaults[op->n_defaults++] =
+                (struct fp_default){ sm_pb_bytes(attr, 1), f.bytes };
+    }
+    qsort(op->defaults, (size_t)op->n_defaults, sizeof(*op->defaults), default_cmp);
+}
+
+static int
+count(struct str msg, uint32_t num)
+{
+    struct str part;
+    int n = 0;
+    while (sm_pb_next_msg(&msg, num, &part) > 0)
+        n++;
+    return n;
+}
+
+const struct fp_op *
+fp_lib_op(const struct fp_lib *lib, struct str op)
+{
+    int i = fp_names_find(&lib->by_op, op);
+    return i < 0 ? NULL : &lib->ops[i];
+}
+
+/* ---- attributes
+ * ----------------------------------------------------------------------- */
+
+void
+fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name)
+{
+    int i = fp_names_find(&lib->by_name, name);
+    fp_h_text(h, i < 0 ? "named" : "function");
+    if (i < 0)
+        fp_h_str(h, name);
+    else
+        fp_h_digest(h, &lib->fn[i].digest);
+}
+
+/* NameAttrList: 1 name, 2 map of attributes. */
+static int
+hash_call(struct sha256 *h, const struct fp_lib *lib, struct str call, struct err *err)
+{
+    static const struct fp_field attrs = { .num = 2, .key = FP_K_STR };
+    struct fp_kv *kv AUTO(free_ptr) = NULL;
+    size_t n;
+    fp_h_function(h, lib, sm_pb_bytes(call, 1));
+    int rc = fp_map(FP_MSG(call), &attrs, &kv, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (kv[i].key.n > 0 && kv[i].key.p[0] == '_')
+            continue;
+        fp_h_str(h, kv[i].key);
+        rc = fp_h_attr(h, lib, sm_pb_bytes(kv[i].entry, 2), err);
+    }
+    fp_h_text(h, "");
+    return rc;
+}
+
+/* Numbers first, by their kinds; then strings and messages. A list has one kind only.
+ */
+static int
+hash_list(struct sha256 *h, const struct fp_lib *lib, const struct sm_attr *a,
+          struct err *err)
+{
+    struct sm_field f;
+    struct str it = a->bytes;
+    int rc = 0, n_i = sm_attr_ints(a, NULL, 0), n_f = sm_attr_floats(a, NULL, 0);
+    int n_b = sm_attr_bools(a, NULL, 0), n_t = sm_attr_types(a, NULL, 0);
+    if (n_i < 0 || n_f < 0 || n_b < 0 || n_t < 0)
+        return err_set(err, ERR_CORRUPT, "malformed list in an attribute");
+    int64_t *ints AUTO(free_ptr) = xcalloc((size_t)n_i + 1, sizeof(*ints));
+    float *floats AUTO(free_ptr) = xcalloc((size_t)n_f + 1, sizeof(*floats));
+    bool *bools AUTO(free_ptr) = xcalloc((size_t)n_b + 1, sizeof(*bools));
+    int *types AUTO(free_ptr) = xcalloc((size_t)n_t + 1, sizeof(*types));
+    (void)sm_attr_ints(a, ints, n_i);
+    (void)sm_attr_floats(a, floats, n_f);
+    (void)sm_attr_bools(a, bools, n_b);
+    (void)sm_attr_types(a, types, n_t);
+    fp_h_str(h, (struct str){ (const char *)ints, (size_t)n_i * sizeof(*ints) });
+    fp_h_str(h, (struct str){ (const char *)floats, (size_t)n_f * sizeof(*floats) });
+    fp_h_str(h, (struct str){ (const char *)bools, (size_t)n_b * sizeof(*bools) });
+    fp_h_str(h, (struct str){ (const char *)types, (size_t)n_t * sizeof(*types) });
+    while (rc == 0 && sm_pb_next(&it, &f) > 0) {
+        if (f.wire != 2 || (f.num != 2 && (f.num < 7 || f.num > 9)))
+            continue;
+        fp_h_u64(h, f.num);
+        if (f.num == 2)
+            fp_h_str(h, f.bytes);
+        else if (f.num == 7)
+            fp_h_shape(h, f.bytes);
+        else if (f.num == 8)
+            rc = fp_h_const(h, f.bytes, err);
+        else
+            rc = hash_call(h, lib, f.bytes, err);
+    }
+    fp_h_u64(h, 0);
+    return rc;
+}
+
+int
+fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str value, struct err *err)
+{
+    struct sm_attr a;
+    if (sm_attr_parse(value, &a) < 0)
+        return err_set(err, ERR_CORRUPT, "malformed AttrValue, or one in two halves");
+    fp_h_u64(h, a.kind);
+    switch (a.kind) {
+    case SM_ATTR_NONE:
+        return 0;
+    case SM_ATTR_LIST:
+        return hash_list(h, lib, &a, err);
+    case SM_ATTR_S:
+    case SM_ATTR_PLACEHOLDER:
+        fp_h_str(h, a.bytes);
+        return 0;
+    case SM_ATTR_F:
+        sha256_add(h, &a.f, sizeof(a.f));
+        return 0;
+    case SM_ATTR_SHAPE:
+        fp_h_shape(h, a.bytes);
+        return 0;
+    case SM_ATTR_TENSOR:
+        return fp_h_const(h, a.bytes, err);
+    case SM_ATTR_FUNC:
+        return hash_call(h, lib, a.bytes, err);
+    default:
+        fp_h_u64(h, (uint64_t)a.i);
+        return 0;
+    }
+}
+
+bool
+fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name)
+{
+    struct sm_attr a;
+    if (sm_attr_parse(value, &a) < 0 || a.kind != SM_ATTR_S)
+        return false;
+    int i = fp_names_find(&lib->gradients, a.bytes);
+    if (i >= 0)
+        *name = lib->fn[i].name;
+    return i >= 0;
+}
+
+/* ---- one function
+ * ---------------------------------------------------------------------- */
+
+/* What an ArgDef says about types: 3 type, 4 … 6 the attributes that give it, 16
+ * is_ref. */
+static void
+hash_arg(struct sha256 *h, struct str arg)
+{
+    fp_h_u64(h, (uint64_t)sm_pb_int(arg, 3, 0));
+    for (uint32_t num = 4; num <= 6; num++)
+        fp_h_str(h, sm_pb_bytes(arg, num));
+    fp_h_u64(h, sm_pb_int(arg, 16, 0) != 0);
+}
+
+static void
+add_args(struct fp_graph *g, struct str signature)
+{
+    struct str arg;
+    for (uint64_t i = 0; sm_pb_next_msg(&signature, 2, &arg) > 0; i++) {
+        struct sha256 h;
+        struct digest d;
+        sha256_init(&h);
+        fp_h_text(&h, "argument");
+        fp_h_u64(&h, i);
+        hash_arg(&h, arg);
+        sha256_end(&h, &d);
+        fp_graph_add(g, sm_pb_bytes(arg, 1), &d);
+    }
+}
+
+static int
+hash_results(struct sha256 *h, struct fp_graph *g, const struct sm_function *fn,
+             struct err *err)
+{
+    struct str it = fn->signature, arg, ref = { "", 0 };
+    int rc = 0, n = count(fn->signature, 20);
+    for (it = fn->signature; rc == 0 && sm_pb_next_msg(&it, 3, &arg) > 0;) {
+        ref = (struct str){ "", 0 };
+        hash_arg(h, arg);
+        (void)sm_pb_map_get(fn->raw, 4, sm_pb_bytes(arg, 1), &ref);
+        rc = fp_h_ref(h, g, ref, err);
+    }
+    struct str *effects AUTO(free_ptr) = xcalloc((size_t)n + 1, sizeof(*effects));
+    int i = 0;
+    for (it = fn->signature; sm_pb_next_msg(&it, 20, &arg) > 0; i++)
+        (void)sm_pb_map_get(fn->raw, 6, arg, &effects[i]);
+    fp_h_text(h, "effects");
+    return rc < 0 ? rc : fp_h_ref_set(h, g, effects, n, err);
+}
+
+/* Attributes of the function itself are hints, but for these. */
+static int
+hash_function_attrs(struct sha256 *h, const struct fp_lib *lib,
+                    const struct sm_function *fn, struct err *err)
+{
+    static const struct fp_field aliases = { .num = 8, .key = FP_K_U32 };
+    struct str value, it = fn->signature, def;
+    struct sm_attr a;
+    int rc = 0;
+    if (sm_pb_map_get(fn->raw, 5, STR_LIT("_XlaMustCompile"), &value) &&
+        sm_attr_parse(value, &a) == 0 && a.i != 0)
+        fp_h_text(h, "compiled");
+    fp_h_u64(h, sm_pb_int(fn->signature, 17, 0) != 0);
+    while (rc == 0 && sm_pb_next_msg(&it, 4, &def) > 0) {
+        struct sm_field f;
+        fp_h_str(h, sm_pb_bytes(def, 1));
+        fp_h_str(h, sm_pb_bytes(def, 2));
+        if (sm_pb_get(def, 3, &f) && f.wire == 2)
+            rc = fp_h_attr(h, lib, f.bytes, err);
+    }
+    struct fp_kv *kv AUTO(free_ptr) = NULL;
+    size_t n = 0;
+    if (rc == 0)
+        rc = fp_map(FP_MSG(fn->raw), &aliases, &kv, &n, err);
+    fp_h_u64(h, n);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        fp_h_u64(h, kv[i].n);
+        fp_h_u64(h, (uint64_t)sm_pb_int(kv[i].entry, 2, 0));
+    }
+    return rc;
+}
+
+static int
+hash_function(struct fp_lib *lib, const struct fp_function *f, struct digest *out,
+              struct err *err)
+{
+    struct fp_graph *g AUTO(fp_graph_close) = NULL;
+    struct sm_function fn;
+    struct sha256 h;
+    sha256_init(&h);
+    fp_h_text(&h, "sluice-function 1");
+    int rc = sm_function_parse(f->raw, &fn, err);
+    if (rc == 0)
+        rc = fp_graph_open(&g, lib, f->raw, SM_FUNCTION_NODE, false, err);
+    if (rc < 0)
+        return err_ctx(err, "function '%.*s'", STR_ARG(f->name));
+    add_args(g, fn.signature);
+    fp_graph_link(g);
+    struct str it = fn.signature, arg;
+    fp_h_u64(&h, (uint64_t)count(fn.signature, 2));
+    while (rc == 0 && sm_pb_next_msg(&it, 2, &arg) > 0)
+        rc = fp_h_ref(&h, g, sm_pb_bytes(arg, 1), err);
+    fp_h_u64(&h, (uint64_t)count(fn.signature, 3));
+    if (rc == 0)
+        rc = hash_results(&h, g, &fn, err);
+    if (rc == 0)
+        rc = fp_h_stateful(&h, g, err);
+    if (rc == 0)
+        rc = fp_graph_end(&h, g, err);
+    if (rc == 0)
+        rc = hash_function_attrs(&h, lib, &fn, err);
+    if (f->gradient.n > 0)
+        fp_h_function(&h, lib, f->gradient);
+    sha256_end(&h, out);
+    return rc < 0 ? err_ctx(err, "function '%.*s'", STR_ARG(f->name)) : 0;
+}
+
+/* ---- who refers to whom
+ * ------------------------------------------------------------------ */
+
+struct refs {
+    int *to; /* all references, one function's after the other's */
+    size_t n, cap;
+    size_t *first; /* of each function, and the end */
+};
+
+static void
+add_ref(struct refs *r, const struct fp_lib *lib, struct str name)
+{
+    int i = fp_names_find(&lib->by_name, name);
+    if (i < 0)
+        return;
+    if (r->n == r->cap) {
+        r->cap = r->cap ? 2 * r->cap : 64;
+        r->to = xreallocarray(r->to, r->cap, sizeof(*r->to));
+    }
+    r->to[r->n++] = i;
+}
+
+static void
+refs_of_attr(struct refs *r, const struct fp_lib *lib, struct str value)
+{
+    struct sm_attr a;
+    struct str it, call, entry;
+    if (sm_attr_parse(value, &a) < 0)
+        return;
+    if (a.kind == SM_ATTR_FUNC) {
+        add_ref(r, lib, sm_attr_func_name(&a));
+        for (it = a.bytes; sm_pb_next_msg(&it, 2, &entry) > 0;)
+            refs_of_attr(r, lib, sm_pb_bytes(entry, 2));
+    } else if (a.kind == SM_ATTR_LIST) {
+        for (it = a.bytes; sm_pb_next_msg(&it, 9, &call) > 0;) {
+            struct str at = call;
+            add_ref(r, lib, sm_pb_bytes(call, 1));
+            while (sm_pb_next_msg(&at, 2, &entry) > 0)
+                refs_of_attr(r, lib, sm_pb_bytes(entry, 2));
+        }
+    }
+}
+
+static void
+refs_of(struct refs *r, const struct fp_lib *lib, const struct fp_function *f)
+{
+    struct str it = f->raw, node, attrs, entry;
+    while (sm_pb_next_msg(&it, SM_FUNCTION_NODE, &node) > 0) {
+        add_ref(r, lib, sm_pb_bytes(node, 2));
+        for (attrs = node; sm_pb_next_msg(&attrs, 5, &entry) > 0;) {
+            struct str value = sm_pb_bytes(entry, 2), gradient;
+            refs_of_attr(r, lib, value);
+            if (str_is(sm_pb_bytes(entry, 1), FP_GRADIENT_ATTR) &&
+                fp_lib_gradient(lib, value, &gradient))
+                add_ref(r, lib, gradient);
+        }
+    }
+    if (f->gradient.n > 0)
+        add_ref(r, lib, f->gradient);
+}
+
+/* ---- in order
+ * ------------------------------------------------------------------------------ */
+
+/* Functions of one circle: hashed in rounds. */
+static int
+hash_circle(struct fp_lib *lib, const int *members, int n, struct err *err)
+{
+    struct digest *next AUTO(free_ptr) = xcalloc((size_t)n, sizeof(*next));
+    int rounds = n < MAX_ROUNDS ? n : MAX_ROUNDS;
+    sha256_of("sluice-circle 1", 15, &next[0]);
+    for (int i = 0; i < n; i++)
+        lib->fn[members[i]].digest = next[0];
+    for (int r = 0; r <= rounds; r++) {
+        for (int i = 0; i < n; i++) {
+            int rc = hash_function(lib, &lib->fn[members[i]], &next[i], err);
+            if (rc < 0)
+                return rc;
+        }
+        for (int i = 0; i < n; i++)
+            lib->fn[members[i]].digest = next[i];
+    }
+    qsort(next, (size_t)n, sizeof(*next), fp_digest_cmp);
+    for (int i = 0; i < n; i++) {
+        struct sha256 h;
+        struct digest *d = &lib->fn[members[i]].digest;
+        sha256_init(&h);
+        fp_h_digest(&h, d);
+        fp_h_str(&h, (struct str){ (const char *)next, (size_t)n * sizeof(*next) });
+        sha256_end(&h, d);
+    }
+    return 0;
+}
+
+/* Tarjan's walk: hands out circles (most of them of one function), the referred-to
+ * ones first. */
+struct circles {
+    int *index, *low, *stack, *frame;
+    size_t *next; /* of each function, its reference to look at */
+    bool *is_on_stack;
+    int n_stack, n_seen;
+};
+
+static int
+hash_group(struct fp_lib *lib, const struct refs *r, const int *members, int n,
+           struct err *err)
+{
+    bool is_circle = n > 1;
+    for (size_t i = r->first[members[0]]; i < r->first[members[0] + 1]; i++)
+        is_circle |= r->to[i] == members[0];
+    if (is_circle)
+        return hash_circle(lib, members, n, err);
+    struct fp_function *f = &lib->fn[members[0]];
+    return hash_function(lib, f, &f->digest, err);
+}
+
+static int
+walk_from(struct fp_lib *lib, const struct refs *r, struct circles *c, int root,
+          struct err *err)
+{
+    int depth = 0, rc = 0;
+    c->frame[depth++] = root;
+    while (depth > 0) {
+        int f = c->frame[depth - 1];
+        if (c->index[f] < 0) {
+            c->index[f] = c->low[f] = c->n_seen++;
+            c->next[f] = r->first[f];
+            c->stack[c->n_stack++] = f;
+            c->is_on_stack[f] = true;
+        }
+        if (c->next[f] < r->first[f + 1]) {
+            int to = r->to[c->next[f]++];
+            if (c->index[to] < 0)
+                c->frame[depth++] = to;
+            else if (c->is_on_stack[to] && c->index[to] < c->low[f])
+                c->low[f] = c->index[to];
+            continue;
+        }
+        depth--;
+        if (depth > 0 && c->low[f] < c->low[c->frame[depth - 1]])
+            c->low[c->frame[depth - 1]] = c->low[f];
+        if (c->low[f] != c->index[f])
+            continue;
+        int from = c->n_stack;
+        do
+            c->is_on_stack[c->stack[--from]] = false;
+        while (c->stack[from] != f);
+        rc = hash_group(lib, r, c->stack + from, c->n_stack - from, err);
+        c->n_stack = from;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+hash_all(struct fp_lib *lib, struct err *err)
+{
+    size_t n = (size_t)lib->n_fn;
+    size_t *first AUTO(free_ptr) = xcalloc(n + 1, sizeof(*first));
+    size_t *next AUTO(free_ptr) = xcalloc(n + 1, sizeof(*next));
+    int *ints AUTO(free_ptr) = xcalloc(4 * n + 1, sizeof(*ints));
+    bool *is_on_stack AUTO(free_ptr) = xcalloc(n + 1, sizeof(*is_on_stack));
+    struct refs r = { .first = first };
+    struct circles c = { .index = ints,
+                         .low = ints + n,
+                         .stack = ints + 2 * n,
+                         .frame = ints + 3 * n,
+                         .next = next,
+                         .is_on_stack = is_on_stack };
+    int rc = 0;
+    for (size_t i = 0; i < n; i++) {
+        refs_of(&r, lib, &lib->fn[i]);
+        first[i + 1] = r.n;
+        c.index[i] = -1;
+    }
+    for (int i = 0; rc == 0 && i < lib->n_fn; i++) {
+        if (c.index[i] < 0)
+            rc = walk_from(lib, &r, &c, i, err);
+    }
+    free(r.to);
+    return rc;
+}
+
+/* GradientDef: 1 function, 2 gradient. RegisteredGradient: 1 function, 2 op type. */
+static void
+read_gradients(struct fp_lib *lib, struct str library)
+{
+    struct str it, def;
+    for (it = library; sm_pb_next_msg(&it, 2, &def) > 0;) {
+        int i = fp_names_find(&lib->by_name, sm_pb_bytes(def, 1));
+        if (i >= 0)
+            lib->fn[i].gradient = sm_pb_bytes(def, 2);
+    }
+    for (it = library; sm_pb_next_msg(&it, 3, &def) > 0;)
+        fp_names_add(&lib->gradients, sm_pb_bytes(def, 2),
+                     fp_names_find(&lib->by_name, sm_pb_bytes(def, 1)));
+    fp_names_sort(&lib->gradients);
+}
+
+int
+fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta, struct err *err)
+{
+    struct str it, raw;
+    struct sm_function fn;
+    *lib = (struct fp_lib){ .n_fn = 0 };
+    lib->fn = xcalloc((size_t)count(meta->library, SM_LIBRARY_FUNCTION) + 1,
+                      sizeof(*lib->fn));
+    lib->ops = xcalloc((size_t)count(meta->op_list, 1) + 1, sizeof(*lib->ops));
+    for (it = meta->op_list; sm_pb_next_msg(&it, 1, &raw) > 0; lib->n_ops++) {
+        op_parse(raw, &lib->ops[lib->n_ops]);
+        fp_names_add(&lib->by_op, sm_pb_bytes(raw, 1), lib->n_ops);
+    }
+    fp_names_sort(&lib->by_op);
+    int rc = 0;
+    for (it = meta->library;
+         rc == 0 && sm_pb_next_msg(&it, SM_LIBRARY_FUNCTION, &raw) > 0;) {
+        rc = sm_function_parse(raw, &fn, err);
+        if (rc < 0)
+            break;
+        fp_names_add(&lib->by_name, fn.name, lib->n_fn);
+        lib->fn[lib->n_fn++] =
+            (struct fp_function){ .name = fn.name, .raw = raw, .gradient = { "", 0 } };
+    }
+    fp_names_sort(&lib->by_name);
+    read_gradients(lib, meta->library);
+    if (rc == 0)
+        rc = hash_all(lib, err);
+    fp_names_sort(&lib->shared);
+    return rc;
+}
+
+void
+fp_lib_release(struct fp_lib *lib)
+{
+    for (int i = 0; i < lib->n_ops; i++)
+        free(lib->ops[i].defaults);
+    free(lib->ops);
+    free(lib->fn);
+    fp_names_release(&lib->by_name);
+    fp_names_release(&lib->by_op);
+    fp_names_release(&lib->gradients);
+    fp_names_release(&lib->shared);
+    *lib = (struct fp_lib){ .n_fn = 0 };
+}
