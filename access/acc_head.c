@@ -38,12 +38,12 @@ signed_text(const struct acc_head *h, char out[SIGNED_BYTES + 1])
 }
 
 int
-acc_head_sign(struct acc_head *h, const uint8_t priv[32], struct err *err)
+acc_head_sign(struct acc_head *h, struct ed25519_key *key, struct err *err)
 {
     char text[SIGNED_BYTES + 1];
 
     signed_text(h, text);
-    return ed25519_sign(priv, text, SIGNED_BYTES, h->sig, err);
+    return ed25519_sign(key, text, SIGNED_BYTES, h->sig, err);
 }
 
 bool
@@ -106,10 +106,11 @@ int
 acc_head_make(int store_dirfd, const uint8_t priv[32], struct err *err)
 {
     struct acc_head h = { .seq = 0 };
+    struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
     char text[ACC_HEAD_SLOTS * SLOT_BYTES];
-    int r = acc_head_sign(&h, priv, err);
+    int r = ed25519_key_open(&key, priv, err);
 
-    if (r < 0)
+    if (r < 0 || (r = acc_head_sign(&h, key, err)) < 0)
         return r;
     for (int i = 0; i < ACC_HEAD_SLOTS; i++)
         format_slot(&h, text + i * SLOT_BYTES);

@@ -67,7 +67,7 @@ int acc_head_read(int fd, struct acc_head out[ACC_HEAD_SLOTS],
 int acc_head_write(int fd, int slot, const struct acc_head *h,
                    struct err *err) MUST_CHECK;
 /* Fills h->sig. */
-int acc_head_sign(struct acc_head *h, const uint8_t priv[32],
+int acc_head_sign(struct acc_head *h, struct ed25519_key *key,
                   struct err *err) MUST_CHECK;
 bool acc_head_verify(const struct acc_head *h, const uint8_t pub[32]);
 int acc_head_newest(const struct acc_head slots[ACC_HEAD_SLOTS]);

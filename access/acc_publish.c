@@ -121,10 +121,10 @@ collect(struct acc *a, struct progress *p, struct err *err)
 /* The newer slot, if the store's key signed it. Ed25519 is deterministic, and signing
  * again costs less than verifying. */
 static int
-check_head(const struct acc_head *h, const uint8_t priv[32], struct err *err)
+check_head(const struct acc_head *h, struct ed25519_key *key, struct err *err)
 {
     struct acc_head again = *h;
-    int r = acc_head_sign(&again, priv, err);
+    int r = acc_head_sign(&again, key, err);
 
     if (r == 0 && memcmp(again.sig, h->sig, sizeof(h->sig)) != 0)
         r = err_set(err, ERR_CORRUPT,
@@ -149,6 +149,7 @@ publish(struct acc *a, struct progress *p, struct err *err)
 {
     int log_fd AUTO(fs_close) = -1, head_fd AUTO(fs_close) = -1;
     struct acc_head slots[ACC_HEAD_SLOTS];
+    struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
     uint8_t priv[32];
     off_t end = 0;
     int newest, r;
@@ -156,17 +157,18 @@ publish(struct acc *a, struct progress *p, struct err *err)
     if ((r = fs_lock(&log_fd, a->dirfd, ACC_LOG_FILE, ACC_LOCK_MS, err)) < 0 ||
         (r = fs_open(&head_fd, a->dirfd, ACC_HEAD_FILE, O_RDWR, 0, err)) < 0 ||
         (r = acc_key_private(a->dirfd, priv, err)) < 0 ||
+        (r = ed25519_key_open(&key, priv, err)) < 0 ||
         (r = acc_head_read(head_fd, slots, err)) < 0 ||
         (r = find_watermark(log_fd, &p->logged, &end, err)) < 0)
         return r;
     newest = acc_head_newest(slots);
     p->head = slots[newest];
-    if ((r = check_head(&p->head, priv, err)) < 0 || (r = collect(a, p, err)) < 0 ||
+    if ((r = check_head(&p->head, key, err)) < 0 || (r = collect(a, p, err)) < 0 ||
         (r = append(log_fd, end, &p->lines, err)) < 0)
         return r;
     if (p->head.seq == slots[newest].seq)
         return 0;
-    r = acc_head_sign(&p->head, priv, err);
+    r = acc_head_sign(&p->head, key, err);
     return r < 0 ? r : acc_head_write(head_fd, 1 - newest, &p->head, err);
 }
 

@@ -31,12 +31,18 @@ uint32_t crc32c_mask(uint32_t crc);
  * libcrypto's provider (0.7 ms), each one after that takes about 0.05 ms. */
 int ed25519_new_key(uint8_t priv[32], uint8_t pub[32], struct err *err) MUST_CHECK;
 int ed25519_public(const uint8_t priv[32], uint8_t pub[32], struct err *err) MUST_CHECK;
-int ed25519_sign(const uint8_t priv[32], const void *p, size_t n, uint8_t sig[64],
+/* A private key made ready: its public half is computed once, not at each signature. */
+struct ed25519_key;
+int ed25519_key_open(struct ed25519_key **out, const uint8_t priv[32],
+                     struct err *err) MUST_CHECK;
+void ed25519_key_close_p(struct ed25519_key **key); /* for AUTO; NULL allowed */
+int ed25519_sign(struct ed25519_key *key, const void *p, size_t n, uint8_t sig[64],
                  struct err *err) MUST_CHECK;
 bool ed25519_verify(const uint8_t pub[32], const void *p, size_t n,
                     const uint8_t sig[64]);
-/* OpenSSL takes half a millisecond to find Ed25519 in a process's first call: this makes
- * that call in a thread, for who will sign after waiting for the disk. Never fails. */
+/* OpenSSL takes half a millisecond to find Ed25519 in a process's first call: this
+ * makes that call in a thread, for who will sign after waiting for the disk. Never
+ * fails. */
 void ed25519_warm_up(void);
 /* Random bytes of the kernel. */
 int random_bytes(void *p, size_t n, struct err *err) MUST_CHECK;

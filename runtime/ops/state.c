@@ -2,16 +2,25 @@
 /* Variables: VarHandleOp and its readers and writers (resources), VariableV2 and its
  * own (TF1 references). Both kinds are a struct rt_var; a reference is a tensor of
  * dtype T + SM_REF that holds one. */
-#include "runtime/rt_ops.h"
-
-#include "runtime/rt_int.h"
+#include "runtime/ops/state_int.h"
 
 #include <stdio.h>
 
-static struct rt_var *
-var_in(const struct rt_ctx *ctx, int i, struct err *err)
+struct rt_var *
+state_var_in(const struct rt_ctx *ctx, int i, struct err *err)
 {
     return (struct rt_var *)rt_in_obj(ctx, i, &rt_var_type.obj, err);
+}
+
+int
+state_share_target(struct rt_prep *p)
+{
+    const struct rt_tensor *t = rt_prep_const(p, 0);
+    struct rt_obj *o = t && t->dtype > SM_REF ? *(struct rt_obj *const *)t->data : NULL;
+    if (o && o->type == &rt_var_type.obj && !rt_prep_session(p)->loading &&
+        rt_var_share((struct rt_var *)o, p->err) < 0)
+        return err_ctx(p->err, "node '%s' (%s)", p->node->name, p->node->op);
+    return rt_prep_done(p);
 }
 
 static void
@@ -61,7 +70,7 @@ rt_prep_read_var(struct rt_prep *p)
 int
 rt_run_read_var(struct rt_ctx *ctx, struct err *err)
 {
-    struct rt_var *v = var_in(ctx, 0, err);
+    struct rt_var *v = state_var_in(ctx, 0, err);
     if (!v || rt_var_read(v, ctx->node, &ctx->out[0], err) < 0)
         return -(int)err->code;
     int want = *(const int *)ctx->node->state, got = ctx->out[0].dtype;
@@ -74,19 +83,6 @@ rt_run_read_var(struct rt_ctx *ctx, struct err *err)
 }
 
 /* ---- whole values ---------------------------------------------------------------- */
-
-/* An op that writes a reference: not while loading, whose values may be slices of the
- * checkpoint. */
-static int
-share_target(struct rt_prep *p)
-{
-    const struct rt_tensor *t = rt_prep_const(p, 0);
-    struct rt_obj *o = t && t->dtype > SM_REF ? *(struct rt_obj *const *)t->data : NULL;
-    if (o && o->type == &rt_var_type.obj && !rt_prep_session(p)->loading &&
-        rt_var_share((struct rt_var *)o, p->err) < 0)
-        return err_ctx(p->err, "node '%s' (%s)", p->node->name, p->node->op);
-    return rt_prep_done(p);
-}
 
 struct assign {
     bool checks_shape, is_ref;
@@ -102,7 +98,7 @@ rt_prep_assign(struct rt_prep *p)
     s->op = strstr(op, "Add") ? RT_ADD : strstr(op, "Sub") ? RT_SUB : RT_SET;
     s->checks_shape = s->is_ref ? rt_attr_bool(p, "validate_shape", true)
                                 : rt_attr_bool(p, "validate_shape", false);
-    return share_target(p);
+    return state_share_target(p);
 }
 
 static int
@@ -127,7 +123,7 @@ int
 rt_run_assign(struct rt_ctx *ctx, struct err *err)
 {
     struct assign *s = ctx->node->state;
-    struct rt_var *v = var_in(ctx, 0, err);
+    struct rt_var *v = state_var_in(ctx, 0, err);
     const struct rt_tensor *t = ctx->in[1];
     if (!v)
         return -(int)err->code;
@@ -158,7 +154,7 @@ rt_run_assign(struct rt_ctx *ctx, struct err *err)
 int
 rt_run_is_initialized(struct rt_ctx *ctx, struct err *err)
 {
-    struct rt_var *v = var_in(ctx, 0, err);
+    struct rt_var *v = state_var_in(ctx, 0, err);
     struct rt_tensor *y;
     if (!v || rt_out(ctx, 0, SM_BOOL, 0, NULL, &y, err) < 0)
         return -(int)err->code;
@@ -195,7 +191,7 @@ rt_prep_out_type(struct rt_prep *p)
 int
 rt_run_variable_shape(struct rt_ctx *ctx, struct err *err)
 {
-    struct rt_var *v = var_in(ctx, 0, err);
+    struct rt_var *v = state_var_in(ctx, 0, err);
     struct rt_tensor t, *y;
     if (!v || rt_var_read(v, ctx->node, &t, err) < 0)
         return -(int)err->code;
@@ -219,7 +215,7 @@ rt_prep_count_up_to(struct rt_prep *p)
 {
     int64_t *limit = p->node->state = rt_prep_alloc(p, sizeof(*limit));
     *limit = rt_attr_int(p, "limit", RT_REQUIRED);
-    return share_target(p);
+    return state_share_target(p);
 }
 
 static int
@@ -242,7 +238,7 @@ count_one(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err *er
 int
 rt_run_count_up_to(struct rt_ctx *ctx, struct err *err)
 {
-    struct rt_var *v = var_in(ctx, 0, err);
+    struct rt_var *v = state_var_in(ctx, 0, err);
     struct rt_tensor *y;
     int64_t before;
     if (!v || rt_var_edit(ctx, v, count_one, &before, err) < 0 ||
@@ -253,235 +249,6 @@ rt_run_count_up_to(struct rt_ctx *ctx, struct err *err)
     else
         *(int64_t *)y->data = before;
     return 0;
-}
-
-/* ---- rows ------------------------------------------------------------------------ */
-
-struct scatter {
-    enum rt_update op;
-    bool nd, is_ref;
-};
-
-int
-rt_prep_scatter(struct rt_prep *p)
-{
-    static const struct {
-        const char *suffix;
-        enum rt_update op;
-    } ops[] = { { "Update", RT_SET }, { "Add", RT_ADD }, { "Sub", RT_SUB },
-                { "Mul", RT_MUL },    { "Div", RT_DIV }, { "Min", RT_MIN },
-                { "Max", RT_MAX } };
-    struct scatter *s = p->node->state = rt_prep_alloc(p, sizeof(*s));
-    const char *op = p->node->op;
-    size_t len = strlen(op);
-    s->is_ref = strncmp(op, "Resource", 8) != 0;
-    s->nd = strstr(op, "ScatterNd") != NULL;
-    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
-        if (len > strlen(ops[i].suffix) &&
-            strcmp(op + len - strlen(ops[i].suffix), ops[i].suffix) == 0)
-            s->op = ops[i].op;
-    return share_target(p);
-}
-
-/* How a tensor is cut: `n` slices of `slice` elements, chosen by `depth` indices each.
- */
-struct cut {
-    int64_t n, slice;
-    int depth;
-};
-
-/* Slices of `t` chosen by the rows of `indices`: whole first dimensions (nd: as many as
- * the last dimension of indices says). */
-static int
-cut_of(struct rt_ctx *ctx, const struct rt_tensor *t, const struct rt_tensor *indices,
-       bool nd, struct cut *c, struct err *err)
-{
-    c->depth = 1;
-    c->n = indices->n_elems;
-    if (nd) {
-        if (indices->rank < 1 || indices->dims[indices->rank - 1] > t->rank)
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "the last dimension of indices must be at "
-                           "most the rank of the variable, %d",
-                           t->rank);
-        c->depth = (int)indices->dims[indices->rank - 1];
-        c->n = 1;
-        for (int i = 0; i < indices->rank - 1; i++)
-            c->n *= indices->dims[i];
-    } else if (t->rank < 1) {
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "the variable must be at least 1-dimensional");
-    }
-    c->slice = 1;
-    for (int i = c->depth; i < t->rank; i++)
-        c->slice *= t->dims[i];
-    return 0;
-}
-
-/* Where slice i begins, in slices. */
-static int
-slice_at(struct rt_ctx *ctx, const struct rt_tensor *t, const struct rt_tensor *indices,
-         const struct cut *c, int64_t i, int64_t *at, struct err *err)
-{
-    *at = 0;
-    for (int d = 0; d < c->depth; d++) {
-        int64_t v = rt_int_at(indices, i * c->depth + d);
-        if (v < 0 || v >= t->dims[d])
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "indices[%lld] = %lld is not in [0, %lld)", (long long)i,
-                           (long long)v, (long long)t->dims[d]);
-        *at = *at * t->dims[d] + v;
-    }
-    return 0;
-}
-
-static int
-copy_strings(struct rt_ctx *ctx, struct rt_tensor *value, int64_t at,
-             const struct str *src, int64_t n, int step, struct err *err)
-{
-    struct str *dst = (struct str *)value->data + at;
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = src[i * step];
-    /* The bytes lie elsewhere now: packed anew, for as long as the variable lives. */
-    struct rt_tensor packed;
-    int rc = rt_tensor_deep_copy(&packed, &ctx->session->mem, value, err);
-    rt_tensor_unref(value);
-    if (rc == 0)
-        *value = packed;
-    return rc;
-}
-
-static int
-scatter_rows(struct rt_ctx *ctx, struct rt_tensor *value, void *arg, struct err *err)
-{
-    const struct scatter *s = arg;
-    const struct rt_tensor *indices = ctx->in[1], *updates = ctx->in[2];
-    struct cut c;
-    if (cut_of(ctx, value, indices, s->nd, &c, err) < 0)
-        return -(int)err->code;
-    bool scalar = updates->n_elems == 1 && updates->rank == 0 && !s->nd;
-    if (updates->dtype != value->dtype ||
-        (!scalar && updates->n_elems != c.n * c.slice))
-        return rt_fail(
-            ctx, err, ERR_FAILED,
-            "Must have updates.shape = indices.shape + "
-            "params.shape[1:] or updates.shape = [], got %lld elements of %s for "
-            "%lld slices of %lld",
-            (long long)updates->n_elems, rt_dtype_text(updates->dtype), (long long)c.n,
-            (long long)c.slice);
-    if (s->op == RT_DIV &&
-        !rt_update_divides(updates->dtype, updates->data, updates->n_elems))
-        return rt_fail(ctx, err, ERR_FAILED, "division by zero");
-    size_t size = rt_dtype_size(value->dtype);
-    int step = scalar ? 0 : 1;
-    for (int64_t i = 0; i < c.n; i++) {
-        int64_t at;
-        if (slice_at(ctx, value, indices, &c, i, &at, err) < 0)
-            return -(int)err->code;
-        const char *src =
-            (const char *)updates->data + (size_t)(scalar ? 0 : i * c.slice) * size;
-        if (value->dtype == SM_STRING && s->op == RT_SET) {
-            if (copy_strings(ctx, value, at * c.slice, (const void *)src, c.slice, step,
-                             err) < 0)
-                return -(int)err->code;
-        } else if (!rt_update(s->op, value->dtype,
-                              (char *)value->data + (size_t)(at * c.slice) * size, src,
-                              c.slice, step)) {
-            return rt_fail_dtype(ctx, err, value->dtype);
-        }
-    }
-    return 0;
-}
-
-/* resource or reference, indices, updates. Later updates of a slice win or add up.
- * ERR_FAILED: an index out of range (the updates before it stay made). */
-int
-rt_run_scatter(struct rt_ctx *ctx, struct err *err)
-{
-    struct scatter *s = ctx->node->state;
-    struct rt_var *v = var_in(ctx, 0, err);
-    if (!v || rt_var_edit(ctx, v, scatter_rows, s, err) < 0)
-        return -(int)err->code;
-    if (s->is_ref)
-        rt_out_same(ctx, 0, ctx->in[0]);
-    return 0;
-}
-
-struct gather {
-    bool nd;
-    int batch_dims;
-};
-
-int
-rt_prep_resource_gather(struct rt_prep *p)
-{
-    struct gather *s = p->node->state = rt_prep_alloc(p, sizeof(*s));
-    s->nd = strcmp(p->node->op, "ResourceGatherNd") == 0;
-    s->batch_dims = s->nd ? 0 : (int)rt_attr_int(p, "batch_dims", 0);
-    if (s->batch_dims < 0 || s->batch_dims >= SM_MAX_RANK)
-        return rt_prep_fail(p, ERR_UNSUPPORTED, "batch_dims %d", s->batch_dims);
-    return rt_prep_done(p);
-}
-
-/* y[b…, i…, rest…] = t[b…, indices[b…, i…], rest…]; nd: indices are rows of
- * coordinates. */
-static int
-gather(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
-{
-    const struct gather *s = ctx->node->state;
-    const struct rt_tensor *indices = ctx->in[1];
-    struct rt_tensor rest = *t, *y;
-    struct cut c;
-    int64_t dims[2 * SM_MAX_RANK], batch = 1;
-    int rank = 0, bd = s->batch_dims;
-    if (indices->rank < bd || t->rank < bd)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "batch_dims is beyond the rank of the inputs");
-    for (int i = 0; i < bd; i++) {
-        batch *= t->dims[i];
-        if (t->dims[i] != indices->dims[i])
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "the batch dimensions of params and indices "
-                           "differ");
-    }
-    rest.rank -= bd;
-    memmove(rest.dims, t->dims + bd, (size_t)rest.rank * sizeof(rest.dims[0]));
-    if (cut_of(ctx, &rest, indices, s->nd, &c, err) < 0)
-        return -(int)err->code;
-    for (int i = 0; i < indices->rank - s->nd; i++)
-        dims[rank++] = indices->dims[i];
-    for (int i = c.depth; i < rest.rank; i++)
-        dims[rank++] = rest.dims[i];
-    if (rt_out(ctx, 0, t->dtype, rank, dims, &y, err) < 0)
-        return -(int)err->code;
-    size_t bytes = (size_t)c.slice * rt_dtype_size(t->dtype);
-    int64_t per = batch > 0 ? c.n / batch : 0;
-    int64_t of_batch =
-        c.slice * (c.depth > 0 && rest.rank > 0 && bd > 0 ? rest.dims[0] : 0);
-    for (int64_t i = 0; i < c.n; i++) {
-        int64_t at;
-        if (slice_at(ctx, &rest, indices, &c, i, &at, err) < 0)
-            return -(int)err->code;
-        size_t from = (size_t)at * bytes;
-        if (bd > 0)
-            from += (size_t)(i / per * of_batch) * rt_dtype_size(t->dtype);
-        if (bytes > 0)
-            memcpy((char *)y->data + (size_t)i * bytes, (const char *)t->data + from,
-                   bytes);
-    }
-    return 0;
-}
-
-int
-rt_run_resource_gather(struct rt_ctx *ctx, struct err *err)
-{
-    struct rt_var *v = var_in(ctx, 0, err);
-    struct rt_tensor t;
-    if (!v || rt_var_read(v, ctx->node, &t, err) < 0)
-        return -(int)err->code;
-    int rc = gather(ctx, &t, err);
-    rt_tensor_unref(&t);
-    return rc;
 }
 
 /* ---- checkpoints ----------------------------------------------------------------- */

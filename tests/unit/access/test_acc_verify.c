@@ -267,12 +267,14 @@ TEST(test_acc_verify__forged_head)
     CHECK_ERR(acc_publish(f.acc, &err), ERR_IO);
     write_file(&f, "audit/head", head.data, head.len);
     /* the right form, signed with a key of the forger's own */
+    struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
     CHECK_OK(ed25519_new_key(priv, pub, &err));
+    CHECK_OK(ed25519_key_open(&key, priv, &err));
     for (int slot = 0; slot < 2; slot++) {
         char *at = head.data + slot * 256;
         uint8_t sig[64];
 
-        CHECK_OK(ed25519_sign(priv, at, 99, sig, &err));
+        CHECK_OK(ed25519_sign(key, at, 99, sig, &err));
         for (int i = 0; i < 64; i++) {
             char hex[3];
             snprintf(hex, sizeof(hex), "%02x", sig[i]);

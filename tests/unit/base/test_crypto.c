@@ -88,12 +88,14 @@ TEST(test_crypto__ed25519_vectors)
         struct digest priv, pub, want, half;
         uint8_t sig[64];
         const size_t n = strlen(cases[i].text);
+        struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
 
         CHECK(digest_parse(str_of(cases[i].priv), &priv));
         CHECK(digest_parse(str_of(cases[i].pub), &want));
         CHECK_OK(ed25519_public(priv.b, pub.b, &err));
         CHECK(digest_eq(&pub, &want));
-        CHECK_OK(ed25519_sign(priv.b, cases[i].text, n, sig, &err));
+        CHECK_OK(ed25519_key_open(&key, priv.b, &err));
+        CHECK_OK(ed25519_sign(key, cases[i].text, n, sig, &err));
         for (size_t k = 0; k < 2; k++) {
             CHECK(digest_parse((struct str){ cases[i].sig + 64 * k, 64 }, &half));
             CHECK(memcmp(sig + 32 * k, half.b, 32) == 0);
@@ -108,8 +110,11 @@ TEST(test_crypto__ed25519_refuses_any_change)
     uint8_t priv[32], pub[32], other[32], sig[64];
     char text[] = "head 17";
 
+    struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
+
     CHECK_OK(ed25519_new_key(priv, pub, &err));
-    CHECK_OK(ed25519_sign(priv, text, 7, sig, &err));
+    CHECK_OK(ed25519_key_open(&key, priv, &err));
+    CHECK_OK(ed25519_sign(key, text, 7, sig, &err));
     CHECK(ed25519_verify(pub, text, 7, sig));
     text[6] = '8';
     CHECK(!ed25519_verify(pub, text, 7, sig));

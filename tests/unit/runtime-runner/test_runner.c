@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -270,13 +271,11 @@ try_network(const char *outside)
                                                   : 0;
 }
 
-static int
+static bool
 has_landlock(void)
 {
-    struct buf lsm AUTO(buf_release) = BUF_INIT;
-    struct err err = ERR_INIT;
-    return fs_read(AT_FDCWD, "/sys/kernel/security/lsm", &lsm, &err) == 0 &&
-           strstr(buf_str(&lsm), "landlock") != NULL;
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* asks for the version */) >
+           0;
 }
 
 static int
