@@ -2,6 +2,8 @@
 /* target add, target list, promote, weights, rollback, freeze, unfreeze, status */
 #include "cli/cli.h"
 
+#include <string.h>
+
 static const cJSON *
 member(const cJSON *obj, const char *key)
 {
@@ -61,7 +63,10 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
              cli_bool(reply, "changed") ? "" : ", as before");
     for (const cJSON *g = cli_list(reply, "gates"); g; g = g->next)
         for (const cJSON *k = cli_list(g, "gates"); k; k = k->next)
-            buf_addf(out, "  gate %s: %s\n", cli_str(k, "gate"), cli_str(k, "saw"));
+            /* state, mark and freeze are asked each time: they speak when they say no.
+             */
+            if (strchr(cli_str(k, "gate"), ' '))
+                buf_addf(out, "  gate %s: %s\n", cli_str(k, "gate"), cli_str(k, "saw"));
     if (cli_list(reply, "marked_bad")) {
         buf_adds(out, "  marked bad here: ");
         add_numbers(member(reply, "marked_bad"), out);

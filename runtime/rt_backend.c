@@ -346,11 +346,8 @@ static int
 make_default(struct rt_session *s, const struct sm_tensor_info *info,
              struct rt_tensor *out, struct err *err)
 {
-    struct sm_tensor t = { 0 };
-    (void)s;
-    if (sm_tensor_proto(info->default_value, &t, err) < 0)
+    if (rt_tensor_from_proto(out, &s->mem, info->default_value, err) < 0)
         return err_ctx(err, "default of input '%.*s'", STR_ARG(info->key));
-    rt_tensor_from_sm(out, &t, RT_BUF_WEIGHT);
     return 0;
 }
 

@@ -380,6 +380,30 @@ rt_tensor_from_sm(struct rt_tensor *out, struct sm_tensor *t, unsigned flags)
 }
 
 int
+rt_tensor_from_proto(struct rt_tensor *out, const struct rt_mem *m, struct str proto,
+                     struct err *err)
+{
+    enum { PROTO_DTYPE = 1, PROTO_SHAPE = 2 };
+    struct sm_shape s;
+    struct sm_tensor t = { 0 };
+    int64_t n_elems = 0;
+    int dtype = (int)sm_pb_int(proto, PROTO_DTYPE, 0);
+    size_t elem = rt_dtype_size(dtype);
+    if (elem > 0 && (sm_shape_parse(sm_pb_bytes(proto, PROTO_SHAPE), &s, err) < 0 ||
+                     rt_dims_count(dtype, s.rank, s.dims, &n_elems, err) < 0))
+        return -(int)err->code;
+    if (elem > 0 && (size_t)n_elems > m->cap_bytes / elem)
+        return err_set(err, ERR_LIMIT,
+                       "a constant of %lld elements: the run would pass "
+                       "%zu bytes",
+                       (long long)n_elems, m->cap_bytes);
+    if (sm_tensor_proto(proto, &t, err) < 0)
+        return -(int)err->code;
+    rt_tensor_from_sm(out, &t, RT_BUF_WEIGHT);
+    return 0;
+}
+
+int
 rt_tensor_to_sm(struct sm_tensor *out, const struct rt_tensor *t, struct err *err)
 {
     if (t->dtype == SM_STRING)

@@ -253,14 +253,12 @@ emit_const(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err
 {
     struct rt_gnode *n = &inst->g->nodes[node];
     struct sm_attr a;
-    struct sm_tensor t = { 0 };
     if (!n->has_konst) {
         if (!sm_node_attr(&n->sm, "value", &a) || a.kind != SM_ATTR_TENSOR)
             return err_set(err, ERR_CORRUPT,
                            "node '%s' (Const): attribute 'value' is missing", n->name);
-        if (sm_tensor_proto(a.bytes, &t, err) < 0)
+        if (rt_tensor_from_proto(&n->konst, &b->s->mem, a.bytes, err) < 0)
             return err_ctx(err, "node '%s' (Const)", n->name);
-        rt_tensor_from_sm(&n->konst, &t, RT_BUF_WEIGHT);
         n->has_konst = true;
     }
     struct rt_tensor k;

@@ -64,6 +64,10 @@ int rt_tensor_deep_copy(struct rt_tensor *out, struct rt_mem *m,
                         const struct rt_tensor *t, struct err *err) MUST_CHECK;
 /* Takes what t owns (t is zero afterwards); the result is read-only. */
 void rt_tensor_from_sm(struct rt_tensor *out, struct sm_tensor *t, unsigned flags);
+/* A TensorProto as a weight. A few bytes may stand for a value of any size: ERR_LIMIT
+ * when it is larger than m's cap. */
+int rt_tensor_from_proto(struct rt_tensor *out, const struct rt_mem *m,
+                         struct str proto, struct err *err) MUST_CHECK;
 int rt_tensor_to_sm(struct sm_tensor *out, const struct rt_tensor *t,
                     struct err *err) MUST_CHECK;
 /* A scalar of a resource or variant; takes the reference. */

@@ -222,25 +222,29 @@ restore_variable(struct rt_session *s, const struct sm_node *n, struct err *err)
     if (!sm_node_attr(n, "dtype", &a) || a.kind != SM_ATTR_TYPE)
         return err_set(err, ERR_CORRUPT, "node '%.*s': attribute 'dtype' is missing",
                        STR_ARG(n->name));
-    if (sm_bundle_tensor(s->bundle, n->name, (struct str){ "", 0 }, true, &value, err) < 0)
+    if (sm_bundle_tensor(s->bundle, n->name, (struct str){ "", 0 }, true, &value, err) <
+        0)
         return err_ctx(err, "variable '%.*s'", STR_ARG(n->name));
-    struct str shared = attr_str(n, "shared_name"), container = attr_str(n, "container");
+    struct str shared = attr_str(n, "shared_name"),
+               container = attr_str(n, "container");
     struct str named = shared.n > 0 ? shared : n->name;
     char *name AUTO(free_ptr) = xstrndup(named.p, named.n);
     char *in AUTO(free_ptr) = xstrndup(container.p, container.n);
     struct rt_var *v = rt_var_find(s, in, name, (int)a.i);
     rt_tensor_from_sm(&t, &value, RT_BUF_WEIGHT);
-    int rc = t.dtype == v->dtype ? rt_var_assign(v, &t, err)
-                                 : err_set(err, ERR_CORRUPT, "variable '%s' is %s, its value "
-                                           "in the checkpoint %s", name,
-                                           rt_dtype_text(v->dtype), rt_dtype_text(t.dtype));
+    int rc = t.dtype == v->dtype
+                 ? rt_var_assign(v, &t, err)
+                 : err_set(err, ERR_CORRUPT,
+                           "variable '%s' is %s, its value "
+                           "in the checkpoint %s",
+                           name, rt_dtype_text(v->dtype), rt_dtype_text(t.dtype));
     rt_tensor_unref(&t);
     rt_obj_unref(&v->obj);
     return rc;
 }
 
-/* TF1's hub modules bring a checkpoint and no restore op: whoever loads them makes a saver
- * for all variables, by their nodes' names. */
+/* TF1's hub modules bring a checkpoint and no restore op: whoever loads them makes a
+ * saver for all variables, by their nodes' names. */
 static int
 restore_by_name(struct rt_session *s, struct err *err)
 {

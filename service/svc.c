@@ -273,8 +273,9 @@ record_apart(struct svc_call *c, const struct err *failure, struct err *err)
                   : failure->code == ERR_REFUSED || failure->code == ERR_HOOK
                       ? "refused"
                       : "failed";
-        size_t first_line = strcspn(failure->msg, "\n");
-        char *line = xstrndup(failure->msg, first_line < 400 ? first_line : 400);
+        char *line = xstrndup(failure->msg, 600); /* a list of gates is several lines */
+        for (char *p = strchr(line, '\n'); p; p = strchr(p, '\n'))
+            *p = ' ';
         json_put_str(c->body, "error", line);
         free(line);
     }

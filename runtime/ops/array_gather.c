@@ -427,10 +427,7 @@ rt_run_invert_permutation(struct rt_ctx *ctx, struct err *err)
         if (rt_int_at(y, v) != -1)
             return rt_fail(ctx, err, ERR_FAILED, "%lld is duplicated in the input.",
                            (long long)v);
-        if (y->dtype == SM_INT32)
-            ((int32_t *)y->data)[v] = (int32_t)i;
-        else
-            ((int64_t *)y->data)[v] = i;
+        k_put_int(y, v, i);
     }
     return 0;
 }

@@ -4,15 +4,6 @@
  * RaggedBincount, HistogramFixedWidth. */
 #include "runtime/ops/ops_int.h"
 
-static void
-put_index(struct rt_tensor *y, int64_t i, int64_t v)
-{
-    if (y->dtype == SM_INT32)
-        ((int32_t *)y->data)[i] = (int32_t)v;
-    else
-        ((int64_t *)y->data)[i] = v;
-}
-
 /* ---- Where
  * -------------------------------------------------------------------------------- */
 
@@ -272,7 +263,7 @@ rt_run_unique(struct rt_ctx *ctx, struct err *err)
             number[i] = n_unique;
             first[n_unique++] = i;
         }
-        put_index(idx, i, number[*place]);
+        k_put_int(idx, i, number[*place]);
     }
     int64_t dims[SM_MAX_RANK];
     memcpy(dims, x->dims, sizeof(dims));
@@ -293,7 +284,7 @@ rt_run_unique(struct rt_ctx *ctx, struct err *err)
     memset(count->data, 0, rt_size(count));
     for (int64_t i = 0; i < n; i++) {
         int64_t u = k_int_at(idx, i);
-        put_index(count, u, k_int_at(count, u) + 1);
+        k_put_int(count, u, k_int_at(count, u) + 1);
     }
     return 0;
 }
@@ -329,7 +320,7 @@ rt_run_list_diff(struct rt_ctx *ctx, struct err *err)
     for (int64_t i = 0; i < n; i++) {
         memcpy((char *)out->data + (size_t)i * elem,
                (const char *)x->data + (size_t)keep[i] * elem, elem);
-        put_index(idx, i, keep[i]);
+        k_put_int(idx, i, keep[i]);
     }
     return 0;
 }
@@ -377,7 +368,7 @@ rt_run_bound(struct rt_ctx *ctx, struct err *err)
             else
                 high = mid;
         }
-        put_index(y, i, low);
+        k_put_int(y, i, low);
     }
     return 0;
 }
@@ -628,7 +619,7 @@ rt_run_histogram(struct rt_ctx *ctx, struct err *err)
                            "Histogram values must not contain NaN");
         double bin = (K_MAX(v, low) - low) / step;
         int64_t at = bin < (double)(n - 1) ? (int64_t)bin : n - 1;
-        put_index(y, at, k_int_at(y, at) + 1);
+        k_put_int(y, at, k_int_at(y, at) + 1);
     }
     return 0;
 }

@@ -206,9 +206,17 @@ int
 rt_run_dynamic_stitch(struct rt_ctx *ctx, struct err *err)
 {
     int n = ctx->node->n_in / 2, rank = 0;
-    const struct rt_tensor *first = ctx->in[n];
+    const struct rt_tensor *first = ctx->node->n_in > 1 ? ctx->in[n] : NULL;
     int64_t dims[SM_MAX_RANK + 1] = { 0 };
     struct rt_tensor *y;
+    if (n == 0 || ctx->node->n_in % 2 != 0)
+        return rt_fail(ctx, err, ERR_FAILED, "needs as many indices as data");
+    for (int k = 0; k < n; k++)
+        if (ctx->in[k]->dtype != SM_INT32 || ctx->in[n + k]->dtype != first->dtype)
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "indices[%d] is not int32, or data differ "
+                           "in dtype",
+                           k);
     for (int k = 0; k < n; k++) {
         const struct rt_tensor *t = ctx->in[k], *x = ctx->in[n + k];
         int extra = x->rank - t->rank;
@@ -286,10 +294,7 @@ rt_run_unravel_index(struct rt_ctx *ctx, struct err *err)
             return rt_fail(ctx, err, ERR_FAILED, "index is out of bound as with dims");
         for (int64_t d = n - 1; d >= 0; d--) {
             int64_t dim = rt_int_at(shape, d), at = d * t->n_elems + i;
-            if (y->dtype == SM_INT32)
-                ((int32_t *)y->data)[at] = (int32_t)(v % dim);
-            else
-                ((int64_t *)y->data)[at] = v % dim;
+            k_put_int(y, at, v % dim);
             v /= dim;
         }
     }
@@ -357,15 +362,6 @@ rt_prep_formats(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-static void
-put(struct rt_tensor *y, int64_t i, int64_t v)
-{
-    if (y->dtype == SM_INT32)
-        ((int32_t *)y->data)[i] = (int32_t)v;
-    else
-        ((int64_t *)y->data)[i] = v;
-}
-
 /* Which dimension of dst_format a dimension of src_format is. */
 int
 rt_run_data_format_dim_map(struct rt_ctx *ctx, struct err *err)
@@ -378,7 +374,7 @@ rt_run_data_format_dim_map(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     for (int64_t i = 0; i < x->n_elems; i++) {
         int64_t v = rt_int_at(x, i), at = ((v % rank) + rank) % rank;
-        put(y, i, strchr(f->dst, f->src[at]) - f->dst);
+        k_put_int(y, i, strchr(f->dst, f->src[at]) - f->dst);
     }
     return 0;
 }
@@ -413,7 +409,7 @@ rt_run_data_format_vec_permute(struct rt_ctx *ctx, struct err *err)
     for (int64_t i = 0; i < n; i++) {
         const char *at = memchr(src, dst[i], (size_t)ns);
         for (int64_t k = 0; k < width; k++)
-            put(y, i * width + k, rt_int_at(x, (at ? at - src : i) * width + k));
+            k_put_int(y, i * width + k, rt_int_at(x, (at ? at - src : i) * width + k));
     }
     return 0;
 }

@@ -19,15 +19,6 @@ rt_prep_shape(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-static void
-put_int(struct rt_tensor *y, int64_t i, int64_t v)
-{
-    if (y->dtype == SM_INT32)
-        ((int32_t *)y->data)[i] = (int32_t)v;
-    else
-        ((int64_t *)y->data)[i] = v;
-}
-
 static int
 too_big(struct rt_ctx *ctx, struct err *err, int dtype, const char *what, int64_t v)
 {
@@ -52,7 +43,7 @@ rt_run_shape(struct rt_ctx *ctx, struct err *err)
         for (int i = 0; i < x->rank; i++) {
             if (too_big(ctx, err, s->out_type, "Shape", x->dims[i]) < 0)
                 return -(int)err->code;
-            put_int(y, i, x->dims[i]);
+            k_put_int(y, i, x->dims[i]);
         }
     }
     return 0;
@@ -66,7 +57,7 @@ rt_run_size(struct rt_ctx *ctx, struct err *err)
     if (too_big(ctx, err, s->out_type, "Size", ctx->in[0]->n_elems) < 0 ||
         rt_out(ctx, 0, s->out_type, 0, NULL, &y, err) < 0)
         return -(int)err->code;
-    put_int(y, 0, ctx->in[0]->n_elems);
+    k_put_int(y, 0, ctx->in[0]->n_elems);
     return 0;
 }
 
@@ -76,7 +67,7 @@ rt_run_rank(struct rt_ctx *ctx, struct err *err)
     struct rt_tensor *y;
     if (rt_out(ctx, 0, SM_INT32, 0, NULL, &y, err) < 0)
         return -(int)err->code;
-    put_int(y, 0, ctx->in[0]->rank);
+    k_put_int(y, 0, ctx->in[0]->rank);
     return 0;
 }
 
@@ -362,7 +353,7 @@ rt_run_broadcast_args(struct rt_ctx *ctx, struct err *err)
     if (rt_out(ctx, 0, ctx->in[0]->dtype, 1, &(int64_t){ rank }, &y, err) < 0)
         return -(int)err->code;
     for (int i = 0; i < rank; i++)
-        put_int(y, i, both[i]);
+        k_put_int(y, i, both[i]);
     return 0;
 }
 
@@ -391,7 +382,7 @@ rt_run_broadcast_gradient_args(struct rt_ctx *ctx, struct err *err)
         if (rt_out(ctx, k, ctx->in[0]->dtype, 1, &n, &y, err) < 0)
             return -(int)err->code;
         for (int64_t i = 0; i < n; i++)
-            put_int(y, i, axes[i]);
+            k_put_int(y, i, axes[i]);
     }
     return 0;
 }
@@ -422,7 +413,7 @@ rt_run_concat_offset(struct rt_ctx *ctx, struct err *err)
                     "All dimensions except %d must match. Input %d differs from "
                     "input 0.",
                     at, k - 1);
-            put_int(y, i, i == at ? sum : 0);
+            k_put_int(y, i, i == at ? sum : 0);
         }
         sum += k_int_at(x, at);
     }

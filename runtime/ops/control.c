@@ -45,13 +45,11 @@ int
 rt_prep_konst(struct rt_prep *p)
 {
     struct sm_attr a;
-    struct sm_tensor v = { 0 };
     if (!sm_node_attr(p->sm, "value", &a) || a.kind != SM_ATTR_TENSOR)
         return rt_prep_fail(p, ERR_CORRUPT, "attribute 'value' is missing");
-    if (sm_tensor_proto(a.bytes, &v, p->err) < 0)
-        return err_ctx(p->err, "node '%s' (Const)", p->node->name);
     struct rt_tensor *t = p->node->state = rt_prep_alloc(p, sizeof(*t));
-    rt_tensor_from_sm(t, &v, RT_BUF_WEIGHT);
+    if (rt_tensor_from_proto(t, &rt_prep_session(p)->mem, a.bytes, p->err) < 0)
+        return err_ctx(p->err, "node '%s' (Const)", p->node->name);
     rt_prep_on_free(p, drop_tensor, t);
     return 0;
 }

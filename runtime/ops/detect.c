@@ -22,6 +22,7 @@ struct nms {
     const float *overlaps; /* [n, n] instead of boxes */
     int64_t n;
     float iou_limit, score_limit, sigma;
+    int dtype; /* of the scores: soft ones are rounded to it */
     struct candidate *heap;
     int64_t n_heap;
     int32_t *chosen;
@@ -50,6 +51,12 @@ overlap(const struct nms *s, int32_t i, int32_t j)
 {
     return s->overlaps ? s->overlaps[i * s->n + j]
                        : iou(s->boxes + i * s->step, s->boxes + j * s->step);
+}
+
+static float
+in_dtype(const struct nms *s, float x)
+{
+    return s->dtype == SM_HALF ? rt_half_to_f32(rt_f32_to_half(x)) : x;
 }
 
 /* a goes before b. */
@@ -109,7 +116,7 @@ suppress(struct nms *s, const float *scores, int64_t stride, int64_t limit)
                 break;
             }
             if (soft)
-                c.score *= both <= s->iou_limit ? expf(scale * both * both) : 0;
+                c.score = in_dtype(s, c.score * in_dtype(s, expf(scale * both * both)));
             if (c.score <= s->score_limit)
                 break;
         }
@@ -193,6 +200,7 @@ load_nms(struct rt_ctx *ctx, const struct nms_state *st, struct nms *s, int64_t 
     s->iou_limit = st->iou;
     s->score_limit = -FLT_MAX;
     s->step = 4;
+    s->dtype = scores->dtype;
     if (k_scalar(ctx, 2, "max_output_size", limit, err) < 0 ||
         (st->version >= 2 &&
          float_scalar(ctx, 3, "iou_threshold", &s->iou_limit, err) < 0) ||

@@ -11,6 +11,7 @@ struct rt_list {
     struct rt_obj obj;
     int dtype;
     struct sm_shape shape; /* of an element, as far as it is known */
+    struct rt_buf *room;   /* holds v */
     struct rt_tensor *v;   /* buf NULL: missing */
     int64_t n, cap, most;  /* most: < 0 without a limit */
     bool grows;            /* TensorArray dynamic_size */

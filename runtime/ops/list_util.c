@@ -13,7 +13,7 @@ list_free(struct rt_obj *o)
     struct rt_list *l = (struct rt_list *)o;
     for (int64_t i = 0; i < l->n; i++)
         rt_tensor_unref(&l->v[i]);
-    free(l->v);
+    rt_buf_unref(l->room);
     free(l);
 }
 
@@ -31,6 +31,24 @@ list_new(const struct rt_obj_type *type, int dtype, const struct sm_shape *shape
     return l;
 }
 
+/* Elements are counted as memory of the run too. */
+static int
+grow(const struct rt_ctx *ctx, struct rt_list *l, int64_t n, struct err *err)
+{
+    struct rt_buf *room;
+    int64_t cap = n < 2 * l->cap ? 2 * l->cap : n;
+    if (rt_buf_new(&room, &ctx->session->mem, (size_t)cap * sizeof(l->v[0]), err) < 0)
+        return err_ctx(err, "node '%s' (%s): a list of %lld elements", ctx->node->name,
+                       ctx->node->op, (long long)n);
+    if (l->n > 0)
+        memcpy(room->data, l->v, (size_t)l->n * sizeof(l->v[0]));
+    rt_buf_unref(l->room);
+    l->room = room;
+    l->v = room->data;
+    l->cap = cap;
+    return 0;
+}
+
 /* To n elements; new ones are missing. */
 int
 list_resize(const struct rt_ctx *ctx, struct rt_list *l, int64_t n, struct err *err)
@@ -39,10 +57,8 @@ list_resize(const struct rt_ctx *ctx, struct rt_list *l, int64_t n, struct err *
         return rt_fail(ctx, err, ERR_FAILED, "a list of %lld elements", (long long)n);
     for (int64_t i = n; i < l->n; i++)
         rt_tensor_unref(&l->v[i]);
-    if (n > l->cap) {
-        l->cap = n < 2 * l->cap ? 2 * l->cap : n;
-        l->v = xreallocarray(l->v, (size_t)l->cap, sizeof(l->v[0]));
-    }
+    if (n > l->cap && grow(ctx, l, n, err) < 0)
+        return -(int)err->code;
     for (int64_t i = l->n; i < n; i++)
         l->v[i] = (struct rt_tensor){ 0 };
     l->n = n;

@@ -84,6 +84,15 @@ const float *k_floats(struct rt_ctx *ctx, const struct rt_tensor *t, struct err 
 
 /* Element i of any integer tensor. */
 int64_t k_int_at(const struct rt_tensor *t, int64_t i);
+/* y[i] = v in an int32 or int64 tensor. */
+static inline void
+k_put_int(struct rt_tensor *y, int64_t i, int64_t v)
+{
+    if (y->dtype == SM_INT32)
+        ((int32_t *)y->data)[i] = (int32_t)v;
+    else
+        ((int64_t *)y->data)[i] = v;
+}
 /* Elements of an integer tensor as int64, in scratch or where they are. NULL with err.
  */
 const int64_t *k_ints(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err);

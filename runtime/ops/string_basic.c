@@ -172,12 +172,14 @@ rt_run_segment_join(struct rt_ctx *ctx, struct err *err)
     dims[0] = n;
     for (int i = id->rank; i < x->rank; i++)
         dims[rank++] = x->dims[i];
+    if (rt_out(ctx, 0, SM_STRING, rank, dims, &out, err) < 0)
+        return -(int)err->code;
     const struct str **parts =
         rt_scratch(ctx, (size_t)(id->n_elems + 1) * sizeof(*parts), err);
     int64_t *count = parts ? rt_scratch(ctx, (size_t)(n + 1) * 8, err) : NULL;
     int64_t *order =
         count ? rt_scratch(ctx, (size_t)(id->n_elems + 1) * 8, err) : NULL;
-    if (!order || rt_out(ctx, 0, SM_STRING, rank, dims, &out, err) < 0)
+    if (!order)
         return -(int)err->code;
     memset(count, 0, (size_t)(n + 1) * 8);
     for (int64_t i = 0; i < id->n_elems; i++) {

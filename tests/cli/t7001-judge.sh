@@ -65,7 +65,7 @@ sl validate --dir "$digits/v3" --golden "$digits/v3-golden"
 ok "a directory in no store"
 sl validate --dir "$digits/v1" --golden "$digits/v3-golden"
 fails "the wrong answers" 1 "failed"
-prints "the worst element, and both values" 'probabilities.* at \['
+prints "the worst element, and both values" 'digit: 1 of 1 differ, first at \[0\]: 7, not 1'
 mkdir bad
 echo '{"golden": 1, "kind": "export", "cases": [{"name": "x", "inputs": "../../etc/x.npz"}]}' >bad/golden.json
 sl validate --dir "$digits/v1" --golden bad
