@@ -14,8 +14,7 @@
 #include "base/crypto.h"
 #include "savedmodel/savedmodel.h"
 
-/* ---- FarmHash (fingerprint/fp_farm.c) ---------------------------------------------
- */
+/* ---- FarmHash (fingerprint/fp_farm.c) ---- */
 
 /* Fingerprint64 of a byte string that comes in pieces of any length. */
 struct fp_farm {
@@ -31,8 +30,7 @@ uint64_t fp_farm_end(const struct fp_farm *f); /* may be asked in between */
 uint64_t fp_farm64(struct str s);
 uint64_t fp_farm_cat(uint64_t a, uint64_t b); /* FingerprintCat64 */
 
-/* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_check.c) -------------------
- */
+/* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_check.c) ---- */
 
 enum fp_hash {
     FP_CHECKSUM,     /* the whole SavedModel (2.11: its GraphDef) */
@@ -105,8 +103,7 @@ struct fp_check {
 int fp_check(struct fp_check *out, int dirfd, const char *dir,
              struct err *err) MUST_CHECK;
 
-/* ---- tensors and weights (fingerprint/fp_weights.c)
- * ---------------------------------- */
+/* ---- tensors and weights (fingerprint/fp_weights.c) ---- */
 
 /* SHA-256 of a tensor's value: its elements row-major, little-endian, one after the
  * other; of strings, each one's length (8 bytes, little-endian) and bytes. Dtype and
@@ -133,8 +130,7 @@ int fp_weights_of(struct fp_weights *out, struct sm_bundle *b,
 void fp_weights_release(struct fp_weights *w); /* for AUTO */
 const struct fp_tensor *fp_weights_find(const struct fp_weights *w, struct str name);
 
-/* ---- meaning (fingerprint/fp_meaning.c)
- * ------------------------------------------------ */
+/* ---- meaning (fingerprint/fp_meaning.c) ---- */
 
 /* What decides a model's answers, in parts: each part's digest moves only with that
  * part. See docs/formats.md, "Semantic digest". */

@@ -48,7 +48,8 @@ fp_h_det(struct sha256 *h, enum fp_type type, struct str msg, struct err *err)
     struct sha256 inner;
     struct digest d;
     sha256_init(&inner);
-    int rc = fp_det(type, FP_MSG(msg), false, (struct fp_sink){ sha_add, &inner }, err);
+    int rc = fp_det(type, FP_MSG(msg), FP_DET_MEANING,
+                    (struct fp_sink){ sha_add, &inner }, err);
     sha256_end(&inner, &d);
     fp_h_digest(h, &d);
     return rc;
@@ -71,8 +72,7 @@ fp_h_shape(struct sha256 *h, struct str shape)
         fp_h_u64(h, (uint64_t)sm_pb_int(dim, 1, 0));
 }
 
-/* ---- constants
- * ------------------------------------------------------------------------- */
+/* ---- constants ---- */
 
 /* Number of elements of a TensorShapeProto; false: unknown or absurd. */
 static bool
@@ -171,8 +171,7 @@ fp_h_const(struct sha256 *h, struct str raw, struct err *err)
     return 0;
 }
 
-/* ---- names
- * ------------------------------------------------------------------------------ */
+/* ---- names ---- */
 
 void
 fp_names_add(struct fp_names *x, struct str name, int at)

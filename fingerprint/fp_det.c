@@ -29,7 +29,7 @@ struct det {
     struct fp_sink sink;
     bool is_writing;
     bool is_in_small; /* inside a message that is measured at each level */
-    bool is_wide;
+    unsigned flags;   /* enum fp_det_flags */
     uint64_t n_bytes; /* counted so far, when not writing */
     struct measure *kept;
     size_t n_kept, cap_kept;
@@ -47,8 +47,7 @@ struct slot {
 static int walk(struct det *d, const struct fp_schema *s, struct fp_msg m,
                 bool *is_det);
 
-/* ---- bytes out ---------------------------------------------------------------------
- */
+/* ---- bytes out ---- */
 
 static void
 put(struct det *d, const void *p, size_t n)
@@ -109,8 +108,7 @@ put_scalar(struct det *d, const struct fp_field *f, const struct sm_field *v)
     }
 }
 
-/* ---- reading a message
- * --------------------------------------------------------------- */
+/* ---- reading a message ---- */
 
 static bool
 is_packable(const struct fp_field *f)
@@ -166,6 +164,12 @@ malformed(struct det *d, const struct fp_schema *s)
     return err_set(d->err, ERR_CORRUPT, "malformed %s message", s->name);
 }
 
+static bool
+keeps_unknown(const struct det *d, const struct fp_schema *s)
+{
+    return !s->is_entry && !(d->flags & FP_DET_MEANING);
+}
+
 /* Fills a slot per field of the schema. */
 static int
 scan(struct det *d, const struct fp_schema *s, struct fp_msg m, struct slot *slots,
@@ -200,13 +204,12 @@ scan(struct det *d, const struct fp_schema *s, struct fp_msg m, struct slot *slo
         slot->count++;
         slot->last = f;
     }
-    if (*has_unknown && s->is_entry)
+    if (*has_unknown && !keeps_unknown(d, s))
         *is_det = false;
     return r < 0 ? malformed(d, s) : 0;
 }
 
-/* ---- messages in messages
- * -------------------------------------------------------------- */
+/* ---- messages in messages ---- */
 
 static int
 measure(struct det *d, const struct fp_schema *s, struct fp_msg m, struct measure *out)
@@ -295,8 +298,7 @@ singular_msg(struct det *d, const struct fp_field *f, struct fp_msg m,
     return nested(d, f->num, s, (struct fp_msg){ ordered, slot->count }, is_det);
 }
 
-/* ---- repeated fields and maps
- * ------------------------------------------------------------ */
+/* ---- repeated fields and maps ---- */
 
 /* The numbers of one occurrence, normalised: counted into *n_bytes, and put when
  * asked to. */
@@ -441,8 +443,7 @@ map(struct det *d, const struct fp_schema *s, const struct fp_field *f, struct f
     return rc;
 }
 
-/* ---- one message
- * --------------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 static int
 field(struct det *d, const struct fp_schema *s, const struct fp_field *f,
@@ -488,6 +489,24 @@ unknown(struct det *d, const struct fp_schema *s, struct fp_msg m)
     return 0;
 }
 
+/* A tensor by what it is, in place of how it is written. */
+static int
+put_tensor(struct det *d, struct fp_msg m)
+{
+    struct sha256 h;
+    struct digest digest = { { 0 } };
+    int rc = 0;
+    if (d->is_writing) {
+        sha256_init(&h);
+        for (size_t i = 0; rc == 0 && i < m.n; i++)
+            rc = fp_h_const(&h, m.parts[i], d->err);
+        sha256_end(&h, &digest);
+    }
+    put_head(d, 4, 2, sizeof(digest.b));
+    put(d, digest.b, sizeof(digest.b));
+    return rc;
+}
+
 /* Writes, or counts, the whole message. */
 static int
 walk(struct det *d, const struct fp_schema *s, struct fp_msg m, bool *is_det)
@@ -501,12 +520,17 @@ walk(struct det *d, const struct fp_schema *s, struct fp_msg m, bool *is_det)
         return err_set(d->err, ERR_LIMIT, "messages nested more than %d deep",
                        MAX_DEPTH);
     if (s == &fp_schemas[FP_M_NodeProgram]) {
-        rc = fp_program_overlay(m.parts[0], d->is_wide, &overlay, d->err);
+        rc = fp_program_overlay(m.parts[0], d->flags & FP_DET_WIDE, &overlay, d->err);
         if (rc == 0 && overlay.len > 0) {
             both[0] = m.parts[0];
             both[1] = (struct str){ overlay.data, overlay.len };
             m = (struct fp_msg){ both, 2 };
         }
+    }
+    if (d->depth > 0 && (d->flags & FP_DET_MEANING) &&
+        s == &fp_schemas[FP_M_TensorProto]) {
+        *is_det = false;
+        return put_tensor(d, m);
     }
     for (int i = 0; i < s->n_fields; i++)
         slots[i].count = 0;
@@ -516,16 +540,16 @@ walk(struct det *d, const struct fp_schema *s, struct fp_msg m, bool *is_det)
     for (int i = 0; rc == 0 && i < s->n_fields; i++)
         rc = field(d, s, &s->fields[i], m, &slots[i], is_det);
     d->depth--;
-    if (rc == 0 && has_unknown && !s->is_entry)
+    if (rc == 0 && has_unknown && keeps_unknown(d, s))
         rc = unknown(d, s, m);
     return rc;
 }
 
 int
-fp_det(enum fp_type type, struct fp_msg m, bool is_wide, struct fp_sink sink,
+fp_det(enum fp_type type, struct fp_msg m, unsigned flags, struct fp_sink sink,
        struct err *err)
 {
-    struct det d = { .sink = sink, .is_wide = is_wide, .err = err };
+    struct det d = { .sink = sink, .flags = flags, .err = err };
     bool is_det;
     int rc = walk(&d, &fp_schemas[type], m, &is_det);
     if (rc == 0 && is_det) {
@@ -545,12 +569,12 @@ farm_add(void *arg, const void *p, size_t n)
 }
 
 int
-fp_det_farm(enum fp_type type, struct fp_msg m, bool is_wide, uint64_t *out,
+fp_det_farm(enum fp_type type, struct fp_msg m, unsigned flags, uint64_t *out,
             struct err *err)
 {
     struct fp_farm farm;
     fp_farm_init(&farm);
-    int rc = fp_det(type, m, is_wide, (struct fp_sink){ farm_add, &farm }, err);
+    int rc = fp_det(type, m, flags, (struct fp_sink){ farm_add, &farm }, err);
     *out = fp_farm_end(&farm);
     return rc;
 }

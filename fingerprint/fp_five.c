@@ -75,8 +75,7 @@ fp_singleprint(const struct fp_five *f, char out[FP_SINGLEPRINT_BYTES])
              f->hash[FP_CHECKPOINT]);
 }
 
-/* ---- the hashes
- * ---------------------------------------------------------------------- */
+/* ---- the hashes ---- */
 
 static int
 graph_hash(struct fp_msg graph, enum fp_rules rules, uint64_t *out, struct err *err)
@@ -84,7 +83,8 @@ graph_hash(struct fp_msg graph, enum fp_rules rules, uint64_t *out, struct err *
     struct str none = { "", 0 };
     if (graph.n == 0)
         graph = FP_MSG(none);
-    return fp_det_farm(FP_M_GraphProgram, graph, rules == FP_RULES_2_14, out, err);
+    return fp_det_farm(FP_M_GraphProgram, graph,
+                       rules == FP_RULES_2_14 ? FP_DET_WIDE : 0, out, err);
 }
 
 static int
@@ -93,8 +93,8 @@ checksum(const struct fp_model *m, struct fp_msg graph, enum fp_rules rules,
 {
     struct str none = { "", 0 };
     if (rules != FP_RULES_2_11)
-        return fp_det_farm(FP_M_SavedModel, FP_MSG(m->bytes), false, out, err);
-    return fp_det_farm(FP_M_GraphDef, graph.n ? graph : FP_MSG(none), false, out, err);
+        return fp_det_farm(FP_M_SavedModel, FP_MSG(m->bytes), 0, out, err);
+    return fp_det_farm(FP_M_GraphDef, graph.n ? graph : FP_MSG(none), 0, out, err);
 }
 
 /* h = Cat(h, FP(DET(value))) for the value of a map entry. */
@@ -104,7 +104,7 @@ cat_value(enum fp_type type, struct str entry, uint64_t *h, struct err *err)
     struct str one = { "", 0 }, *own;
     uint64_t fp;
     struct fp_msg value = fp_sub(FP_MSG(entry), 2, &one, &own);
-    int rc = fp_det_farm(type, value.n ? value : FP_MSG(one), false, &fp, err);
+    int rc = fp_det_farm(type, value.n ? value : FP_MSG(one), 0, &fp, err);
     free(own);
     *h = fp_farm_cat(*h, fp);
     return rc;
@@ -233,8 +233,7 @@ fp_hash_of(const struct fp_model *m, enum fp_hash which, enum fp_rules rules,
                   : 0;
 }
 
-/* ---- the model
- * ----------------------------------------------------------------------- */
+/* ---- the model ---- */
 
 static int
 refuse_chunked(int dirfd, const char *dir, struct err *err)

@@ -51,8 +51,7 @@ struct fp_graph {
     int n_later, cap_later;
 };
 
-/* ---- reading
- * --------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static struct node *
 node_add(struct fp_graph *g)
@@ -180,8 +179,7 @@ fp_graph_close(struct fp_graph **pg)
     *pg = NULL;
 }
 
-/* ---- what a node does
- * -------------------------------------------------------------------- */
+/* ---- what a node does ---- */
 
 static bool
 is_one_of(struct str s, const char *const *list)
@@ -304,8 +302,7 @@ hash_local(struct fp_graph *g, struct node *n, struct err *err)
     return 0;
 }
 
-/* ---- what a node computes
- * ------------------------------------------------------------------ */
+/* ---- what a node computes ---- */
 
 static void
 hash_value(struct fp_graph *g, struct node *n)
@@ -394,8 +391,7 @@ need_value(struct fp_graph *g, int node, struct err *err)
     return rc;
 }
 
-/* ---- numbers
- * ------------------------------------------------------------------------------- */
+/* ---- numbers ---- */
 
 static int
 number_cmp(const struct fp_graph *g, int a, int b)
@@ -569,8 +565,7 @@ fp_h_value(struct sha256 *h, struct fp_graph *g, struct str name, struct err *er
     return rc;
 }
 
-/* ---- the form
- * -------------------------------------------------------------------------------- */
+/* ---- the form ---- */
 
 static int
 resource_cmp(const void *pa, const void *pb, void *arg)

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* ---- schema (schema.def, fp_schema.c) -----------------------------------------------
- */
+/* ---- schema (schema.def, fp_schema.c) ---- */
 
 enum fp_kind {
     FP_K_BOOL,
@@ -83,8 +82,7 @@ fp_take_varint(struct str *it, uint64_t *v)
     return false;
 }
 
-/* ---- messages in parts (fp_msg.c)
- * ----------------------------------------------------- */
+/* ---- messages in parts (fp_msg.c) ---- */
 
 /* A message whose bytes are the parts one after the other: a singular message that was
  * written several times, or one with an overlay behind it. Parsing all the parts in
@@ -125,24 +123,26 @@ int fp_kv_cmp(const struct fp_kv *a, const struct fp_kv *b);
 int fp_map(struct fp_msg m, const struct fp_field *field, struct fp_kv **out, size_t *n,
            struct err *err) MUST_CHECK;
 
-/* ---- deterministic form (fp_det.c)
- * ----------------------------------------------------- */
+/* ---- deterministic form (fp_det.c) ---- */
 
 struct fp_sink {
     void (*add)(void *arg, const void *p, size_t n);
     void *arg;
 };
+enum fp_det_flags {
+    FP_DET_WIDE = 1,    /* 64-bit function numbers (fp_suffix); of GraphProgram only */
+    FP_DET_MEANING = 2, /* without unknown fields; tensors inside by digest of value */
+};
 /* Writes the bytes that protobuf's deterministic serializer makes of the parsed message
  * (docs/formats.md). Nothing big is copied. ERR_CORRUPT: malformed; ERR_LIMIT: nested
  * too deep, or a map with too many entries. */
-int fp_det(enum fp_type type, struct fp_msg m, bool is_wide, struct fp_sink sink,
+int fp_det(enum fp_type type, struct fp_msg m, unsigned flags, struct fp_sink sink,
            struct err *err) MUST_CHECK;
-/* Fingerprint64 of that form. is_wide matters to GraphProgram only (fp_suffix). */
-int fp_det_farm(enum fp_type type, struct fp_msg m, bool is_wide, uint64_t *out,
+/* Fingerprint64 of that form. */
+int fp_det_farm(enum fp_type type, struct fp_msg m, unsigned flags, uint64_t *out,
                 struct err *err) MUST_CHECK;
 
-/* ---- graph_def_program_hash (fp_program.c)
- * ---------------------------------------------- */
+/* ---- graph_def_program_hash (fp_program.c) ---- */
 
 /* The integer after the last '_' of a function's name, and the name without its digits.
  * is_wide: 64-bit (TensorFlow >= 2.14), else 32-bit. false: no such integer. */
@@ -152,8 +152,7 @@ bool fp_suffix(struct str name, bool is_wide, int64_t *number, struct str *stem)
 int fp_program_overlay(struct str node, bool is_wide, struct buf *out,
                        struct err *err) MUST_CHECK;
 
-/* ---- TensorFlow's hashes (fp_five.c)
- * -------------------------------------------------------- */
+/* ---- TensorFlow's hashes (fp_five.c) ---- */
 
 /* A model that is being hashed. */
 struct fp_model {
@@ -174,8 +173,7 @@ int fp_hash_of(const struct fp_model *m, enum fp_hash which, enum fp_rules rules
 int fp_five_by(struct fp_five *out, const struct fp_model *m, enum fp_rules rules,
                struct err *err) MUST_CHECK;
 
-/* ---- canonical hashing (fp_canon.c)
- * ----------------------------------------------------------- */
+/* ---- canonical hashing (fp_canon.c) ---- */
 
 /* What goes into a digest is prefixed with its length, so that no two things run into
  * each other. */
@@ -204,8 +202,7 @@ void fp_names_sort(struct fp_names *x); /* before the first find */
 int fp_names_find(const struct fp_names *x, struct str name); /* -1: none */
 void fp_names_release(struct fp_names *x);
 
-/* ---- functions (fp_library.c)
- * ------------------------------------------------------------------ */
+/* ---- functions (fp_library.c) ---- */
 
 struct fp_default {
     struct str name;
@@ -216,11 +213,27 @@ struct fp_op {
     struct fp_default *defaults; /* ascending names */
     int n_defaults;
 };
+/* A variable or a table is known by a name within a container. */
+struct fp_resource {
+    struct str container, name;
+};
+/* Resources in the order in which something names them. Their names mean nothing, but
+ * which uses are of one resource does. */
+struct fp_uses {
+    struct fp_resource *v;
+    int n, cap;
+};
+void fp_uses_add(struct fp_uses *u, struct fp_resource r);
+void fp_uses_release(struct fp_uses *u);
+/* Hashes, of each use, the first one of the same resource; then only these are left. */
+void fp_h_uses(struct sha256 *h, struct fp_uses *u);
+
 struct fp_function {
     struct str name;
     struct str raw;
     struct str gradient; /* name of its gradient function, or empty */
     struct digest digest;
+    struct fp_uses uses; /* resources that it, or a function it calls, names */
 };
 /* The function library and op list of a MetaGraph. Each function has a digest of what
  * it does; its own name and those of its arguments and nodes are not in it. */
@@ -242,14 +255,15 @@ void fp_lib_release(struct fp_lib *lib); /* for AUTO */
 void fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name);
 int fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str attr_value,
               struct err *err) MUST_CHECK;
-/* The function that a node's gradient attribute names through the registered op types.
- */
 #define FP_GRADIENT_ATTR "_gradient_op_type"
+/* The function that a gradient attribute names through the registered op types. */
 bool fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name);
+/* Calls fn for each function of the library that an AttrValue names. */
+void fp_each_callee(const struct fp_lib *lib, struct str attr_value,
+                    void (*fn)(void *arg, int function), void *arg);
 const struct fp_op *fp_lib_op(const struct fp_lib *lib, struct str op); /* or NULL */
 
-/* ---- graphs (fp_graph.c)
- * ------------------------------------------------------------------------ */
+/* ---- graphs (fp_graph.c) ---- */
 
 /* A graph, or the body of a function, on its way to a canonical form: nodes are
  * numbered in the order in which a walk from the roots, along inputs in their order,
@@ -275,11 +289,13 @@ int fp_h_stateful(struct sha256 *h, struct fp_graph *g, struct err *err) MUST_CH
 /* What a node computes, as a tree (not which node it is). */
 int fp_h_value(struct sha256 *h, struct fp_graph *g, struct str name,
                struct err *err) MUST_CHECK;
-/* Hashes all nodes that were met. */
-int fp_graph_end(struct sha256 *h, struct fp_graph *g, struct err *err) MUST_CHECK;
+/* Takes note that this function is used beside the graph's nodes. */
+void fp_graph_use(struct fp_graph *g, struct str function);
+/* Hashes all nodes that were met. *uses gets the resources that they name. */
+int fp_graph_end(struct sha256 *h, struct fp_graph *g, struct fp_uses *uses,
+                 struct err *err) MUST_CHECK;
 
-/* ---- object graph (fp_objects.c)
- * ------------------------------------------------------------------ */
+/* ---- object graph (fp_objects.c) ---- */
 
 /* `b` may be NULL: a model without variables. */
 int fp_h_objects(struct sha256 *h, const struct fp_lib *lib,

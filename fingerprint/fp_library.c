@@ -10,8 +10,7 @@
 
 #define MAX_ROUNDS 64
 
-/* ---- ops ---------------------------------------------------------------------------
- */
+/* ---- ops ---- */
 
 static int
 default_cmp(const void *pa, const void *pb)
@@ -55,8 +54,7 @@ fp_lib_op(const struct fp_lib *lib, struct str op)
     return i < 0 ? NULL : &lib->ops[i];
 }
 
-/* ---- attributes
- * ----------------------------------------------------------------------- */
+/* ---- attributes ---- */
 
 void
 fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name)
@@ -173,8 +171,7 @@ fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name)
     return i >= 0;
 }
 
-/* ---- one function
- * ---------------------------------------------------------------------- */
+/* ---- one function ---- */
 
 /* What an ArgDef says about types: 3 type, 4 … 6 the attributes that give it, 16
  * is_ref. */
@@ -290,8 +287,7 @@ hash_function(struct fp_lib *lib, const struct fp_function *f, struct digest *ou
     return rc < 0 ? err_ctx(err, "function '%.*s'", STR_ARG(f->name)) : 0;
 }
 
-/* ---- who refers to whom
- * ------------------------------------------------------------------ */
+/* ---- who refers to whom ---- */
 
 struct refs {
     int *to; /* all references, one function's after the other's */
@@ -351,8 +347,7 @@ refs_of(struct refs *r, const struct fp_lib *lib, const struct fp_function *f)
         add_ref(r, lib, f->gradient);
 }
 
-/* ---- in order
- * ------------------------------------------------------------------------------ */
+/* ---- in order ---- */
 
 /* Functions of one circle: hashed in rounds. */
 static int

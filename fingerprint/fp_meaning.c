@@ -28,8 +28,7 @@ fp_part_name(enum fp_part p)
     return names[p];
 }
 
-/* ---- assets
- * -------------------------------------------------------------------------------- */
+/* ---- assets ---- */
 
 struct asset {
     struct str tensor, file;
@@ -119,8 +118,7 @@ hash_assets(struct sha256 *h, int dirfd, const struct assets *a, struct err *err
     return rc;
 }
 
-/* ---- signatures
- * ------------------------------------------------------------------------------ */
+/* ---- signatures ---- */
 
 /* TensorInfo: 1 name | 4 sparse | 5 composite { 1 type, 2 components }, 2 dtype, 3
  * shape. */
@@ -182,8 +180,7 @@ hash_signatures(struct sha256 *h, struct fp_graph *g, const struct sm_meta *meta
     return 0;
 }
 
-/* ---- one MetaGraph
- * ------------------------------------------------------------------------------ */
+/* ---- one MetaGraph ---- */
 
 /* SaverDef: 1 tensor that takes the checkpoint's path, 3 restore op. */
 static int
@@ -294,9 +291,7 @@ meta_hash(struct meta_digest *d, const struct sm_meta *meta, struct sm_bundle *b
     return rc;
 }
 
-/* ---- the model
- * --------------------------------------------------------------------------------------
- */
+/* ---- the model ---- */
 
 /* Of equal tag sets only the first is ever picked: their order means something. */
 static int

@@ -63,8 +63,7 @@ get_id(struct str msg, uint32_t num, int limit)
     return id >= 0 && id < limit ? (int)id : -1;
 }
 
-/* ---- links
- * ------------------------------------------------------------------------------- */
+/* ---- links ---- */
 
 static int
 link_cmp(const void *pa, const void *pb, void *arg)
@@ -96,8 +95,7 @@ links(struct str msg, uint32_t num, int limit, int *number, int *n)
     return out;
 }
 
-/* ---- the checkpoint's objects
- * ---------------------------------------------------------------- */
+/* ---- the checkpoint's objects ---- */
 
 /* Pairs what two links with the same name lead to; `queue` gets the new objects. */
 static void
@@ -168,8 +166,7 @@ hash_keys(struct objects *o, int object)
     fp_names_release(&names);
 }
 
-/* ---- one object
- * ------------------------------------------------------------------------------- */
+/* ---- one object ---- */
 
 static void
 hash_number(struct objects *o, int object)

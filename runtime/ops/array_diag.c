@@ -163,8 +163,8 @@ rt_run_matrix_diag(struct rt_ctx *ctx, struct err *err)
             "The number of rows or columns is not consistent with the specified "
             "d_lower, d_upper, and diagonal.");
     b.rows = rows, b.cols = cols;
-    if (fit_band(ctx, &b, err) < 0)
-        return -(int)err->code;
+    b.n_diags = b.high - b.low + 1; /* some may lie outside of the matrix */
+    b.max_len = len;
     int rank = x->rank - 1 - several;
     memcpy(dims, x->dims, (size_t)rank * sizeof(dims[0]));
     dims[rank] = rows;
@@ -176,7 +176,6 @@ rt_run_matrix_diag(struct rt_ctx *ctx, struct err *err)
         return rt_fail_dtype(ctx, err, x->dtype);
     if (rt_out(ctx, 0, x->dtype, rank + 2, dims, &y, err) < 0)
         return -(int)err->code;
-    b.max_len = len;
     fill_matrices(&b, y, x->data, pad, false);
     return 0;
 }

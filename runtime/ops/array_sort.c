@@ -261,18 +261,19 @@ rt_prep_arg(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-/* at[j] for columns j of x [n, inner]: the first row with the best value. NaN is never
- * better than anything. */
-#define ARG(name, type, better)                                                        \
+/* at[j] for columns j of x [n, inner]: the first row with the best value. As in
+ * TensorFlow the first to beat is the worst finite value, so NaN never wins, nor does
+ * an infinity of the wrong sign. */
+#define ARG(name, type, better, worst)                                                 \
     static void name(const void *px, int64_t n, int64_t inner, int64_t *at)            \
     {                                                                                  \
         const type *x = px;                                                            \
         for (int64_t j = 0; j < inner; j++) {                                          \
             int64_t arg = 0;                                                           \
-            type best = x[j];                                                          \
-            for (int64_t i = 1; i < n; i++) {                                          \
+            type best = worst;                                                         \
+            for (int64_t i = 0; i < n; i++) {                                          \
                 type v = x[i * inner + j];                                             \
-                if (v better best || (best != best && v == v)) {                       \
+                if (v better best) {                                                   \
                     best = v;                                                          \
                     arg = i;                                                           \
                 }                                                                      \
@@ -280,9 +281,19 @@ rt_prep_arg(struct rt_prep *p)
             at[j] = arg;                                                               \
         }                                                                              \
     }
-#define X(dtype, type, sfx) ARG(argmax_##sfx, type, >) ARG(argmin_##sfx, type, <)
-K_REALS(X)
+#define X(dtype, type, sfx)                                                            \
+    ARG(argmax_##sfx, type, >, (type)((uint64_t)1 << (8 * sizeof(type) - 1)))          \
+    ARG(argmin_##sfx, type, <, (type)(((uint64_t)1 << (8 * sizeof(type) - 1)) - 1))
+K_SINTS(X)
 #undef X
+#define X(dtype, type, sfx)                                                            \
+    ARG(argmax_##sfx, type, >, 0) ARG(argmin_##sfx, type, <, (type)-1)
+K_UINTS(X)
+#undef X
+ARG(argmax_f32, float, >, -3.40282347e38f)
+ARG(argmin_f32, float, <, 3.40282347e38f)
+ARG(argmax_f64, double, >, -1.7976931348623157e308)
+ARG(argmin_f64, double, <, 1.7976931348623157e308)
 
 typedef void arg_fn(const void *x, int64_t n, int64_t inner, int64_t *at);
 

@@ -6,6 +6,7 @@
 #include "runtime/ops/math_binary.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum segment_kind { SUM, MEAN, SQRT_N };
 
@@ -72,11 +73,11 @@ start_bytes(int dtype, int start, void *out)
 /* One run: rows of x to segments of y. */
 struct segments {
     const struct segment_state *s;
-    int dtype;          /* of the work: float for float16 and bfloat16 */
-    int64_t n, n_out;   /* rows in, segments */
-    int64_t width;      /* elements of a row */
-    const int64_t *id;  /* of each row; negative: left out */
-    const int64_t *row; /* which row of x; NULL: the same */
+    int dtype, out_dtype; /* of the work (float for float16, bfloat16); of the answer */
+    int64_t n, n_out;     /* rows in, segments */
+    int64_t width;        /* elements of a row */
+    const int64_t *id;    /* of each row; negative: left out */
+    const int64_t *row;   /* which row of x; NULL: the same */
     const char *x;
     char *y;
 };
@@ -113,13 +114,16 @@ static int
 run_segments(struct rt_ctx *ctx, const struct segments *g, struct err *err)
 {
     size_t elem = rt_dtype_size(g->dtype), row = (size_t)g->width * elem;
-    char start[16];
+    _Alignas(16) char start[16];
     int64_t *count = rt_scratch(ctx, (size_t)g->n_out * sizeof(*count), err);
     if (!count)
         return -(int)err->code;
     if (g->n_out > 0)
         memset(count, 0, (size_t)g->n_out * sizeof(*count));
     start_bytes(g->dtype, g->s->start, start);
+    if (g->out_dtype != g->dtype && abs(g->s->start) == 2)
+        *(float *)(void *)start = (float)(g->s->start / 2) *
+                                  (g->out_dtype == SM_HALF ? 65504.0f : 0x1.fep127f);
     k_fill(g->y, start, g->n_out * g->width, elem);
     for (int64_t i = 0; i < g->n && row > 0; i++) {
         if (g->id[i] < 0)
@@ -151,6 +155,7 @@ segments_out(struct rt_ctx *ctx, struct segments *g, int skip, struct err *err)
                        SM_MAX_RANK);
     g->s = ctx->node->state;
     g->dtype = half ? SM_FLOAT : x->dtype;
+    g->out_dtype = x->dtype;
     if (g->dtype >= K_N_DTYPES || !g->s->combine->fn[g->dtype])
         return rt_fail_dtype(ctx, err, x->dtype);
     dims[0] = g->n_out;

@@ -94,8 +94,8 @@ join_axes(struct rt_ctx *ctx, int *axes, bool *reduced, int *n, struct err *err)
                            "dimension(s)",
                            (long long)axis, x->rank);
         if (reduced[at])
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "Duplicate reduction dimension %lld", (long long)axis);
+            return rt_fail(ctx, err, ERR_FAILED, "Duplicate reduction dimension %lld",
+                           (long long)axis);
         reduced[at] = true;
         axes[(*n)++] = (int)at;
     }
@@ -108,7 +108,7 @@ rt_run_reduce_join(struct rt_ctx *ctx, struct err *err)
 {
     const struct rt_tensor *x = ctx->in[0];
     const struct join *j = ctx->node->state;
-    int axes[SM_MAX_RANK], n_axes, rank = 0;
+    int axes[SM_MAX_RANK], n_axes = 0, rank = 0;
     bool reduced[SM_MAX_RANK] = { false };
     int64_t dims[SM_MAX_RANK], steps[SM_MAX_RANK], n_parts = 1;
     struct rt_tensor *out;
@@ -177,8 +177,7 @@ rt_run_segment_join(struct rt_ctx *ctx, struct err *err)
     const struct str **parts =
         rt_scratch(ctx, (size_t)(id->n_elems + 1) * sizeof(*parts), err);
     int64_t *count = parts ? rt_scratch(ctx, (size_t)(n + 1) * 8, err) : NULL;
-    int64_t *order =
-        count ? rt_scratch(ctx, (size_t)(id->n_elems + 1) * 8, err) : NULL;
+    int64_t *order = count ? rt_scratch(ctx, (size_t)(id->n_elems + 1) * 8, err) : NULL;
     if (!order)
         return -(int)err->code;
     memset(count, 0, (size_t)(n + 1) * 8);
@@ -258,8 +257,8 @@ rt_run_string_length(struct rt_ctx *ctx, struct err *err)
     if (rt_out(ctx, 0, SM_INT32, x->rank, x->dims, &y, err) < 0)
         return -(int)err->code;
     for (int64_t i = 0; i < x->n_elems; i++)
-        ((int32_t *)y->data)[i] = (int32_t)(chars ? count_chars(str_at(x, i))
-                                                  : (int64_t)str_at(x, i).n);
+        ((int32_t *)y->data)[i] =
+            (int32_t)(chars ? count_chars(str_at(x, i)) : (int64_t)str_at(x, i).n);
     return 0;
 }
 
@@ -292,8 +291,7 @@ substr(struct str s, int64_t pos, int64_t len, bool chars, struct str *out)
 {
     size_t at, n;
     if (chars) {
-        bool ok =
-            pos >= 0 ? char_forward(s, pos, &at) : char_back(s, -(pos + 1), &at);
+        bool ok = pos >= 0 ? char_forward(s, pos, &at) : char_back(s, -(pos + 1), &at);
         if (ok && pos < 0)
             ok = char_back((struct str){ s.p, at }, 1, &at);
         if (!ok)
@@ -434,8 +432,7 @@ rt_run_decode_base64(struct rt_ctx *ctx, struct err *err)
             return -(int)err->code;
         y[i].p = p;
         if (!decode_base64(str_at(x, i), p, &y[i].n))
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "Invalid character found in base64.");
+            return rt_fail(ctx, err, ERR_FAILED, "Invalid character found in base64.");
     }
     return 0;
 }

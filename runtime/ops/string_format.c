@@ -287,8 +287,7 @@ str_summarize(struct rt_ctx *ctx, const struct rt_tensor *t, int64_t limit,
 {
     if (k_is_obj(t->dtype))
         return rt_fail_dtype(ctx, err, t->dtype);
-    put_dim(out, t, 0, 0,
-            limit < 0 || limit > t->n_elems ? t->n_elems : limit);
+    put_dim(out, t, 0, 0, limit < 0 || limit > t->n_elems ? t->n_elems : limit);
     return buf_check(out, "a tensor as text", err);
 }
 

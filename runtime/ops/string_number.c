@@ -83,7 +83,8 @@ is_real(struct str s)
     return i == s.n;
 }
 
-/* TensorFlow takes no longer text for a floating number; and blanks alone for a zero. */
+/* TensorFlow takes no longer text for a floating number; and blanks alone for a zero.
+ */
 enum { MAX_REAL_BYTES = 31 };
 
 bool

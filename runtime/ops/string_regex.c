@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <pcre2.h>
+#include <stdio.h>
 
 /* ---- RE2's dialect ---- */
 
@@ -180,50 +181,58 @@ repeat_len(const char *p, const char *end, int64_t *high)
     return p < end && *p == '}' && v[0] >= 0 ? (size_t)(p + 1 - from) : 0;
 }
 
-/* Copies a repetition operator with its '?'. */
-static bool
-read_repeat(struct reader *r, size_t n, bool *repeated)
+/* Copies a repetition operator of n bytes with its '?'. */
+static void
+read_repeat(struct reader *r, size_t n)
 {
-    const char *from = r->p;
-    if (*repeated)
-        return wrong(r, "bad repetition operator", from, n);
-    if (from + n < r->end && from[n] == '?')
+    if (r->p + n < r->end && r->p[n] == '?')
         n++;
-    buf_add(r->out, from, n);
+    buf_add(r->out, r->p, n);
     r->p += n;
-    *repeated = true;
-    return true;
 }
 
 /* False, with r->why: no pattern of RE2. */
 static bool
 read_pattern(struct reader *r)
 {
-    bool repeated = false;
+    const char *from = r->p, *op = NULL; /* the repetition that was read last */
+    int depth = 0;
+    bool repeatable = false;
     while (r->p < r->end) {
         int64_t high = 0;
-        size_t n = *r->p == '{' ? repeat_len(r->p, r->end, &high) : 0;
+        char c = *r->p;
+        size_t n = c == '{' ? repeat_len(r->p, r->end, &high) : 0;
         if (n > 0 && high > 1000)
             return wrong(r, "invalid repetition size", r->p, n);
-        if (n > 0 || *r->p == '*' || *r->p == '+' || *r->p == '?') {
-            if (!read_repeat(r, n ? n : 1, &repeated))
-                return false;
+        if (n > 0 || c == '*' || c == '+' || c == '?') {
+            n = n ? n : 1;
+            if (op)
+                return wrong(r, "bad repetition operator", op, (size_t)(r->p - op) + n);
+            if (!repeatable)
+                return wrong(r, "no argument for repetition operator", r->p, n);
+            op = r->p;
+            read_repeat(r, n);
             continue;
         }
-        repeated = false;
+        op = NULL;
+        repeatable = c != '(' && c != '|';
         bool ok = true;
-        if (*r->p == '\\')
+        if (c == ')' && depth-- == 0)
+            return wrong(r, "unexpected )", from, (size_t)(r->p + 1 - from));
+        if (c == '\\') {
             ok = read_escape(r, false);
-        else if (*r->p == '[')
+        } else if (c == '[') {
             ok = read_class(r);
-        else if (*r->p == '(')
+        } else if (c == '(') {
             ok = read_group(r);
-        else
+            depth += ok && r->p[-1] != ')';
+        } else {
             buf_addc(r->out, *r->p++);
+        }
         if (!ok)
             return false;
     }
-    return true;
+    return depth == 0 || wrong(r, "missing )", from, (size_t)(r->end - from));
 }
 
 /* ---- compiling ---- */
@@ -243,10 +252,11 @@ compile(struct str pattern, pcre2_code **out, char *why, size_t why_bytes)
     pcre2_compile_context *c = pcre2_compile_context_create(NULL);
     if (c)
         pcre2_set_newline(c, PCRE2_NEWLINE_LF);
-    *out = pcre2_compile((PCRE2_SPTR)buf_str(&b), b.over ? PCRE2_ZERO_TERMINATED : b.len,
-                         PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY |
-                             PCRE2_ALT_CIRCUMFLEX,
-                         &code, &at, c);
+    *out =
+        pcre2_compile((PCRE2_SPTR)buf_str(&b), b.over ? PCRE2_ZERO_TERMINATED : b.len,
+                      PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY |
+                          PCRE2_ALT_CIRCUMFLEX,
+                      &code, &at, c);
     pcre2_compile_context_free(c);
     if (*out && !b.over)
         return true;
@@ -304,13 +314,13 @@ static int
 matcher_init(struct rt_ctx *ctx, struct matcher *m, struct err *err)
 {
     const struct regex *x = ctx->node->state;
-    char why[256];
+    char why[256], shape[RT_SHAPE_TEXT_BYTES];
     m->code = x->code;
     if (!m->code) {
         if (ctx->in[1]->rank != 0)
-            return rt_fail(ctx, err, ERR_FAILED, "Pattern must be scalar, but received "
-                                                 "rank %d",
-                           ctx->in[1]->rank);
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "Pattern must be scalar, but received %s",
+                           rt_shape_text(ctx->in[1], shape));
         struct str pattern = str_at(ctx->in[1], 0);
         if (!compile(pattern, &m->owned, why, sizeof(why)))
             return rt_fail(ctx, err, ERR_FAILED, "Invalid pattern: %.*s, error: %s",
@@ -346,8 +356,8 @@ rt_run_regex_full_match(struct rt_ctx *ctx, struct err *err)
         rt_out(ctx, 0, SM_BOOL, x->rank, x->dims, &y, err) < 0)
         return -(int)err->code;
     for (int64_t i = 0; i < x->n_elems; i++) {
-        int hit = match(ctx, &m, str_at(x, i), 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED,
-                        err);
+        int hit =
+            match(ctx, &m, str_at(x, i), 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED, err);
         if (hit < 0)
             return hit;
         ((uint8_t *)y->data)[i] = (uint8_t)hit;
@@ -355,12 +365,12 @@ rt_run_regex_full_match(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* The rewrite with \0 … \9 for what matched; false: no rewrite for this pattern. */
+/* Appends the rewrite with \0 … \9 for what matched; it ends at a wrong escape (false).
+ */
 static bool
 put_rewrite(const struct matcher *m, struct str s, struct str rewrite, struct buf *out)
 {
     const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m->data);
-    uint32_t n = pcre2_get_ovector_count(m->data);
     for (size_t i = 0; i < rewrite.n; i++) {
         char c = rewrite.p[i];
         if (c != '\\') {
@@ -368,30 +378,28 @@ put_rewrite(const struct matcher *m, struct str s, struct str rewrite, struct bu
             continue;
         }
         c = ++i < rewrite.n ? rewrite.p[i] : '\0';
+        if (c != '\\' && !isdigit((unsigned char)c))
+            return false;
         if (c == '\\') {
             buf_addc(out, c);
-        } else if (isdigit((unsigned char)c) && (uint32_t)(c - '0') < n) {
-            PCRE2_SIZE from = span[2 * (c - '0')], to = span[2 * (c - '0') + 1];
-            if (from != PCRE2_UNSET && to > from)
-                buf_add(out, s.p + from, to - from);
-        } else {
-            return false;
+            continue;
         }
+        PCRE2_SIZE from = span[2 * (c - '0')], to = span[2 * (c - '0') + 1];
+        if (from != PCRE2_UNSET && to > from)
+            buf_add(out, s.p + from, to - from);
     }
     return true;
 }
 
+/* The pattern has all groups that the rewrite names. */
 static bool
-rewrite_is_ok(const struct matcher *m, struct str rewrite)
+has_groups(const struct matcher *m, struct str rewrite)
 {
     uint32_t n = pcre2_get_ovector_count(m->data);
-    for (size_t i = 0; i < rewrite.n; i++) {
-        if (rewrite.p[i] != '\\')
-            continue;
-        char c = ++i < rewrite.n ? rewrite.p[i] : '\0';
-        if (c != '\\' && !(isdigit((unsigned char)c) && (uint32_t)(c - '0') < n))
+    for (size_t i = 0; i + 1 < rewrite.n; i++)
+        if (rewrite.p[i] == '\\' && isdigit((unsigned char)rewrite.p[++i]) &&
+            (uint32_t)(rewrite.p[i] - '0') >= n)
             return false;
-    }
     return true;
 }
 
@@ -422,8 +430,8 @@ replace(struct rt_ctx *ctx, struct matcher *m, struct str s, struct str rewrite,
             at = span[0] + (n > 0 ? n - rest.n : 1);
             continue;
         }
-        put_rewrite(m, s, rewrite, out);
-        *changed = true;
+        bool ok = put_rewrite(m, s, rewrite, out);
+        *changed = ok || global;
         at = last_end = span[1];
         if (!global)
             break;
@@ -441,16 +449,17 @@ rt_run_regex_replace(struct rt_ctx *ctx, struct err *err)
     struct matcher m AUTO(matcher_release) = { .code = NULL };
     struct buf b AUTO(buf_release) = BUF_INIT;
     struct str *y, rewrite = r->rewrite;
+    char shape[RT_SHAPE_TEXT_BYTES];
     if (matcher_init(ctx, &m, err) < 0 || str_out_like(ctx, 0, x, &y, err) < 0)
         return -(int)err->code;
     if (!r->code) {
         if (ctx->in[2]->rank != 0)
             return rt_fail(ctx, err, ERR_FAILED,
-                           "Rewrite must be scalar, but received rank %d",
-                           ctx->in[2]->rank);
+                           "Rewrite must be scalar, but received %s",
+                           rt_shape_text(ctx->in[2], shape));
         rewrite = str_at(ctx->in[2], 0);
     }
-    if (!rewrite_is_ok(&m, rewrite)) /* TensorFlow replaces nothing then */
+    if (!has_groups(&m, rewrite)) /* TensorFlow replaces nothing then */
         for (int64_t i = 0; i < x->n_elems; i++)
             y[i] = str_at(x, i);
     else

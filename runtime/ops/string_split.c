@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* StringSplit, StringSplitV2 (pieces as a sparse [batch, most] tensor), StringNGrams. */
+/* StringSplit, StringSplitV2 (pieces as a sparse [batch, most] tensor), StringNGrams.
+ */
 #include "runtime/ops/string_int.h"
 
 #include <stdlib.h>
@@ -251,8 +252,7 @@ check_splits(struct rt_ctx *ctx, const struct rt_tensor *splits, int64_t n_data,
     if (n == 0)
         return 0;
     if (rt_int_at(splits, 0) != 0)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "First split value must be 0, got %lld",
+        return rt_fail(ctx, err, ERR_FAILED, "First split value must be 0, got %lld",
                        (long long)rt_int_at(splits, 0));
     for (int64_t i = 1; i < n; i++) {
         int64_t v = rt_int_at(splits, i), least = rt_int_at(splits, i - 1);
@@ -297,8 +297,8 @@ rt_run_string_ngrams(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     for (int64_t i = 0; i < splits->n_elems; i++) {
         if (i > 0)
-            total += row_ngrams(
-                g, rt_int_at(splits, i) - rt_int_at(splits, i - 1), &short_w);
+            total += row_ngrams(g, rt_int_at(splits, i) - rt_int_at(splits, i - 1),
+                                &short_w);
         if (splits->dtype == SM_INT32)
             ((int32_t *)y_splits->data)[i] = (int32_t)total;
         else

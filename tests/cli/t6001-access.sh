@@ -49,6 +49,29 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
     sl push "$digits/v2" digits
     fails "nor push: the message says what would allow it" 6 "sluice grant root push 'digits'"
     is "nothing was stored" "$(owner list digits | grep -c digits@)" 1
+    # Every verb that touches the store asks the same function: a stranger gets nowhere.
+    for verb in $(sed -n 's/^VERB(\([a-z_]*\), [A-Z]*, STORE.*/\1/p' "$top/service/verbs.def") show run validate; do
+        words=$(echo "$verb" | tr _ ' ')
+        case $verb in
+        push) set -- "$digits/v1" digits ;;
+        golden_add) set -- digits "$digits/acceptance" --name x ;;
+        pull | inspect | show | validate) set -- digits@1 ;;
+        run) set -- digits@1 --input_exprs 'image=[1.0]' ;;
+        log | golden_list) set -- digits ;;
+        policy_set) set -- production --require-acceptance '*' ;;
+        policy_show) set -- production ;;
+        target_add) set -- web "$scratch/stranger" --alias production ;;
+        promote) set -- digits@1 --to production ;;
+        weights) set -- digits@production 1=1 ;;
+        rollback | unfreeze) set -- digits@production ;;
+        freeze) set -- digits@production --reason x ;;
+        grant | revoke) set -- root read digits ;;
+        *) set -- ;;
+        esac
+        sl $words "$@"
+        fails "a stranger may not: sluice $words" 6 "root may not"
+    done
+    check "and each try is in the log" sh -c '[ "$(grep -c denied "$1")" -ge 20 ]' - "$own/store/audit/log.jsonl"
     owner grant root push digits >/dev/null
     sl push "$digits/v2" digits
     ok "with a grant, pushing works"

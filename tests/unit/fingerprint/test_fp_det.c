@@ -11,7 +11,7 @@ static int
 det(enum fp_type type, struct str raw, struct buf *out, struct err *err)
 {
     buf_clear(out);
-    return fp_det(type, FP_MSG(raw), true, (struct fp_sink){ add, out }, err);
+    return fp_det(type, FP_MSG(raw), 0, (struct fp_sink){ add, out }, err);
 }
 
 static void
@@ -138,8 +138,7 @@ TEST(test_fp_det__too_deep)
     buf_release(&out);
 }
 
-/* ---- real models, rewritten
- * ------------------------------------------------------------ */
+/* ---- real models, rewritten ---- */
 
 static const char *const models[] = {
     "mlp_tiny/model",        "cnn_tiny/model",          "tf1_partitioned/model",

@@ -7,9 +7,7 @@ static const char *const models[] = {
     "tf1_partitioned/model", "multi_signature/model", "../../demo/digits/v2",
 };
 
-/* ---- names
- * -----------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 struct rename {
     struct str *old;
@@ -239,9 +237,7 @@ resource_names(struct tree *t, const char *dir)
     tree_each(t, FP_M_NodeDef, rename_resource, NULL);
 }
 
-/* ---- order
- * -------------------------------------------------------------------------------------
- */
+/* ---- order ---- */
 
 static bool
 is_node(struct tree *t, int i)
@@ -446,8 +442,7 @@ child_order(struct tree *t, const char *dir)
     tree_each(t, FP_M_SavedObject, shuffle_children, &seed);
 }
 
-/* ---- how values are written
- * --------------------------------------------------------------------- */
+/* ---- how values are written ---- */
 
 static void
 fatten_all(struct tree *t, void *arg)
@@ -557,8 +552,7 @@ defaults_written(struct tree *t, const char *dir)
               tree_get(tree_get(meta_of(t), 1), 2));
 }
 
-/* ---- what says nothing
- * --------------------------------------------------------------------------- */
+/* ---- what says nothing ---- */
 
 static void
 set_device(struct tree *t, void *arg)
@@ -775,8 +769,7 @@ other_files(struct tree *t, const char *dir)
     write_file(more, "x", 1);
 }
 
-/* ---- the checkpoint
- * ---------------------------------------------------------------------------------- */
+/* ---- the checkpoint ---- */
 
 struct shards {
     struct buf data[4];

@@ -47,21 +47,21 @@ TEST(test_fp_program__known_graph)
     uint64_t h;
     add_hex(&b, "0a0c0a056e616d653112036f70310a0c0a056e616d653212036f7032");
     struct str raw = str_buf(&b);
-    CHECK_OK(fp_det_farm(FP_M_GraphDef, FP_MSG(raw), true, &h, &err));
+    CHECK_OK(fp_det_farm(FP_M_GraphDef, FP_MSG(raw), FP_DET_WIDE, &h, &err));
     CHECK(h == 4870331646167591885u);
     /* library and versions are there, and empty, whatever they were */
     add_hex(&b, "1200 2200");
     raw = str_buf(&b);
     CHECK(fp_farm64(raw) != h);
     uint64_t want = fp_farm64(raw), got;
-    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), true, &got, &err));
+    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), FP_DET_WIDE, &got, &err));
     CHECK(got == want);
     struct str bare = { raw.p, raw.n - 4 };
-    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(bare), true, &got, &err));
+    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(bare), FP_DET_WIDE, &got, &err));
     CHECK(got == want);
     add_hex(&b, "2202 0801 1204 0a02 0a00");
     raw = str_buf(&b);
-    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), true, &got, &err));
+    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), FP_DET_WIDE, &got, &err));
     CHECK(got == want);
     buf_release(&b);
 }
@@ -74,7 +74,7 @@ program_hash(struct tree *graph)
     uint64_t h;
     tree_write(graph, &b);
     struct str raw = str_buf(&b);
-    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), true, &h, &err));
+    CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), FP_DET_WIDE, &h, &err));
     buf_release(&b);
     return h;
 }

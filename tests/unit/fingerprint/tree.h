@@ -120,8 +120,7 @@ tree_write(const struct tree *t, struct buf *out)
     }
 }
 
-/* ---- finding and changing
- * --------------------------------------------------------------- */
+/* ---- finding and changing ---- */
 
 static inline struct tree *
 tree_nth(struct tree *t, uint32_t num, int i)

@@ -80,8 +80,7 @@ variant_moved(const struct fp_identity *a, const struct fp_identity *b)
     return moved;
 }
 
-/* ---- parts of a model
- * ---------------------------------------------------------------------- */
+/* ---- parts of a model ---- */
 
 static inline struct tree *
 meta_of(struct tree *t)
