@@ -23,8 +23,7 @@ const struct cli_command *cli_command(const char *verb);
 #include "cli/commands.def"
 #undef CMD
 
-/* ---- flags -> request
- * ------------------------------------------------------------------- */
+/* ---- flags -> request ---- */
 
 struct cli_call {
     const struct svc_verb *verb; /* NULL: only help was asked for */
@@ -39,8 +38,7 @@ void cli_verb_words(const char *verb, struct buf *out);
 void cli_help(struct buf *out);
 void cli_help_verb(const struct svc_verb *verb, struct buf *out);
 
-/* ---- reply -> text
- * ----------------------------------------------------------------------- */
+/* ---- reply -> text ---- */
 
 /* Members, with "" and 0 for what is absent. */
 const char *cli_str(const cJSON *obj, const char *key);

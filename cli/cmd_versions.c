@@ -99,21 +99,24 @@ add_detail(const cJSON *detail, struct buf *out)
         buf_addf(out, "%sunchanged", sep);
 }
 
+/* Events as a table. `audit log` has two columns more than `log`, where all went well.
+ */
 static void
-add_events(const cJSON *first, const char *verb_key, bool with_seq, struct buf *out)
+add_events(const cJSON *first, const char *verb_key, bool audit, struct buf *out)
 {
-    static const char *const titles[] = { "SEQ",    "TIME",   "BY",      "WHAT",
-                                          "OBJECT", "DIGEST", "OUTCOME", "DETAIL" };
+    static const char *const all[] = { "SEQ",    "TIME",   "BY",      "WHAT",
+                                       "OBJECT", "DIGEST", "OUTCOME", "DETAIL" };
+    static const char *const few[] = { "TIME",   "BY",     "WHAT",
+                                       "OBJECT", "DIGEST", "DETAIL" };
     struct cli_table t;
     struct buf cell AUTO(buf_release) = BUF_INIT;
-    int skip = with_seq ? 0 : 1;
     if (!first) {
         buf_adds(out, "nothing yet\n");
         return;
     }
-    cli_table_start(&t, 8 - skip, titles + skip);
+    cli_table_start(&t, audit ? 8 : 6, audit ? all : few);
     for (const cJSON *e = first; e; e = e->next) {
-        if (with_seq) {
+        if (audit) {
             buf_addf(&cell, "%.0f", cli_num(e, "seq"));
             cli_table_cell_buf(&t, &cell);
         }
@@ -125,7 +128,8 @@ add_events(const cJSON *first, const char *verb_key, bool with_seq, struct buf *
         cli_table_cell(&t, cli_str(e, "object"));
         cli_short_digest(cli_str(e, "digest"), &cell);
         cli_table_cell_buf(&t, &cell);
-        cli_table_cell(&t, with_seq ? cli_str(e, "outcome") : "ok");
+        if (audit)
+            cli_table_cell(&t, cli_str(e, "outcome"));
         add_detail(cJSON_GetObjectItemCaseSensitive(e, "detail"), &cell);
         cli_table_cell_buf(&t, &cell);
     }

@@ -199,8 +199,7 @@ put_manifest(struct ingest *in, struct err *err)
     return r;
 }
 
-/* ---- giving up
- * ------------------------------------------------------------------------ */
+/* ---- giving up ---- */
 
 /* Under the write lock nobody else can be about to name the object in a row
  * (repo_manifest_record looks for it there). */
@@ -243,8 +242,7 @@ repo_ingest_drop(struct repo *r, const struct repo_manifest *m)
     drop(r, m, NULL, true);
 }
 
-/* ---- ingest
- * ------------------------------------------------------------------------------ */
+/* ---- ingest ---- */
 
 static int
 ingest(struct ingest *in, const char *dir, struct err *err)

@@ -93,8 +93,7 @@ svc_close_p(struct svc **s)
     *s = NULL;
 }
 
-/* ---- fields
- * ----------------------------------------------------------------------------- */
+/* ---- fields ---- */
 
 const char *
 svc_str(const struct svc_call *c, const char *field)
@@ -165,13 +164,14 @@ check_request(const struct svc_verb *verb, const cJSON *req, struct err *err)
     for (int i = 0; i < verb->n_fields; i++)
         if ((verb->fields[i].flags & SVC_REQUIRED) &&
             !json_has(req, verb->fields[i].name))
-            return err_set(err, ERR_USAGE, "%s needs %s: %s", verb->name,
+            return err_set(err, ERR_USAGE, "%s needs %s%s: %s", verb->name,
+                           verb->fields[i].flags & (SVC_POSITIONAL | SVC_REST) ? ""
+                                                                               : "--",
                            verb->fields[i].name, verb->fields[i].help);
     return 0;
 }
 
-/* ---- one call
- * ----------------------------------------------------------------------------- */
+/* ---- one call ---- */
 
 void
 svc_about(struct svc_call *c, const struct repo_version *v)
@@ -364,8 +364,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     return r < 0 ? r : 0;
 }
 
-/* ---- common pieces
- * --------------------------------------------------------------------------- */
+/* ---- common pieces ---- */
 
 void
 svc_put_time(cJSON *obj, const char *key, int64_t time_ns)

@@ -49,8 +49,7 @@ svc_do_target_list(struct svc_call *c, struct err *err)
                           cJSON_AddArrayToObject(c->reply, "targets"), err);
 }
 
-/* ---- changes of traffic
- * ------------------------------------------------------------------ */
+/* ---- changes of traffic ---- */
 
 /* deploy/ records the event with the release; of a refusal the wrapper does. */
 static int

@@ -9,8 +9,7 @@
 
 enum { MAX_INPUT_BYTES = 1 << 30 };
 
-/* ---- inputs
- * -------------------------------------------------------------------------------- */
+/* ---- inputs ---- */
 
 /* Adds t under `key`; a key that is there already is replaced (the later flag wins, as
  * in saved_model_cli). Takes t. */
@@ -152,8 +151,7 @@ fit_inputs(struct sm_tensor_list *in, const struct backend_signature *sig,
     return 0;
 }
 
-/* ---- outputs
- * --------------------------------------------------------------------------------- */
+/* ---- outputs ---- */
 
 static int
 save(int dirfd, const char *outdir, const char *name, const struct buf *bytes,
@@ -206,8 +204,7 @@ show_outputs(struct svc_call *c, const struct sm_tensor_list *outs, struct err *
     return 0;
 }
 
-/* ---- golden set
- * -------------------------------------------------------------------------------- */
+/* ---- golden set ---- */
 
 struct golden_run {
     struct svc_call *c;
@@ -285,9 +282,7 @@ run_golden(struct svc_call *c, const struct backend_args *args, struct err *err)
     return r < 0 ? -(int)err->code : 0;
 }
 
-/* ---- run
- * ------------------------------------------------------------------------------------------
- */
+/* ---- run ---- */
 
 static int
 run_once(struct svc_call *c, const struct backend_args *args, struct err *err)

@@ -24,8 +24,7 @@ svc_do_init(struct svc_call *c, struct err *err)
     return 0;
 }
 
-/* ---- push
- * ------------------------------------------------------------------------------- */
+/* ---- push ---- */
 
 static int
 check_golden(const char *dir, bool acceptance, struct err *err)
@@ -171,9 +170,7 @@ svc_do_golden_list(struct svc_call *c, struct err *err)
                     cJSON_AddArrayToObject(c->reply, "sets"), err);
 }
 
-/* ---- pull
- * -----------------------------------------------------------------------------------
- */
+/* ---- pull ---- */
 
 int
 svc_do_pull(struct svc_call *c, struct err *err)
@@ -199,8 +196,7 @@ svc_do_pull(struct svc_call *c, struct err *err)
     return 0;
 }
 
-/* ---- list, log, inspect
- * --------------------------------------------------------------------- */
+/* ---- list, log, inspect ---- */
 
 struct listing {
     struct svc_call *c;
@@ -342,9 +338,7 @@ svc_do_log(struct svc_call *c, struct err *err)
     return 0;
 }
 
-/* ---- fsck
- * -----------------------------------------------------------------------------------
- */
+/* ---- fsck ---- */
 
 static int
 add_problem(void *arg, const char *problem, struct err *err)

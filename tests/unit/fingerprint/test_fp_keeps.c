@@ -226,7 +226,7 @@ rename_resource(struct tree *node, void *arg)
 {
     struct tree *shared = tree_map(node, 5, "shared_name");
     (void)arg;
-    if (shared && tree_get(shared, 2)->bytes.len > 0 && tree_is(node, 2, "VarHandleOp"))
+    if (shared && tree_get(shared, 2)->bytes.len > 0)
         buf_adds(&tree_get(shared, 2)->bytes, "_renamed");
 }
 
