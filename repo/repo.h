@@ -112,6 +112,11 @@ void repo_manifest_release(struct repo_manifest *m); /* for AUTO */
 int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *out,
                       struct err *err) MUST_CHECK;
 
+/* The manifest that a directory would get; stores nothing. ERR_INVALID: a link, device …
+ * in it. */
+int repo_manifest_of_dir(const char *dir, struct repo_manifest *out,
+                         struct err *err) MUST_CHECK;
+
 struct repo_ingest {
     struct repo_manifest manifest;
     int n_new_files;
