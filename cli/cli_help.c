@@ -74,7 +74,7 @@ static void
 flag_name(const struct svc_field *f, struct buf *out)
 {
     static const char *const values[] = { [SVC_STR] = " TEXT",
-                                          [SVC_PATH] = " PATH",
+                                          [SVC_PATH] = " PATH", [SVC_ANY] = " DIR|VERSION",
                                           [SVC_INT] = " N",
                                           [SVC_BOOL] = "",
                                           [SVC_LIST] = "" };

@@ -10,10 +10,17 @@
 
 enum svc_needs {
     SVC_NONE,  /* touches no store */
-    SVC_MAYBE, /* a store only when the request names a reference */
+    SVC_MAYBE, /* a store only when the request names a version */
     SVC_STORE
 };
-enum svc_field_type { SVC_STR, SVC_PATH, SVC_INT, SVC_BOOL, SVC_LIST };
+enum svc_field_type {
+    SVC_STR,
+    SVC_PATH,
+    SVC_ANY, /* a directory when it contains "/" or begins with ".", else a version */
+    SVC_INT,
+    SVC_BOOL,
+    SVC_LIST
+};
 enum {
     SVC_OPTIONAL = 0,
     SVC_REQUIRED = 1,

@@ -120,6 +120,7 @@ check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON 
 {
     static const char *const wanted[] = { [SVC_STR] = "a string",
                                           [SVC_PATH] = "a path",
+                                          [SVC_ANY] = "a directory or a version",
                                           [SVC_INT] = "a whole number",
                                           [SVC_BOOL] = "true or false",
                                           [SVC_LIST] = "a list of strings" };
@@ -127,6 +128,7 @@ check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON 
     switch (f->type) {
     case SVC_STR:
     case SVC_PATH:
+    case SVC_ANY:
         ok = cJSON_IsString(v);
         break;
     case SVC_INT:
@@ -314,6 +316,27 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
     return fn(c, err);
 }
 
+/* An argument that contains "/" or begins with "." is a path, else a reference;
+ * MLflow's form has a "/" and is one too. */
+static bool
+is_path(const char *text)
+{
+    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
+}
+
+static bool
+names_version(const struct svc_verb *verb, const cJSON *request)
+{
+    for (int i = 0; i < verb->n_fields; i++) {
+        const char *text = cJSON_GetStringValue(
+            cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
+        if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
+                     (verb->fields[i].type == SVC_ANY && !is_path(text))))
+            return true;
+    }
+    return false;
+}
+
 int
 svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
          struct err *err)
@@ -330,7 +353,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
         return -(int)err->code;
     struct svc_call c = { .s = s, .verb = verb, .req = request };
     bool wants_store = verb->needs == SVC_STORE ||
-                       (verb->needs == SVC_MAYBE && json_has(request, "ref"));
+                       (verb->needs == SVC_MAYBE && names_version(verb, request));
     if (wants_store) {
         if (need_store(s, err) < 0)
             return -(int)err->code;
@@ -405,6 +428,24 @@ svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err)
         repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;
     out->path = out->view.path;
+    return 0;
+}
+
+int
+svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
+             struct err *err)
+{
+    struct repo_version v;
+    const char *text = svc_str(c, field);
+    *out = (struct svc_dir){ .path = text };
+    if (is_path(text))
+        return 0;
+    if (repo_resolve(c->repo, text, &v, err) < 0 ||
+        acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
+        repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
+        return -(int)err->code;
+    out->path = out->view.path;
+    svc_about(c, &v);
     return 0;
 }
 

@@ -50,12 +50,23 @@ int svc_commit(struct svc_call *c, struct err *err) MUST_CHECK;
 cJSON *svc_version_json(const struct repo_version *v);
 void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
 
+/* The graph of show: `nodes` and `edges` of the reply, what one signature (NULL: any)
+ * needs. */
+struct sm_meta;
+struct sm_signature;
+int svc_show_graph(cJSON *reply, const struct sm_meta *meta,
+                   const struct sm_signature *only_or_null,
+                   struct err *err) MUST_CHECK;
+
 /* A model directory to look at: field `dir`, or a view of the version `ref` names. */
 struct svc_dir {
     const char *path;
     struct repo_view view;
 };
 int svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err) MUST_CHECK;
+/* The directory or version that a field of type SVC_ANY names. */
+int svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
+                 struct err *err) MUST_CHECK;
 void svc_dir_close(struct svc_dir *d); /* for AUTO */
 
 #endif
