@@ -218,3 +218,69 @@ fp_names_release(struct fp_names *x)
     free(x->v);
     *x = (struct fp_names){ .v = NULL };
 }
+
+/* ---- resources ---- */
+
+void
+fp_uses_add(struct fp_uses *u, struct fp_resource r)
+{
+    if (u->n == FP_USES_MAX) {
+        u->is_over = true;
+        return;
+    }
+    if (u->n == u->cap) {
+        u->cap = u->cap ? 2 * u->cap : 16;
+        u->v = xreallocarray(u->v, (size_t)u->cap, sizeof(*u->v));
+    }
+    u->v[u->n++] = r;
+}
+
+void
+fp_uses_release(struct fp_uses *u)
+{
+    free(u->v);
+    *u = (struct fp_uses){ .v = NULL };
+}
+
+static int
+resource_cmp(const struct fp_resource *a, const struct fp_resource *b)
+{
+    int r = str_cmp(a->container, b->container);
+    return r ? r : str_cmp(a->name, b->name);
+}
+
+static int
+use_cmp(const void *pa, const void *pb, void *arg)
+{
+    const struct fp_uses *u = arg;
+    int a = *(const int *)pa, b = *(const int *)pb;
+    int r = resource_cmp(&u->v[a], &u->v[b]);
+    return r ? r : (a > b) - (a < b);
+}
+
+int
+fp_h_uses(struct sha256 *h, struct fp_uses *u, struct err *err)
+{
+    size_t n = (size_t)u->n;
+    if (u->is_over)
+        return err_set(err, ERR_LIMIT, "resources are named more than %d times",
+                       FP_USES_MAX);
+    int *sorted AUTO(free_ptr) = xcalloc(n + 1, sizeof(*sorted));
+    int *first AUTO(free_ptr) = xcalloc(n + 1, sizeof(*first));
+    for (int i = 0; i < u->n; i++)
+        sorted[i] = i;
+    if (n > 1)
+        qsort_r(sorted, n, sizeof(*sorted), use_cmp, u);
+    for (size_t i = 0; i < n; i++) {
+        bool is_new =
+            i == 0 || resource_cmp(&u->v[sorted[i]], &u->v[sorted[i - 1]]) != 0;
+        first[sorted[i]] = is_new ? sorted[i] : first[sorted[i - 1]];
+    }
+    fp_h_str(h, (struct str){ (const char *)first, n * sizeof(*first) });
+    u->n = 0;
+    for (int i = 0; i < (int)n; i++) {
+        if (first[i] == i)
+            u->v[u->n++] = u->v[i];
+    }
+    return 0;
+}

@@ -8,9 +8,8 @@
  *
  * Loops of TF1 graphs go through NextIteration, whose value is its local hash alone.
  *
- * A resource (a variable, a table) is known by a name within its container; in the main
- * graph only which nodes share one matters, so each is told by the first node that has
- * it. A name that function bodies use too is kept as it is. */
+ * Names of resources are no part of these; what names a resource, itself or by calling
+ * a function that does, is told in order at the end (fp_h_uses). */
 #include "fingerprint/fp_int.h"
 
 #include <stdlib.h>
@@ -22,22 +21,21 @@ struct edge {
 };
 struct node {
     struct str name, op, raw;
-    struct str container, shared; /* of a resource */
+    struct fp_resource resource;
     bool has_resource;
-    size_t first_edge; /* data inputs, then control inputs */
+    int first_use, n_uses; /* in graph.uses: of the functions it calls, and its own */
+    size_t first_edge;     /* data inputs, then control inputs */
     int n_data, n_control;
     enum { NEW, OPEN, DONE } state;
     struct digest local, value;
-    int number;   /* -1: not met yet */
-    int resource; /* number of the first node with the same resource */
+    int number; /* -1: not met yet */
 };
 struct frame {
     int node;
     int next; /* edge to follow */
 };
 struct fp_graph {
-    struct fp_lib *lib;
-    bool is_main;
+    const struct fp_lib *lib;
     struct node *nodes;
     int n_nodes, cap_nodes;
     struct edge *edges;
@@ -47,7 +45,9 @@ struct fp_graph {
     int n_met;
     int n_controlled; /* of those met, whose control inputs are met too */
     struct frame *stack;
-    int *later; /* inputs of NextIterations that still need a value */
+    struct fp_uses uses; /* by node, as they came */
+    struct fp_uses more; /* beside the nodes */
+    int *later;          /* inputs of NextIterations that still need a value */
     int n_later, cap_later;
 };
 
@@ -64,10 +64,8 @@ node_add(struct fp_graph *g)
     *n = (struct node){ .name = { "", 0 },
                         .op = { "", 0 },
                         .raw = { "", 0 },
-                        .container = { "", 0 },
-                        .shared = { "", 0 },
-                        .number = -1,
-                        .resource = -1 };
+                        .resource = { { "", 0 }, { "", 0 } },
+                        .number = -1 };
     return n;
 }
 
@@ -126,15 +124,14 @@ add_edges(struct fp_graph *g, struct str node, bool is_control)
 }
 
 int
-fp_graph_open(struct fp_graph **out, struct fp_lib *lib, struct str msg,
-              uint32_t node_field, bool is_main, struct err *err)
+fp_graph_open(struct fp_graph **out, const struct fp_lib *lib, struct str msg,
+              uint32_t node_field, struct err *err)
 {
     struct fp_graph *g = xcalloc(1, sizeof(*g));
     struct str raw;
     struct sm_node n;
     *out = g;
     g->lib = lib;
-    g->is_main = is_main;
     while (sm_pb_next_msg(&msg, node_field, &raw) > 0) {
         int rc = sm_node_parse(raw, &n, err);
         if (rc < 0)
@@ -174,6 +171,8 @@ fp_graph_close(struct fp_graph **pg)
     free(g->met);
     free(g->stack);
     free(g->later);
+    fp_uses_release(&g->uses);
+    fp_uses_release(&g->more);
     fp_names_release(&g->by_name);
     free(g);
     *pg = NULL;
@@ -212,25 +211,39 @@ is_hint(struct str op, struct str name, struct str value)
            (str_is(op, "VarHandleOp") && is_one_of(name, of_handles));
 }
 
-/* Takes note of what names the node's resource; true: that is all there is to say. */
+/* Takes note of what names the node's resource; false: the attribute is another one. */
 static bool
-note_resource(const struct fp_graph *g, struct node *n, struct str name,
-              struct str value)
+note_resource(struct node *n, struct str name, struct str value)
 {
     struct sm_attr a;
     bool is_shared = str_is(name, "shared_name");
     if ((!is_shared && !str_is(name, "container")) || sm_attr_parse(value, &a) < 0 ||
         a.kind != SM_ATTR_S)
         return false;
-    if (is_shared && (a.bytes.n > 0 || str_is(n->op, "VarHandleOp"))) {
+    if (!is_shared) {
+        n->resource.container = a.bytes;
+    } else if (a.bytes.n > 0 || str_is(n->op, "VarHandleOp")) {
+        n->resource.name = a.bytes;
         n->has_resource = true;
-        n->shared = a.bytes;
-        if (!g->is_main)
-            fp_names_add(&g->lib->shared, a.bytes, 0);
-    } else if (!is_shared) {
-        n->container = a.bytes;
     }
-    return g->is_main;
+    return true;
+}
+
+static void
+use_function(void *arg, int function)
+{
+    struct fp_graph *g = arg;
+    const struct fp_uses *u = &g->lib->fn[function].uses;
+    for (int i = 0; i < u->n; i++)
+        fp_uses_add(&g->uses, u->v[i]);
+}
+
+static void
+use_named(struct fp_graph *g, struct str function)
+{
+    int i = fp_names_find(&g->lib->by_name, function);
+    if (i >= 0)
+        use_function(g, i);
 }
 
 static int
@@ -242,18 +255,20 @@ hash_one_attr(struct fp_graph *g, struct node *n, struct sha256 *h, struct str n
     if (str_is(name, FP_GRADIENT_ATTR) && fp_lib_gradient(g->lib, value, &gradient)) {
         fp_h_text(h, FP_GRADIENT_ATTR);
         fp_h_function(h, g->lib, gradient);
+        use_named(g, gradient);
         return 0;
     }
-    if (is_hint(n->op, name, value) || note_resource(g, n, name, value))
+    if (is_hint(n->op, name, value) || note_resource(n, name, value))
         return 0;
     if (str_is(name, "use_node_name_sharing") && sm_attr_parse(value, &a) == 0 &&
         a.i != 0 && !n->has_resource) {
         n->has_resource = true;
-        n->shared = n->name;
+        n->resource.name = n->name;
     }
     fp_h_str(h, name);
     if (fp_h_attr(h, g->lib, value, err) < 0)
         return err_ctx(err, "attribute '%.*s'", STR_ARG(name));
+    fp_each_callee(g->lib, value, use_function, g);
     return 0;
 }
 
@@ -285,19 +300,20 @@ hash_local(struct fp_graph *g, struct node *n, struct err *err)
 {
     struct sha256 h;
     sha256_init(&h);
+    n->first_use = g->uses.n;
     fp_h_function(&h, g->lib, n->op);
+    use_named(g, n->op);
     if (is_one_of(n->op, named_by_node)) {
         n->has_resource = true;
-        n->shared = n->name;
+        n->resource.name = n->name;
     }
     int rc = hash_attrs(g, n, &h, err);
     if (rc < 0)
         return err_ctx(err, "node '%.*s' (%.*s)", STR_ARG(n->name), STR_ARG(n->op));
-    if (!g->is_main && n->has_resource) {
-        fp_h_text(&h, "resource");
-        fp_h_str(&h, n->shared);
-        fp_names_add(&g->lib->shared, n->shared, 0);
-    }
+    fp_h_u64(&h, n->has_resource);
+    if (n->has_resource)
+        fp_uses_add(&g->uses, n->resource);
+    n->n_uses = g->uses.n - n->first_use;
     sha256_end(&h, &n->local);
     return 0;
 }
@@ -567,80 +583,50 @@ fp_h_value(struct sha256 *h, struct fp_graph *g, struct str name, struct err *er
 
 /* ---- the form ---- */
 
-static int
-resource_cmp(const void *pa, const void *pb, void *arg)
+void
+fp_graph_use(struct fp_graph *g, struct str function)
 {
-    const struct fp_graph *g = arg;
-    const struct node *a = &g->nodes[*(const int *)pa];
-    const struct node *b = &g->nodes[*(const int *)pb];
-    int r = str_cmp(a->container, b->container);
-    if (r == 0)
-        r = str_cmp(a->shared, b->shared);
-    return r ? r : (a->number > b->number) - (a->number < b->number);
-}
-
-/* Gives each node with a resource the number of the first one with the same. */
-static void
-group_resources(struct fp_graph *g)
-{
-    int *v AUTO(free_ptr) = xcalloc((size_t)g->n_met + 1, sizeof(*v));
-    size_t n = 0;
-    for (int i = 0; i < g->n_met; i++) {
-        if (g->nodes[g->met[i]].has_resource)
-            v[n++] = g->met[i];
-    }
-    if (n > 1)
-        qsort_r(v, n, sizeof(*v), resource_cmp, g);
-    for (size_t i = 0; i < n; i++) {
-        struct node *x = &g->nodes[v[i]];
-        const struct node *before = i > 0 ? &g->nodes[v[i - 1]] : x;
-        bool is_same = i > 0 && str_eq(x->container, before->container) &&
-                       str_eq(x->shared, before->shared);
-        x->resource = is_same ? before->resource : x->number;
-    }
+    int i = fp_names_find(&g->lib->by_name, function);
+    const struct fp_uses *u = i < 0 ? NULL : &g->lib->fn[i].uses;
+    for (int k = 0; u && k < u->n; k++)
+        fp_uses_add(&g->more, u->v[k]);
 }
 
 static void
-hash_resource(struct sha256 *h, const struct fp_graph *g, const struct node *n)
+hash_node(struct sha256 *h, const struct fp_graph *g, const struct node *n)
 {
-    if (!g->is_main || !n->has_resource)
-        return;
-    if (fp_names_find(&g->lib->shared, n->shared) >= 0) {
-        fp_h_text(h, "resource");
-        fp_h_str(h, n->container);
-        fp_h_str(h, n->shared);
-        return;
+    const struct edge *e = &g->edges[n->first_edge];
+    int *numbers AUTO(free_ptr) = xcalloc((size_t)n->n_control + 1, sizeof(*numbers));
+    fp_h_digest(h, &n->local);
+    fp_h_u64(h, (uint64_t)n->n_uses);
+    fp_h_u64(h, (uint64_t)n->n_data);
+    for (int k = 0; k < n->n_data; k++)
+        hash_edge(h, g, &e[k]);
+    for (int k = 0; k < n->n_control; k++) {
+        int to = e[n->n_data + k].to;
+        numbers[k] = to < 0 ? -1 : g->nodes[to].number;
     }
-    fp_h_text(h, "same as");
-    fp_h_u64(h, (uint64_t)n->resource);
+    qsort(numbers, (size_t)n->n_control, sizeof(*numbers), int_cmp);
+    fp_h_str(h, (struct str){ (const char *)numbers,
+                              (size_t)n->n_control * sizeof(*numbers) });
 }
 
 int
-fp_graph_end(struct sha256 *h, struct fp_graph *g, struct err *err)
+fp_graph_end(struct sha256 *h, struct fp_graph *g, struct fp_uses *uses,
+             struct err *err)
 {
     int rc = visit_controls(g, err);
     if (rc < 0)
         return rc;
-    if (g->is_main)
-        group_resources(g);
     fp_h_u64(h, (uint64_t)g->n_met);
     for (int i = 0; i < g->n_met; i++) {
         const struct node *n = &g->nodes[g->met[i]];
-        const struct edge *e = &g->edges[n->first_edge];
-        int *numbers AUTO(free_ptr) =
-            xcalloc((size_t)n->n_control + 1, sizeof(*numbers));
-        fp_h_digest(h, &n->local);
-        hash_resource(h, g, n);
-        fp_h_u64(h, (uint64_t)n->n_data);
-        for (int k = 0; k < n->n_data; k++)
-            hash_edge(h, g, &e[k]);
-        for (int k = 0; k < n->n_control; k++) {
-            int to = e[n->n_data + k].to;
-            numbers[k] = to < 0 ? -1 : g->nodes[to].number;
-        }
-        qsort(numbers, (size_t)n->n_control, sizeof(*numbers), int_cmp);
-        fp_h_str(h, (struct str){ (const char *)numbers,
-                                  (size_t)n->n_control * sizeof(*numbers) });
+        hash_node(h, g, n);
+        for (int k = 0; k < n->n_uses; k++)
+            fp_uses_add(uses, g->uses.v[n->first_use + k]);
     }
+    for (int k = 0; k < g->more.n; k++)
+        fp_uses_add(uses, g->more.v[k]);
+    uses->is_over |= g->uses.is_over || g->more.is_over;
     return 0;
 }

@@ -222,11 +222,14 @@ struct fp_resource {
 struct fp_uses {
     struct fp_resource *v;
     int n, cap;
+    bool is_over; /* more than FP_USES_MAX were added */
 };
+#define FP_USES_MAX (4 << 20)
 void fp_uses_add(struct fp_uses *u, struct fp_resource r);
 void fp_uses_release(struct fp_uses *u);
-/* Hashes, of each use, the first one of the same resource; then only these are left. */
-void fp_h_uses(struct sha256 *h, struct fp_uses *u);
+/* Hashes, of each use, the first one of the same resource; then only these are left.
+ * ERR_LIMIT: is_over. */
+int fp_h_uses(struct sha256 *h, struct fp_uses *u, struct err *err) MUST_CHECK;
 
 struct fp_function {
     struct str name;
@@ -270,8 +273,8 @@ const struct fp_op *fp_lib_op(const struct fp_lib *lib, struct str op); /* or NU
  * first meets them. So the form depends neither on names nor on the order in the file,
  * and two graphs have the same form exactly when they are wired alike. */
 struct fp_graph;
-int fp_graph_open(struct fp_graph **out, struct fp_lib *lib, struct str msg,
-                  uint32_t node_field, bool is_main, struct err *err) MUST_CHECK;
+int fp_graph_open(struct fp_graph **out, const struct fp_lib *lib, struct str msg,
+                  uint32_t node_field, struct err *err) MUST_CHECK;
 void fp_graph_close(struct fp_graph **g); /* for AUTO */
 /* Another node, without inputs, that is known by this name (an argument). Before the
  * first walk. */

@@ -159,6 +159,32 @@ fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str value, struct e
     }
 }
 
+static void
+callees_of_call(const struct fp_lib *lib, struct str call,
+                void (*fn)(void *arg, int function), void *arg)
+{
+    struct str entry;
+    int i = fp_names_find(&lib->by_name, sm_pb_bytes(call, 1));
+    if (i >= 0)
+        fn(arg, i);
+    while (sm_pb_next_msg(&call, 2, &entry) > 0)
+        fp_each_callee(lib, sm_pb_bytes(entry, 2), fn, arg);
+}
+
+void
+fp_each_callee(const struct fp_lib *lib, struct str value,
+               void (*fn)(void *arg, int function), void *arg)
+{
+    struct sm_attr a;
+    struct str it, call;
+    if (sm_attr_parse(value, &a) < 0)
+        return;
+    if (a.kind == SM_ATTR_FUNC)
+        callees_of_call(lib, a.bytes, fn, arg);
+    for (it = a.bytes; a.kind == SM_ATTR_LIST && sm_pb_next_msg(&it, 9, &call) > 0;)
+        callees_of_call(lib, call, fn, arg);
+}
+
 bool
 fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name)
 {
@@ -252,9 +278,20 @@ hash_function_attrs(struct sha256 *h, const struct fp_lib *lib,
     return rc;
 }
 
+/* In a circle the uses of the others are not known yet: names are kept. */
+static void
+hash_names(struct sha256 *h, struct fp_uses *uses)
+{
+    for (int i = 0; i < uses->n; i++) {
+        fp_h_str(h, uses->v[i].container);
+        fp_h_str(h, uses->v[i].name);
+    }
+    uses->n = 0;
+}
+
 static int
-hash_function(struct fp_lib *lib, const struct fp_function *f, struct digest *out,
-              struct err *err)
+hash_function(const struct fp_lib *lib, const struct fp_function *f, bool is_in_circle,
+              struct fp_uses *uses, struct digest *out, struct err *err)
 {
     struct fp_graph *g AUTO(fp_graph_close) = NULL;
     struct sm_function fn;
@@ -263,7 +300,7 @@ hash_function(struct fp_lib *lib, const struct fp_function *f, struct digest *ou
     fp_h_text(&h, "sluice-function 1");
     int rc = sm_function_parse(f->raw, &fn, err);
     if (rc == 0)
-        rc = fp_graph_open(&g, lib, f->raw, SM_FUNCTION_NODE, false, err);
+        rc = fp_graph_open(&g, lib, f->raw, SM_FUNCTION_NODE, err);
     if (rc < 0)
         return err_ctx(err, "function '%.*s'", STR_ARG(f->name));
     add_args(g, fn.signature);
@@ -277,12 +314,18 @@ hash_function(struct fp_lib *lib, const struct fp_function *f, struct digest *ou
         rc = hash_results(&h, g, &fn, err);
     if (rc == 0)
         rc = fp_h_stateful(&h, g, err);
+    if (f->gradient.n > 0) {
+        fp_h_function(&h, lib, f->gradient);
+        fp_graph_use(g, f->gradient);
+    }
     if (rc == 0)
-        rc = fp_graph_end(&h, g, err);
+        rc = fp_graph_end(&h, g, uses, err);
     if (rc == 0)
         rc = hash_function_attrs(&h, lib, &fn, err);
-    if (f->gradient.n > 0)
-        fp_h_function(&h, lib, f->gradient);
+    if (is_in_circle)
+        hash_names(&h, uses);
+    else if (rc == 0)
+        rc = fp_h_uses(&h, uses, err);
     sha256_end(&h, out);
     return rc < 0 ? err_ctx(err, "function '%.*s'", STR_ARG(f->name)) : 0;
 }
@@ -296,55 +339,40 @@ struct refs {
 };
 
 static void
-add_ref(struct refs *r, const struct fp_lib *lib, struct str name)
+add_ref(void *arg, int function)
 {
-    int i = fp_names_find(&lib->by_name, name);
-    if (i < 0)
-        return;
+    struct refs *r = arg;
     if (r->n == r->cap) {
         r->cap = r->cap ? 2 * r->cap : 64;
         r->to = xreallocarray(r->to, r->cap, sizeof(*r->to));
     }
-    r->to[r->n++] = i;
+    r->to[r->n++] = function;
 }
 
 static void
-refs_of_attr(struct refs *r, const struct fp_lib *lib, struct str value)
+add_named(struct refs *r, const struct fp_lib *lib, struct str name)
 {
-    struct sm_attr a;
-    struct str it, call, entry;
-    if (sm_attr_parse(value, &a) < 0)
-        return;
-    if (a.kind == SM_ATTR_FUNC) {
-        add_ref(r, lib, sm_attr_func_name(&a));
-        for (it = a.bytes; sm_pb_next_msg(&it, 2, &entry) > 0;)
-            refs_of_attr(r, lib, sm_pb_bytes(entry, 2));
-    } else if (a.kind == SM_ATTR_LIST) {
-        for (it = a.bytes; sm_pb_next_msg(&it, 9, &call) > 0;) {
-            struct str at = call;
-            add_ref(r, lib, sm_pb_bytes(call, 1));
-            while (sm_pb_next_msg(&at, 2, &entry) > 0)
-                refs_of_attr(r, lib, sm_pb_bytes(entry, 2));
-        }
-    }
+    int i = fp_names_find(&lib->by_name, name);
+    if (i >= 0)
+        add_ref(r, i);
 }
 
 static void
 refs_of(struct refs *r, const struct fp_lib *lib, const struct fp_function *f)
 {
-    struct str it = f->raw, node, attrs, entry;
+    struct str it = f->raw, node, attrs, entry, gradient;
     while (sm_pb_next_msg(&it, SM_FUNCTION_NODE, &node) > 0) {
-        add_ref(r, lib, sm_pb_bytes(node, 2));
+        add_named(r, lib, sm_pb_bytes(node, 2));
         for (attrs = node; sm_pb_next_msg(&attrs, 5, &entry) > 0;) {
-            struct str value = sm_pb_bytes(entry, 2), gradient;
-            refs_of_attr(r, lib, value);
+            struct str value = sm_pb_bytes(entry, 2);
+            fp_each_callee(lib, value, add_ref, r);
             if (str_is(sm_pb_bytes(entry, 1), FP_GRADIENT_ATTR) &&
                 fp_lib_gradient(lib, value, &gradient))
-                add_ref(r, lib, gradient);
+                add_named(r, lib, gradient);
         }
     }
     if (f->gradient.n > 0)
-        add_ref(r, lib, f->gradient);
+        add_named(r, lib, f->gradient);
 }
 
 /* ---- in order ---- */
@@ -360,7 +388,10 @@ hash_circle(struct fp_lib *lib, const int *members, int n, struct err *err)
         lib->fn[members[i]].digest = next[0];
     for (int r = 0; r <= rounds; r++) {
         for (int i = 0; i < n; i++) {
-            int rc = hash_function(lib, &lib->fn[members[i]], &next[i], err);
+            struct fp_uses uses = { .v = NULL };
+            int rc =
+                hash_function(lib, &lib->fn[members[i]], true, &uses, &next[i], err);
+            fp_uses_release(&uses);
             if (rc < 0)
                 return rc;
         }
@@ -398,7 +429,7 @@ hash_group(struct fp_lib *lib, const struct refs *r, const int *members, int n,
     if (is_circle)
         return hash_circle(lib, members, n, err);
     struct fp_function *f = &lib->fn[members[0]];
-    return hash_function(lib, f, &f->digest, err);
+    return hash_function(lib, f, false, &f->uses, &f->digest, err);
 }
 
 static int
@@ -513,7 +544,6 @@ fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta, struct err *err)
     read_gradients(lib, meta->library);
     if (rc == 0)
         rc = hash_all(lib, err);
-    fp_names_sort(&lib->shared);
     return rc;
 }
 
@@ -522,11 +552,12 @@ fp_lib_release(struct fp_lib *lib)
 {
     for (int i = 0; i < lib->n_ops; i++)
         free(lib->ops[i].defaults);
+    for (int i = 0; i < lib->n_fn; i++)
+        fp_uses_release(&lib->fn[i].uses);
     free(lib->ops);
     free(lib->fn);
     fp_names_release(&lib->by_name);
     fp_names_release(&lib->by_op);
     fp_names_release(&lib->gradients);
-    fp_names_release(&lib->shared);
     *lib = (struct fp_lib){ .n_fn = 0 };
 }

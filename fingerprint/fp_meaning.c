@@ -193,8 +193,8 @@ hash_restore(struct sha256 *h, struct fp_graph *g, const struct sm_meta *meta,
 
 /* MetaInfoDef (1) { 8 map function → alias }. */
 static int
-hash_aliases(struct sha256 *h, const struct fp_lib *lib, const struct sm_meta *meta,
-             struct err *err)
+hash_aliases(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *g,
+             const struct sm_meta *meta, struct err *err)
 {
     static const struct fp_field aliases = { .num = 8, .key = FP_K_STR };
     struct str info = sm_pb_bytes(meta->raw, 1);
@@ -210,6 +210,7 @@ hash_aliases(struct sha256 *h, const struct fp_lib *lib, const struct sm_meta *m
     for (int i = 0; i < by_alias.n; i++) {
         fp_h_str(h, by_alias.v[i].name);
         fp_h_function(h, lib, kv[by_alias.v[i].at].key);
+        fp_graph_use(g, kv[by_alias.v[i].at].key);
     }
     fp_names_release(&by_alias);
     return 0;
@@ -220,6 +221,7 @@ hash_graph(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *g,
            const struct sm_meta *meta, bool has_weights, struct err *err)
 {
     struct assets assets AUTO(assets_release) = { .v = NULL };
+    struct fp_uses uses = { .v = NULL };
     int rc = hash_signatures(h, g, meta, err);
     fp_h_text(h, "init");
     if (rc == 0)
@@ -235,8 +237,13 @@ hash_graph(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *g,
     if (rc == 0 && has_weights)
         rc = hash_restore(h, g, meta, err);
     if (rc == 0)
-        rc = hash_aliases(h, lib, meta, err);
-    return rc < 0 ? rc : fp_graph_end(h, g, err);
+        rc = hash_aliases(h, lib, g, meta, err);
+    if (rc == 0)
+        rc = fp_graph_end(h, g, &uses, err);
+    if (rc == 0)
+        rc = fp_h_uses(h, &uses, err);
+    fp_uses_release(&uses);
+    return rc;
 }
 
 static int
@@ -279,7 +286,7 @@ meta_hash(struct meta_digest *d, const struct sm_meta *meta, struct sm_bundle *b
     tags_text(meta, &d->tags);
     int rc = fp_lib_init(&lib, meta, err);
     if (rc == 0)
-        rc = fp_graph_open(&g, &lib, meta->graph, SM_GRAPH_NODE, true, err);
+        rc = fp_graph_open(&g, &lib, meta->graph, SM_GRAPH_NODE, err);
     if (rc == 0) {
         fp_graph_link(g);
         rc = hash_graph(&graph, &lib, g, meta, b != NULL, err);

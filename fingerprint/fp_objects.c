@@ -40,6 +40,7 @@ struct objects {
     int *number; /* of each object, -1: not met */
     int *met;
     int n_met;
+    struct fp_uses uses; /* resources that the functions name */
     struct err *err;
 };
 
@@ -192,6 +193,15 @@ hash_links(struct objects *o, int object, uint32_t num)
     }
 }
 
+static void
+use_function(struct objects *o, struct str name)
+{
+    int at = fp_names_find(&o->lib->by_name, name);
+    fp_h_function(o->h, o->lib, name);
+    for (int i = 0; at >= 0 && i < o->lib->fn[at].uses.n; i++)
+        fp_uses_add(&o->uses, o->lib->fn[at].uses.v[i]);
+}
+
 static int
 kv_cmp(const void *key, const void *kv)
 {
@@ -206,7 +216,7 @@ hash_concrete(struct objects *o, struct str name)
     struct fp_kv *kv = o->n_concrete == 0 ? NULL
                                           : bsearch(&name, o->concrete, o->n_concrete,
                                                     sizeof(*o->concrete), kv_cmp);
-    fp_h_function(o->h, o->lib, name);
+    use_function(o, name);
     if (!kv) {
         fp_h_text(o->h, "unbound");
         return 0;
@@ -305,7 +315,7 @@ hash_kind(struct objects *o, struct str object)
         return fp_h_value(o->h, o->main_graph, sm_pb_bytes(kind.bytes, 1), o->err);
     case 12:
         fp_h_str(o->h, sm_pb_bytes(kind.bytes, 1));
-        fp_h_function(o->h, o->lib, sm_pb_bytes(kind.bytes, 2));
+        use_function(o, sm_pb_bytes(kind.bytes, 2));
         return 0;
     default:
         return 0;
@@ -389,6 +399,8 @@ fp_h_objects(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *main_g
             o.pair[i] = o.number[i] = -1;
         pair_all(&o);
         rc = hash_all(&o);
+        if (rc == 0)
+            rc = fp_h_uses(h, &o.uses, err);
     }
     free(o.raw);
     free(o.stored);
@@ -396,5 +408,6 @@ fp_h_objects(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *main_g
     free(o.pair);
     free(o.number);
     free(o.met);
+    fp_uses_release(&o.uses);
     return rc;
 }

@@ -45,9 +45,11 @@ struct backend_ops {
     /* Runs one signature; every output, keys sorted. State that ops change (variables,
      * tables) stays changed until reset. ERR_INVALID: wrong name, dtype or shape of an
      * input. ERR_UNSUPPORTED: names every unsupported op with node and function.
-     * ERR_FAILED: the model's own error (an Assert, a bad index). ERR_LIMIT: a limit. */
-    int (*run)(struct backend *b, const char *signature, const struct sm_tensor_list *in,
-               struct sm_tensor_list *out, struct err *err);
+     * ERR_FAILED: the model's own error (an Assert, a bad index). ERR_LIMIT: a limit.
+     */
+    int (*run)(struct backend *b, const char *signature,
+               const struct sm_tensor_list *in, struct sm_tensor_list *out,
+               struct err *err);
     /* Back to the state right after load. */
     int (*reset)(struct backend *b, struct err *err);
     /* Times of the last load and run, measured inside the backend. */

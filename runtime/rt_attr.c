@@ -24,9 +24,8 @@ rt_prep_on_free(struct rt_prep *p, void (*drop)(void *), void *arg)
     p->mem->drops = d;
 }
 
-static int
-fail_node(struct err *err, const struct rt_node *n, enum err_code code, const char *fmt,
-          va_list ap)
+static int PRINTF(4, 0) fail_node(struct err *err, const struct rt_node *n,
+                                  enum err_code code, const char *fmt, va_list ap)
 {
     char msg[2048];
     vsnprintf(msg, sizeof(msg), fmt, ap);

@@ -199,6 +199,41 @@ bind_tensors(struct backend *b, const struct sm_signature *sig, bool inputs,
     return 0;
 }
 
+enum {
+    OBJECTS = 1,
+    OBJECT_CHILD = 1,
+    CHILD_NODE = 1,
+    CHILD_NAME = 2,
+    OBJECT_FUNCTION = 6
+};
+
+/* A model without signatures may have functions as attributes of its root object. */
+static int
+no_signature(const struct sm_meta *meta, struct err *err)
+{
+    struct buf names AUTO(buf_release) = BUF_INIT;
+    struct str it = meta->object_graph, root, child, node;
+    if (err->code != ERR_NOTFOUND || !sm_pb_next_msg(&it, OBJECTS, &root))
+        return -(int)err->code;
+    for (int i = 0; i < meta->n_signatures; i++)
+        if (!sm_signature_hidden(&meta->signatures[i]))
+            return -(int)err->code;
+    while (sm_pb_next_msg(&root, OBJECT_CHILD, &child) == 1) {
+        int64_t want = sm_pb_int(child, CHILD_NODE, 0), at = 0;
+        struct str name = sm_pb_bytes(child, CHILD_NAME);
+        struct sm_field f;
+        for (it = meta->object_graph; sm_pb_next_msg(&it, OBJECTS, &node) == 1; at++)
+            if (at == want && sm_pb_get(node, OBJECT_FUNCTION, &f))
+                buf_addf(&names, "%s'%.*s'", names.len ? ", " : "", STR_ARG(name));
+    }
+    if (names.len == 0)
+        return -(int)err->code;
+    err_clear(err);
+    return err_set(err, ERR_NOTFOUND,
+                   "the model has no signatures, only functions of its objects: %s",
+                   buf_str(&names));
+}
+
 static int
 bind_signature(struct backend *b, const char *key, struct bound **out, struct err *err)
 {
@@ -207,7 +242,7 @@ bind_signature(struct backend *b, const char *key, struct bound **out, struct er
             return 0;
     const struct sm_signature *sig;
     if (sm_find_signature(b->s.model.meta, key, &sig, err) < 0)
-        return -(int)err->code;
+        return no_signature(b->s.model.meta, err);
     struct bound *n = xcalloc(1, sizeof(*n));
     n->lent.key = xstrdup(key);
     n->sm = sig;

@@ -62,10 +62,7 @@ add_missing(struct rt_builder *b, const struct rt_inst *inst, const struct rt_gn
     if (inst->g->func)
         buf_addf(&line, " in function '%s'", inst->g->func->name);
     buf_addf(&line, ")%s%s\n", why ? ": " : "", why ? why : "");
-    if (strstr(buf_str(&b->missing->lines), buf_str(&line)))
-        return;
-    buf_adds(&b->missing->lines, buf_str(&line));
-    b->missing->n++;
+    rt_missing_add(b->missing, buf_str(&line));
 }
 
 /* So that the walk goes on and finds the others. */

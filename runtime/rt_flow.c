@@ -8,295 +8,16 @@
  * time: NextIteration's tokens are held back until nothing else moves; then they start
  * the next iteration, or, when all are dead, the frame ends and its Exits that never
  * saw a live token send dead ones. */
+#include "runtime/rt_flow_int.h"
 #include "runtime/rt_ops.h"
-#include "runtime/rt_plan_int.h"
 
-#include <limits.h>
 #include <stdlib.h>
-
-enum kind { NORMAL, SWITCH, MERGE, ENTER, EXIT, NEXT, LOOPCOND };
-
-enum { IN_TOKEN = INT_MAX, TO_CONTROL = -1, TO_RESULT = -2 };
-
-struct edge {
-    int step;  /* TO_RESULT: the plan's output `input` */
-    int input; /* TO_CONTROL: a control edge */
-};
-
-struct flow_node {
-    enum kind kind;
-    int frame;     /* it runs in */
-    int child;     /* ENTER: the frame it leads to */
-    int local;     /* number within its frame */
-    int first_in;  /* its place among the frame's inputs */
-    int n_wait;    /* tokens to wait for (MERGE: control tokens) */
-    int n_data;    /* data tokens */
-    bool constant; /* ENTER: for every iteration */
-    int *edge_at;  /* n_out + 2: edges of output i begin at edge_at[i], control edges
-                      last */
-    struct edge *edges;
-};
-
-struct flow_frame {
-    const char *name;
-    int parent, n_inputs, n_enters, enter;
-    int *steps, n_steps;
-    int *exits, n_exits;
-};
-
-struct rt_flow_plan {
-    struct flow_node *nodes;
-    int n_nodes;
-    struct flow_frame *frames;
-    int n_frames;
-};
 
 int
 rt_run_flow(struct rt_ctx *ctx, struct err *err)
 {
     return rt_fail(ctx, err, ERR_UNSUPPORTED, "stands outside of control flow");
 }
-
-/* ---- plan ------------------------------------------------------------------------ */
-
-static enum kind
-kind_of(const char *op)
-{
-    if (strncmp(op, "Ref", 3) == 0)
-        op += 3;
-    return strcmp(op, "Switch") == 0          ? SWITCH
-           : strcmp(op, "Merge") == 0         ? MERGE
-           : strcmp(op, "Enter") == 0         ? ENTER
-           : strcmp(op, "Exit") == 0          ? EXIT
-           : strcmp(op, "NextIteration") == 0 ? NEXT
-           : strcmp(op, "LoopCond") == 0      ? LOOPCOND
-                                              : NORMAL;
-}
-
-void
-rt_flow_free(struct rt_flow_plan *f)
-{
-    if (!f)
-        return;
-    for (int i = 0; i < f->n_nodes; i++) {
-        free(f->nodes[i].edge_at);
-        free(f->nodes[i].edges);
-    }
-    for (int i = 0; i < f->n_frames; i++) {
-        free(f->frames[i].steps);
-        free(f->frames[i].exits);
-    }
-    free(f->nodes);
-    free(f->frames);
-    free(f);
-}
-
-static int
-child_frame(struct rt_flow_plan *f, int parent, const char *name)
-{
-    for (int i = 1; i < f->n_frames; i++)
-        if (f->frames[i].parent == parent && strcmp(f->frames[i].name, name) == 0)
-            return i;
-    f->frames = xreallocarray(f->frames, (size_t)f->n_frames + 1, sizeof(f->frames[0]));
-    f->frames[f->n_frames] = (struct flow_frame){ .name = name, .parent = parent };
-    return f->n_frames++;
-}
-
-/* The frame that tokens of a node arrive in. */
-static int
-out_frame(const struct rt_flow_plan *f, const struct flow_node *n)
-{
-    return n->kind == ENTER  ? n->child
-           : n->kind == EXIT ? f->frames[n->frame].parent
-                             : n->frame;
-}
-
-static int
-join_frame(struct rt_builder *b, struct rt_flow_plan *f, int step, int from, int *frame,
-           struct err *err)
-{
-    int of = out_frame(f, &f->nodes[from]);
-    if (*frame >= 0 && *frame != of)
-        return err_set(err, ERR_CORRUPT,
-                       "node '%s' (%s): its inputs come from different "
-                       "loops",
-                       b->steps[step].s.node.name, b->steps[step].s.node.op);
-    *frame = of;
-    return 0;
-}
-
-static void
-list_add(int **v, int *n, int step)
-{
-    if ((*n & (*n - 1)) == 0) /* full at each power of two */
-        *v = xreallocarray(*v, *n ? (size_t)*n * 2 : 1, sizeof(int));
-    (*v)[(*n)++] = step;
-}
-
-static int
-place_node(struct rt_builder *b, struct rt_flow_plan *f, int step, struct err *err)
-{
-    struct rt_draft *d = &b->steps[step];
-    struct flow_node *n = &f->nodes[step];
-    const char *frame_name = "";
-    int frame = -1;
-    n->kind = kind_of(d->s.node.op);
-    for (int i = 0; i < d->s.node.n_in; i++) {
-        int from = d->in[i] < 0 ? -1 : b->values[d->in[i]].step;
-        if (from < 0 && n->kind == MERGE)
-            return err_set(err, ERR_CORRUPT,
-                           "node '%s' (Merge): input %d is a constant", d->s.node.name,
-                           i);
-        n->n_data += from >= 0;
-        /* What comes round a loop is of the same frame as the rest; it is not placed
-         * yet. */
-        if (from >= 0 && from < step && join_frame(b, f, step, from, &frame, err) < 0)
-            return -(int)err->code;
-    }
-    for (int i = 0; i < d->n_ctrl; i++)
-        if (join_frame(b, f, step, d->ctrl[i], &frame, err) < 0)
-            return -(int)err->code;
-    n->frame = frame < 0 ? 0 : frame;
-    n->n_wait = d->n_ctrl + (n->kind == MERGE ? 0 : n->n_data);
-    if (n->kind == EXIT && f->frames[n->frame].parent < 0)
-        return err_set(err, ERR_CORRUPT, "node '%s' (Exit) stands outside of a loop",
-                       d->s.node.name);
-    if (n->kind == ENTER) {
-        struct rt_prep p = {
-            .node = &d->s.node, .err = err, .mem = &b->plan->mem, .sm = &d->g->sm
-        };
-        frame_name = rt_attr_str(&p, "frame_name", NULL);
-        n->constant = rt_attr_bool(&p, "is_constant", false);
-        if (err->code != ERR_OK)
-            return -(int)err->code;
-        n->child = child_frame(f, n->frame, frame_name);
-        f->frames[n->child].n_enters++;
-        f->frames[n->child].enter = step;
-    }
-    struct flow_frame *fr = &f->frames[n->frame];
-    n->local = fr->n_steps;
-    list_add(&fr->steps, &fr->n_steps, step);
-    n->first_in = fr->n_inputs;
-    fr->n_inputs += n->kind == MERGE ? 1 : d->s.node.n_in;
-    if (n->kind == EXIT)
-        list_add(&fr->exits, &fr->n_exits, step);
-    return 0;
-}
-
-/* Edges are listed by where they come from: counted, placed, filled. */
-static void
-each_edge(struct rt_builder *b, void (*fn)(void *arg, int from, int out, struct edge e),
-          void *arg)
-{
-    for (int i = 0; i < b->n_steps; i++) {
-        struct rt_draft *d = &b->steps[i];
-        for (int j = 0; j < d->s.node.n_in; j++) {
-            const struct rt_value *v = &b->values[d->in[j]];
-            if (v->step >= 0)
-                fn(arg, v->step, d->in[j] - b->steps[v->step].first_value,
-                   (struct edge){ i, j });
-        }
-        for (int j = 0; j < d->n_ctrl; j++)
-            fn(arg, d->ctrl[j], b->steps[d->ctrl[j]].s.node.n_out,
-               (struct edge){ i, TO_CONTROL });
-    }
-    for (int i = 0; i < b->plan->n_outputs; i++) {
-        const struct rt_value *v = &b->values[b->results[i]];
-        if (v->step >= 0)
-            fn(arg, v->step, b->results[i] - b->steps[v->step].first_value,
-               (struct edge){ TO_RESULT, i });
-    }
-}
-
-static void
-count_edge(void *arg, int from, int out, struct edge e)
-{
-    struct rt_flow_plan *f = arg;
-    (void)e;
-    f->nodes[from].edge_at[out + 1]++;
-}
-
-static void
-fill_edge(void *arg, int from, int out, struct edge e)
-{
-    struct rt_flow_plan *f = arg;
-    f->nodes[from].edges[f->nodes[from].edge_at[out]++] = e;
-}
-
-static void
-list_edges(struct rt_builder *b, struct rt_flow_plan *f)
-{
-    for (int i = 0; i < b->n_steps; i++)
-        f->nodes[i].edge_at = xcalloc((size_t)b->steps[i].s.node.n_out + 2,
-                                      sizeof(f->nodes[i].edge_at[0]));
-    each_edge(b, count_edge, f);
-    for (int i = 0; i < b->n_steps; i++) {
-        int n = b->steps[i].s.node.n_out + 2, *at = f->nodes[i].edge_at;
-        for (int j = 1; j < n; j++)
-            at[j] += at[j - 1];
-        f->nodes[i].edges =
-            xcalloc((size_t)at[n - 1] + 1, sizeof(f->nodes[i].edges[0]));
-    }
-    each_edge(b, fill_edge, f);
-    /* Filling moved each beginning to its end, which is the next one's beginning. */
-    for (int i = 0; i < b->n_steps; i++) {
-        int n = b->steps[i].s.node.n_out + 2, *at = f->nodes[i].edge_at;
-        memmove(at + 1, at, (size_t)(n - 1) * sizeof(at[0]));
-        at[0] = 0;
-    }
-}
-
-static int
-input_code(const struct rt_builder *b, int value)
-{
-    const struct rt_value *v = &b->values[value];
-    return v->konst >= 0 ? -1 - v->konst : v->step >= 0 ? IN_TOKEN : value;
-}
-
-int
-rt_flow_make(struct rt_builder *b, struct err *err)
-{
-    struct rt_plan *p = b->plan;
-    if (b->missing->n > 0)
-        return 0;
-    struct rt_flow_plan *f = p->flow = xcalloc(1, sizeof(*f));
-    struct rt_prep mem = { .mem = &p->mem };
-    f->nodes = xcalloc((size_t)b->n_steps + 1, sizeof(f->nodes[0]));
-    f->frames = xcalloc(1, sizeof(f->frames[0]));
-    f->frames[0] = (struct flow_frame){ .name = "", .parent = -1 };
-    f->n_frames = 1;
-    f->n_nodes = b->n_steps;
-    for (int i = 0; i < b->n_steps; i++)
-        if (place_node(b, f, i, err) < 0)
-            return -(int)err->code;
-    list_edges(b, f);
-    p->steps = rt_prep_alloc(&mem, ((size_t)b->n_steps + 1) * sizeof(p->steps[0]));
-    p->n_steps = b->n_steps;
-    for (int i = 0; i < b->n_steps; i++) {
-        struct rt_draft *d = &b->steps[i];
-        int n_in = d->s.node.n_in;
-        int *in = rt_prep_alloc(&mem, ((size_t)n_in + 1) * sizeof(in[0]));
-        for (int j = 0; j < n_in; j++)
-            in[j] = input_code(b, d->in[j]);
-        d->s.in = in;
-        p->steps[i] = d->s;
-        p->max_in = n_in > p->max_in ? n_in : p->max_in;
-        p->max_out = d->s.node.n_out > p->max_out ? d->s.node.n_out : p->max_out;
-    }
-    int *outputs = rt_prep_alloc(&mem, ((size_t)p->n_outputs + 1) * sizeof(outputs[0]));
-    for (int i = 0; i < p->n_outputs; i++)
-        outputs[i] = input_code(b, b->results[i]);
-    p->outputs = outputs;
-    p->consts = b->consts; /* all of them */
-    p->n_consts = b->n_consts;
-    b->consts = NULL;
-    b->n_consts = 0;
-    p->strings = b->fold.strings;
-    b->fold.strings = (struct rt_arena){ 0 };
-    return 0;
-}
-
-/* ---- run ------------------------------------------------------------------------- */
 
 struct wait {
     int left;          /* tokens still to come */
@@ -306,7 +27,7 @@ struct wait {
 };
 
 struct token { /* for the next iteration */
-    struct edge e;
+    struct flow_edge e;
     struct rt_tensor t;
 };
 
@@ -395,19 +116,19 @@ act_free(struct flow *w, struct act *a)
 
 /* A token at a node: t NULL is a dead one. */
 static void
-deliver(struct flow *w, struct act *a, struct edge e, const struct rt_tensor *t)
+deliver(struct flow *w, struct act *a, struct flow_edge e, const struct rt_tensor *t)
 {
-    if (e.step == TO_RESULT) {
+    if (e.step == FLOW_TO_RESULT) {
         if (t)
             rt_tensor_ref(&w->results[e.input], t);
         return;
     }
     const struct flow_node *n = &w->f->nodes[e.step];
     struct wait *wt = &a->wait[n->local];
-    if (e.input == TO_CONTROL) {
+    if (e.input == FLOW_TO_CONTROL) {
         wt->left--;
         wt->dead |= !t;
-    } else if (n->kind == MERGE) {
+    } else if (n->kind == FLOW_MERGE) {
         wt->n_dead += !t;
         if (t && !wt->live) {
             wt->live = e.input + 1;
@@ -420,7 +141,7 @@ deliver(struct flow *w, struct act *a, struct edge e, const struct rt_tensor *t)
             rt_tensor_ref(&a->in[n->first_in + e.input], t);
     }
     bool ready = wt->left <= 0 && !wt->queued;
-    if (n->kind == MERGE)
+    if (n->kind == FLOW_MERGE)
         ready = ready && (wt->live || wt->n_dead == n->n_data);
     if (!ready)
         return;
@@ -431,7 +152,7 @@ deliver(struct flow *w, struct act *a, struct edge e, const struct rt_tensor *t)
 }
 
 static void
-hold(struct token **v, int *n, int *cap, struct edge e, const struct rt_tensor *t)
+hold(struct token **v, int *n, int *cap, struct flow_edge e, const struct rt_tensor *t)
 {
     RT_GROW(*v, *n, *cap);
     (*v)[*n].e = e;
@@ -444,10 +165,10 @@ send(struct flow *w, struct act *a, int step, int i, const struct rt_tensor *t)
 {
     const struct flow_node *n = &w->f->nodes[step];
     for (int j = n->edge_at[i]; j < n->edge_at[i + 1]; j++) {
-        struct edge e = n->edges[j];
-        if (n->kind == NEXT && t)
+        struct flow_edge e = n->edges[j];
+        if (n->kind == FLOW_NEXT && t)
             hold(&a->next, &a->n_next, &a->cap_next, e, t);
-        else if (n->kind != NEXT)
+        else if (n->kind != FLOW_NEXT)
             deliver(w, a, e, t);
     }
 }
@@ -605,11 +326,11 @@ fire_flow(struct flow *w, struct act *a, int step, struct err *err)
     const struct rt_step *s = &w->p->steps[step];
     struct rt_tensor kept = { 0 };
     int rc = plain_value(w, s, &kept, err);
-    if (rc == 0 && n->kind == SWITCH)
+    if (rc == 0 && n->kind == FLOW_SWITCH)
         rc = fire_switch(w, a, step, err);
-    else if (rc == 0 && n->kind == ENTER)
+    else if (rc == 0 && n->kind == FLOW_ENTER)
         rc = fire_enter(w, a, step, w->in[0], err);
-    else if (rc == 0 && n->kind == EXIT)
+    else if (rc == 0 && n->kind == FLOW_EXIT)
         fire_exit(w, a, step, w->in[0]);
     else if (rc == 0)
         send_all(w, a, step, w->in[0], false);
@@ -636,21 +357,21 @@ fire(struct flow *w, struct act *a, int step, struct err *err)
     const struct flow_node *n = &w->f->nodes[step];
     const struct rt_step *s = &w->p->steps[step];
     const struct wait *wt = &a->wait[n->local];
-    if (n->kind == MERGE)
+    if (n->kind == FLOW_MERGE)
         return fire_merge(w, a, step, wt, err);
     if (wt->dead) {
-        if (n->kind == ENTER)
+        if (n->kind == FLOW_ENTER)
             return fire_enter(w, a, step, NULL, err);
-        if (n->kind != EXIT)
+        if (n->kind != FLOW_EXIT)
             send_all(w, a, step, NULL, true);
         return 0;
     }
     for (int i = 0; i < s->node.n_in; i++)
-        w->in[i] = s->in[i] == IN_TOKEN ? &a->in[n->first_in + i]
-                   : s->in[i] >= 0      ? &w->args[s->in[i]]
-                                        : &w->p->consts[-1 - s->in[i]];
-    return n->kind == NORMAL ? fire_normal(w, a, step, err)
-                             : fire_flow(w, a, step, err);
+        w->in[i] = s->in[i] == FLOW_IN_TOKEN ? &a->in[n->first_in + i]
+                   : s->in[i] >= 0           ? &w->args[s->in[i]]
+                                             : &w->p->consts[-1 - s->in[i]];
+    return n->kind == FLOW_NORMAL ? fire_normal(w, a, step, err)
+                                  : fire_flow(w, a, step, err);
 }
 
 static int
@@ -675,7 +396,7 @@ run_all(struct flow *w, struct act *root, struct err *err)
     }
     for (int i = 0; i < w->p->n_outputs; i++) {
         int o = w->p->outputs[i];
-        if (o != IN_TOKEN)
+        if (o != FLOW_IN_TOKEN)
             rt_tensor_ref(&w->results[i], o >= 0 ? &w->args[o] : &w->p->consts[-1 - o]);
         else if (!w->results[i].buf)
             return err_set(err, ERR_FAILED,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the runtime's core shares between its files. Reading order: rt_buf.c (memory),
- * rt_graph.c (read), rt_attr.c, rt_plan.c and rt_emit.c (plan), rt_exec.c and rt_flow.c
- * (run), rt_session.c (restore), rt_backend.c (bind, feed and fetch). */
+ * rt_graph.c (read), rt_attr.c, rt_plan.c and rt_emit.c (plan), rt_exec.c (run),
+ * rt_flow_plan.c and rt_flow.c (TF1 control flow), rt_var.c and rt_session.c (state and
+ * restore), rt_backend.c (bind, feed and fetch). */
 #ifndef RUNTIME_RT_INT_H
 #define RUNTIME_RT_INT_H
 
@@ -233,6 +234,8 @@ int rt_prep_counts(struct rt_prep *p, const struct rt_plan *plan, int n_in);
 /* ERR_UNSUPPORTED: "signature 'x' needs what this runtime does not have: Op (node 'n'),
  * …" */
 int rt_missing_error(const struct rt_missing *m, const char *what, struct err *err);
+/* Adds lines that are not there yet; NULL allowed. */
+void rt_missing_add(struct rt_missing *m, const char *lines);
 void rt_missing_release(struct rt_missing *m);
 
 /* ---- runs (rt_exec.c, rt_flow.c) ------------------------------------------------- */

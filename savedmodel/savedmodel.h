@@ -100,6 +100,58 @@ int sm_meta_assets(const struct sm_meta *meta,
 int sm_meta_ops(const struct sm_meta *meta, struct str **names, int *n,
                 struct err *err) MUST_CHECK;
 
+/* ---- object graph (sm_object_graph.c) and values in Python's words (sm_python.c) --- */
+
+/* What one concrete function takes: StructuredValue messages of the positional
+ * arguments (a tuple) and the others (a dict). Both empty: the file only has, for a bare
+ * function, `keywords`: a message whose strings 2 are the arguments' names. */
+struct sm_concrete {
+    struct str name; /* in the function library */
+    struct str args, kwargs, keywords;
+};
+/* A function that is an attribute of the root object. */
+struct sm_callable {
+    struct str name;
+    struct sm_concrete *concrete; /* as stored; none: it was never traced */
+    int n_concrete;
+};
+struct sm_callables {
+    struct sm_callable *v; /* sorted bytewise by name */
+    int n;
+};
+bool sm_meta_has_objects(const struct sm_meta *meta);
+/* ERR_CORRUPT: a child of the root that is not in the graph. ERR_LIMIT: more than 2^24
+ * objects or 2^16 concrete functions. */
+int sm_meta_callables(const struct sm_meta *meta, struct sm_callables *out,
+                      struct err *err) MUST_CHECK;
+void sm_callables_release(struct sm_callables *c); /* for AUTO */
+
+/* repr(s) of a Python string. */
+void sm_python_repr(struct str s, struct buf *out);
+/* Of a StructuredValue: str(v), and the name of its class. */
+void sm_value_str(struct str value, struct buf *out);
+void sm_value_class(struct str value, struct buf *out);
+enum sm_value_form {
+    SM_VALUE_OTHER,
+    SM_VALUE_STR,
+    SM_VALUE_TENSOR, /* TensorSpec, BoundedTensorSpec */
+    SM_VALUE_LIST,   /* list, tuple, namedtuple */
+    SM_VALUE_DICT
+};
+enum sm_value_form sm_value_form(struct str value);
+/* TensorSpecProto of a SM_VALUE_TENSOR: 1 name, 2 shape, 3 dtype. */
+struct str sm_value_tensor(struct str value);
+struct sm_kv {
+    struct str key;
+    struct str value;
+};
+/* Elements of a list (without keys), fields of a namedtuple, entries of a dict in
+ * Python's order; none for other forms. The caller frees the array. */
+struct sm_kv *sm_value_items(struct str value, int *n);
+/* A map field with string keys in the order in which Python walks it. The caller frees
+ * the array. */
+struct sm_kv *sm_python_map(struct str msg, uint32_t num, int *n);
+
 /* ---- graph ----------------------------------------------------------------------- */
 
 struct sm_node {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One walk over a new SavedModel, so that everybody after it may take what does not
- * parse for absent: every message of the schema that can be reached is
- * well-formed on the wire, and nested at most 100 deep (protobuf's own limit).
+ * parse for absent: every message of the schema that can be reached is well-formed on
+ * the wire, and nested at most 100 deep (protobuf's own limit).
  * Values are not looked at, and bytes of tensors are skipped. */
 #include "savedmodel/sm_int.h"
 #include "savedmodel/sm_schema.h"
@@ -64,17 +64,17 @@ check(struct str msg, uint8_t type, int depth, bool *is_deep)
 }
 
 int
-sm_check_model(struct str file, const char *path, struct err *err)
+sm_check_msg(struct str file, enum sm_msg type, const char *path, struct err *err)
 {
     bool is_deep = false;
-    const char *bad = check(file, SM_M_SavedModel + 1, 0, &is_deep);
+    const char *bad = check(file, (uint8_t)(type + 1), 0, &is_deep);
     if (is_deep)
         return err_set(err, ERR_LIMIT,
                        "%s: messages nested more than %d deep at byte %zu", path,
                        MAX_DEPTH, (size_t)(bad - file.p));
     if (bad)
         return err_set(err, ERR_CORRUPT,
-                       "%s: cut off, damaged or no SavedModel: byte %zu of %zu", path,
-                       (size_t)(bad - file.p), file.n);
+                       "%s: cut off, damaged or no %s: byte %zu of %zu", path,
+                       sm_schemas[type].name, (size_t)(bad - file.p), file.n);
     return 0;
 }

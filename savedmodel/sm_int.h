@@ -58,10 +58,6 @@ sm_le64(const char *p)
 
 /* A map field with string keys as the parser sees it: sorted bytewise by key, of equal
  * keys the last one. `v` is the caller's to free. */
-struct sm_kv {
-    struct str key;
-    struct str value;
-};
 struct sm_map {
     struct sm_kv *v;
     int n;
@@ -70,8 +66,10 @@ void sm_map_read(struct str msg, uint32_t num, struct sm_map *out);
 void sm_map_release(struct sm_map *m); /* for AUTO */
 const struct sm_kv *sm_map_find(const struct sm_map *m, struct str key);
 
-/* Every message in the SavedModel is well-formed. ERR_CORRUPT, ERR_LIMIT. */
-int sm_check_model(struct str file, const char *path, struct err *err) MUST_CHECK;
+/* The file is a message of that type, and every message in it is well-formed.
+ * ERR_CORRUPT, ERR_LIMIT. */
+int sm_check_msg(struct str file, enum sm_msg type, const char *path,
+                 struct err *err) MUST_CHECK;
 
 /* Appends the wire form of a message in text format. ERR_CORRUPT with line and column;
  * ERR_LIMIT: nested more than 100 deep, or more than 2 GiB. */

@@ -5,8 +5,7 @@
 #include "runtime/ops/math_vec.h"
 #include "runtime/ops/ops_int.h"
 
-/* ---- LeakyRelu
- * ------------------------------------------------------------------------------ */
+/* ---- LeakyRelu ------------------------------------------------------------------- */
 
 int
 rt_prep_alpha(struct rt_prep *p)
@@ -66,9 +65,7 @@ rt_run_leaky_relu(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- Softmax
- * -----------------------------------------------------------------------------------
- */
+/* ---- Softmax --------------------------------------------------------------------- */
 
 RT_SIMD static float
 max_f32(const float *x, int64_t n)
@@ -208,8 +205,7 @@ rt_run_softmax(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- cross entropies
- * ----------------------------------------------------------------------------- */
+/* ---- cross entropies ------------------------------------------------------------- */
 
 /* Reads a real floating tensor into doubles, spread over [rows, n] (dims of 1 repeat).
  */

@@ -121,7 +121,7 @@ static cast_fn *const casts[K_N_DTYPES][K_N_DTYPES] = {
     [SM_BOOL] = ROW(u8), /* 0 and 1 */
 };
 
-/* ---- vector loops of TensorFlow ---- */
+/* ---- vector loops of TensorFlow -------------------------------------------------- */
 
 static inline int32_t
 clamp32(int32_t v, int32_t low, int32_t high)

@@ -3,8 +3,7 @@
  * three versions), MatrixBandPart, Diag, DiagPart. Every dtype. */
 #include "runtime/ops/ops_int.h"
 
-/* ---- bands of diagonals
- * --------------------------------------------------------------------- */
+/* ---- bands of diagonals ---------------------------------------------------------- */
 
 /* Diagonals low … high of a rows x cols matrix, packed as in MatrixDiagV2 and V3: line
  * high - d holds diagonal d (> 0: above the main one), shifted right where `align`
@@ -301,8 +300,7 @@ rt_run_matrix_band_part(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- Diag, DiagPart
- * ------------------------------------------------------------------------------ */
+/* ---- Diag, DiagPart -------------------------------------------------------------- */
 
 /* Diag: a tensor of shape [s] onto the diagonal of [s, s]; DiagPart: back. */
 int

@@ -16,8 +16,7 @@ position_text(int rank, const int64_t *dims, int64_t i, char out[RT_SHAPE_TEXT_B
     return rt_dims_text(rank, at, out);
 }
 
-/* ---- Gather, GatherV2
- * --------------------------------------------------------------------- */
+/* ---- Gather, GatherV2 ------------------------------------------------------------ */
 
 int
 rt_prep_gather(struct rt_prep *p)
@@ -148,8 +147,7 @@ rt_run_gather(struct rt_ctx *ctx, struct err *err)
     return gather(ctx, axis, *(const int64_t *)ctx->node->state, err);
 }
 
-/* ---- the positions of GatherNd and ScatterNd
- * ------------------------------------------------- */
+/* ---- the positions of GatherNd and ScatterNd ------------------------------------- */
 
 /* indices [..., k] address slices by the first k dimensions of a shape. For scattering,
  * a vector of indices is [n, 1]. */
@@ -233,8 +231,7 @@ rt_run_gather_nd(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- ScatterNd, TensorScatter…
- * ------------------------------------------------------------------ */
+/* ---- ScatterNd, TensorScatter… --------------------------------------------------- */
 
 enum scatter_how { ASSIGN, COMBINE };
 struct scatter_state {
@@ -354,8 +351,7 @@ rt_run_tensor_scatter(struct rt_ctx *ctx, struct err *err)
     return scatter(ctx, y, ctx->in[1], ctx->in[2], err);
 }
 
-/* ---- OneHot, InvertPermutation
- * -------------------------------------------------------------------- */
+/* ---- OneHot, InvertPermutation --------------------------------------------------- */
 
 int
 rt_prep_one_hot(struct rt_prep *p)

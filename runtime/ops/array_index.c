@@ -4,8 +4,7 @@
  * RaggedBincount, HistogramFixedWidth. */
 #include "runtime/ops/ops_int.h"
 
-/* ---- Where
- * -------------------------------------------------------------------------------- */
+/* ---- Where ----------------------------------------------------------------------- */
 
 /* flags[i] = x[i] != 0 (NaN is not); false: no such dtype. */
 static bool
@@ -59,8 +58,7 @@ rt_run_where(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- sets of values
- * -------------------------------------------------------------------------- */
+/* ---- sets of values -------------------------------------------------------------- */
 
 /* Values as keys: two are equal when their keys are, except that NaN equals nothing and
  * -0 equals 0. Strings are their own keys. */
@@ -174,9 +172,7 @@ set_find(const struct set *s, const struct keys *k, int64_t base, int64_t slice_
     return &s->slot[i];
 }
 
-/* ---- Unique
- * --------------------------------------------------------------------------------------
- */
+/* ---- Unique ---------------------------------------------------------------------- */
 
 int
 rt_prep_out_idx(struct rt_prep *p)
@@ -325,8 +321,7 @@ rt_run_list_diff(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- LowerBound, UpperBound, Bucketize
- * ------------------------------------------------------------- */
+/* ---- LowerBound, UpperBound, Bucketize ------------------------------------------- */
 
 /* In each sorted row, the first position whose element is not less (upper: greater). */
 int
@@ -418,9 +413,7 @@ rt_run_bucketize(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- counting
- * -----------------------------------------------------------------------------------------
- */
+/* ---- counting -------------------------------------------------------------------- */
 
 /* y[bin] += weight (1 without weights); `binary`: = 1. */
 static int

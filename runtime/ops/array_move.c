@@ -3,8 +3,7 @@
  * of boxes. Every dtype. */
 #include "runtime/ops/ops_int.h"
 
-/* ---- Transpose, ConjugateTranspose
- * ------------------------------------------------------ */
+/* ---- Transpose, ConjugateTranspose ----------------------------------------------- */
 
 int
 rt_run_transpose(struct rt_ctx *ctx, struct err *err)
@@ -59,8 +58,7 @@ rt_run_transpose(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- Tile, BroadcastTo
- * --------------------------------------------------------------------- */
+/* ---- Tile, BroadcastTo ----------------------------------------------------------- */
 
 int
 rt_run_tile(struct rt_ctx *ctx, struct err *err)
@@ -143,8 +141,7 @@ rt_run_broadcast_to(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- Reverse, Roll
- * --------------------------------------------------------------------------- */
+/* ---- Reverse, Roll --------------------------------------------------------------- */
 
 static int
 reverse(struct rt_ctx *ctx, const bool *turn, struct err *err)

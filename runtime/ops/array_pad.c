@@ -149,8 +149,7 @@ rt_run_mirror_pad(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- SpaceToBatch, BatchToSpace
- * ------------------------------------------------------------- */
+/* ---- SpaceToBatch, BatchToSpace -------------------------------------------------- */
 
 static int64_t
 ceil_div(int64_t a, int64_t b)
@@ -318,8 +317,7 @@ rt_run_space_batch_2d(struct rt_ctx *ctx, struct err *err)
     return space_batch(ctx, 2, block, pad, ctx->node->op[0] == 'S', err);
 }
 
-/* ---- SpaceToDepth, DepthToSpace
- * --------------------------------------------------------------- */
+/* ---- SpaceToDepth, DepthToSpace -------------------------------------------------- */
 
 /* Seen as [N, H, s, W, s, C] on the spacious side and [N, H, W, s, s, C] on the deep
  * one (or with the channels in front). */

@@ -5,8 +5,7 @@
 
 #include <math.h>
 
-/* ---- Range, LinSpace
- * ---------------------------------------------------------------------- */
+/* ---- Range, LinSpace ------------------------------------------------------------- */
 
 static int
 one_value(struct rt_ctx *ctx, int in, const char *what, struct err *err)
@@ -138,8 +137,7 @@ rt_run_lin_space(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- DynamicPartition, DynamicStitch
- * ---------------------------------------------------------- */
+/* ---- DynamicPartition, DynamicStitch --------------------------------------------- */
 
 static bool
 starts_with(const struct rt_tensor *x, const struct rt_tensor *prefix)
@@ -260,8 +258,7 @@ rt_run_dynamic_stitch(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- UnravelIndex
- * ---------------------------------------------------------------------------------- */
+/* ---- UnravelIndex ---------------------------------------------------------------- */
 
 int
 rt_run_unravel_index(struct rt_ctx *ctx, struct err *err)
@@ -301,8 +298,7 @@ rt_run_unravel_index(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- InplaceUpdate, InplaceAdd, InplaceSub
- * ------------------------------------------------------------ */
+/* ---- InplaceUpdate, InplaceAdd, InplaceSub --------------------------------------- */
 
 /* A copy of x with rows i replaced by, plus or minus those of v (i scalar or vector).
  */
@@ -341,8 +337,7 @@ rt_run_inplace(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- DataFormatDimMap, DataFormatVecPermute
- * -------------------------------------------------------------- */
+/* ---- DataFormatDimMap, DataFormatVecPermute -------------------------------------- */
 
 struct formats {
     const char *src, *dst;

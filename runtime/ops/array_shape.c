@@ -2,8 +2,7 @@
 /* Ops that make or change shapes and move no elements; and fills. Every dtype. */
 #include "runtime/ops/ops_int.h"
 
-/* ---- Shape, ShapeN, Size, Rank
- * --------------------------------------------------------- */
+/* ---- Shape, ShapeN, Size, Rank --------------------------------------------------- */
 
 struct shape_state {
     int out_type;
@@ -71,8 +70,7 @@ rt_run_rank(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- Reshape, ExpandDims, Squeeze, EnsureShape
- * ------------------------------------------- */
+/* ---- Reshape, ExpandDims, Squeeze, EnsureShape ----------------------------------- */
 
 /* One dim may be -1: what is left over; beside a 0, zeros of the input do not count. */
 int
@@ -224,8 +222,7 @@ rt_run_ensure_shape(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- ZerosLike, OnesLike, Fill, Empty
- * ---------------------------------------------------- */
+/* ---- ZerosLike, OnesLike, Fill, Empty -------------------------------------------- */
 
 /* The bytes of 1 in a dtype; false: the dtype has none. */
 static bool
@@ -317,8 +314,7 @@ rt_run_empty(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- BroadcastArgs, BroadcastGradientArgs, ConcatOffset
- * ------------------------------------ */
+/* ---- BroadcastArgs, BroadcastGradientArgs, ConcatOffset -------------------------- */
 
 static int
 two_shapes(struct rt_ctx *ctx, int ranks[2], int64_t dims[2][SM_MAX_RANK],

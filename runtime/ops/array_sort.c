@@ -49,8 +49,7 @@ make_keys(const struct rt_tensor *x, int64_t at, int64_t n, uint64_t *key)
     return false;
 }
 
-/* ---- TopK
- * --------------------------------------------------------------------------------- */
+/* ---- TopK ------------------------------------------------------------------------ */
 
 struct top {
     const uint64_t *key;
@@ -165,8 +164,7 @@ rt_run_top_k(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- NthElement
- * ------------------------------------------------------------------------------ */
+/* ---- NthElement ------------------------------------------------------------------ */
 
 int
 rt_prep_nth_element(struct rt_prep *p)
@@ -211,9 +209,7 @@ rt_run_nth_element(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- InTopK
- * ------------------------------------------------------------------------------------
- */
+/* ---- InTopK ---------------------------------------------------------------------- */
 
 /* True where fewer than k classes are predicted higher than the target; false for a
  * target out of range, and for rows in which a value that counts is not finite. */
@@ -247,8 +243,7 @@ rt_run_in_top_k(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- ArgMax, ArgMin
- * ------------------------------------------------------------------------------ */
+/* ---- ArgMax, ArgMin -------------------------------------------------------------- */
 
 int
 rt_prep_arg(struct rt_prep *p)

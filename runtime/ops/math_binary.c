@@ -41,7 +41,7 @@ typedef double complex c128;
     S(name##_f32, float, float, fn((double)x, (double)y))                              \
     S(name##_f64, double, double, fn(x, y))
 
-/* ---- arithmetic ---- */
+/* ---- arithmetic ------------------------------------------------------------------ */
 
 VV(add, x + y)
 VV(sub, x - y)
@@ -119,7 +119,7 @@ floor_modf(float x, float y)
 S(floormod_f32, float, float, floor_modf(x, y))
 S(floormod_f64, double, double, floor_mod(x, y))
 
-/* ---- powers and special functions ---- */
+/* ---- powers and special functions ------------------------------------------------ */
 
 static inline uint64_t
 int_pow(uint64_t x, int64_t n)
@@ -175,7 +175,7 @@ DBL(polygamma, k_polygamma)
 S(complex_f32, float, c64, CMPLXF(x, y))
 S(complex_f64, double, c128, CMPLX(x, y))
 
-/* ---- bits and comparisons ---- */
+/* ---- bits and comparisons -------------------------------------------------------- */
 
 #define TOP(type) ((type)(8 * sizeof(type) - 1))
 #define SHIFTS(type, sfx, by)                                                          \
@@ -211,7 +211,7 @@ S(ne_c128, c128, uint8_t, x != y)
 K_REALS(X)
 #undef X
 
-/* ---- gradients (x and y as the op names its inputs) ---- */
+/* ---- gradients (x and y as the op names its inputs) ------------------------------ */
 
 #define GRAD(name, expr) VV(name, expr) CC(name, expr)
 GRAD(sigmoid_grad, y *(x *(1 - x)))

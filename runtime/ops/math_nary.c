@@ -6,9 +6,7 @@
 
 #include <math.h>
 
-/* ---- AddN
- * ------------------------------------------------------------------------------------
- */
+/* ---- AddN ------------------------------------------------------------------------ */
 
 /* All of one shape; float16 and bfloat16 round after each addition. */
 int
@@ -41,8 +39,7 @@ rt_run_add_n(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- BiasAdd
- * --------------------------------------------------------------------------------- */
+/* ---- BiasAdd --------------------------------------------------------------------- */
 
 int
 rt_prep_bias(struct rt_prep *p)
@@ -81,8 +78,7 @@ rt_run_bias_add(struct rt_ctx *ctx, struct err *err)
     return k_run_binary(ctx, k_binary_row("AddV2"), x, &wide, err);
 }
 
-/* ---- CheckNumerics
- * ---------------------------------------------------------------------------- */
+/* ---- CheckNumerics --------------------------------------------------------------- */
 
 int
 rt_prep_check_numerics(struct rt_prep *p)
@@ -128,8 +124,7 @@ rt_run_check_numerics(struct rt_ctx *ctx, struct err *err)
     return 0;
 }
 
-/* ---- L2Loss, Cross, Betainc, ApproximateEqual
- * --------------------------------------------------- */
+/* ---- L2Loss, Cross, Betainc, ApproximateEqual ------------------------------------ */
 
 /* sum x^2 / 2 */
 int

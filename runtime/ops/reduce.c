@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sum, Mean, Prod, Max, Min, All, Any, EuclideanNorm along any axes. Float sums run in
  * double, in 64 lanes that are added pairwise; float16 and bfloat16 reduce as float and
- * round once; integers wrap, their mean divides like C. Max and Min give NaN when a
- * value is NaN. Nothing to reduce gives 0, NaN (Mean), 1, the lowest or the highest
- * value. */
+ * round once; integers wrap, but for the mean, which divides like C. Max and Min give
+ * NaN when a value is NaN. Nothing to reduce gives 0, NaN (Mean), 1, the lowest or the
+ * highest value. */
 #include "runtime/ops/math_vec.h"
 #include "runtime/ops/ops_int.h"
 
@@ -273,8 +273,7 @@ read_axes(struct rt_ctx *ctx, struct axes *ax, struct err *err)
     return 0;
 }
 
-/* Mean and norm of what the passes left. The count takes the dtype of the values, and
- * wraps with it; where it becomes 0, so does the mean. */
+/* Mean and norm of what the passes left. (An int64 mean of no elements is 0.) */
 static void
 finish(enum kind kind, int dtype, void *y, int64_t n, int64_t count)
 {
@@ -352,12 +351,23 @@ reduces_nothing(const struct axes *ax)
     return true;
 }
 
+/* The dtype of the passes: what the halves are widened to, and for the mean of integers
+ * (whose sum must not wrap) int64. */
+static int
+work_dtype(enum kind kind, int dtype)
+{
+    if (k_is_half(dtype))
+        return SM_FLOAT;
+    return kind == MEAN && k_is_int(dtype) && rt_dtype_size(dtype) < 8 ? SM_INT64
+                                                                       : dtype;
+}
+
 static int
 reduce(struct rt_ctx *ctx, const struct reducer *r, struct axes *ax, bool keep_dims,
        struct err *err)
 {
     const struct rt_tensor *x = ctx->in[0];
-    int dtype = k_is_half(x->dtype) ? SM_FLOAT : x->dtype, rank = 0;
+    int dtype = work_dtype(r->kind, x->dtype), rank = 0;
     int64_t dims[SM_MAX_RANK];
     struct rt_tensor *y;
     if (dtype >= K_N_DTYPES || !r->fn[dtype])
@@ -373,10 +383,13 @@ reduce(struct rt_ctx *ctx, const struct reducer *r, struct axes *ax, bool keep_d
         return -(int)err->code;
     if (y->n_elems == 0)
         return 0;
-    bool half = dtype != x->dtype;
-    const void *from = half ? k_floats(ctx, x, err) : x->data;
-    void *to =
-        half ? rt_scratch(ctx, (size_t)y->n_elems * sizeof(float), err) : y->data;
+    bool other = dtype != x->dtype;
+    const void *from = !other              ? x->data
+                       : dtype == SM_FLOAT ? (const void *)k_floats(ctx, x, err)
+                                           : (const void *)k_ints(ctx, x, err);
+    void *to = y->data;
+    if (other)
+        to = rt_scratch(ctx, (size_t)y->n_elems * rt_dtype_size(dtype), err);
     if (!from || !to)
         return -(int)err->code;
     if (reduces_nothing(ax)) { /* a norm of single values is their size */
@@ -386,8 +399,13 @@ reduce(struct rt_ctx *ctx, const struct reducer *r, struct axes *ax, bool keep_d
     if (run_passes(ctx, r, dtype, from, to, ax, err) < 0)
         return -(int)err->code;
     finish(r->kind, dtype, to, y->n_elems, ax->count);
-    if (half)
+    if (other && dtype == SM_FLOAT) {
         k_narrow(x->dtype, to, y->data, y->n_elems);
+    } else if (other) {
+        size_t elem = rt_dtype_size(x->dtype);
+        for (int64_t i = 0; i < y->n_elems; i++) /* the low bytes */
+            memcpy((char *)y->data + (size_t)i * elem, (const int64_t *)to + i, elem);
+    }
     return 0;
 }
 

@@ -55,8 +55,7 @@ rt_run_string_join(struct rt_ctx *ctx, struct err *err)
         if (x->rank == 0)
             continue;
         if (shape && !rt_same_shape(shape, x))
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "Input shapes do not match: expected %s, got %s",
+            return rt_fail(ctx, err, ERR_FAILED, "Input shapes do not match: %s vs. %s",
                            rt_shape_text(shape, want), rt_shape_text(x, got));
         shape = shape ? shape : x;
     }
@@ -102,7 +101,7 @@ join_axes(struct rt_ctx *ctx, int *axes, bool *reduced, int *n, struct err *err)
     return 0;
 }
 
-/* Joins over the listed dimensions, the first listed being the outermost. */
+/* Joins over the listed dimensions, the first listed being the innermost. */
 int
 rt_run_reduce_join(struct rt_ctx *ctx, struct err *err)
 {
@@ -133,7 +132,7 @@ rt_run_reduce_join(struct rt_ctx *ctx, struct err *err)
         }
         for (int64_t k = 0; k < n_parts; k++) {
             int64_t at = base, part = k;
-            for (int i = n_axes - 1; i >= 0; i--) {
+            for (int i = 0; i < n_axes; i++) {
                 at += part % x->dims[axes[i]] * steps[axes[i]];
                 part /= x->dims[axes[i]];
             }
@@ -146,7 +145,7 @@ rt_run_reduce_join(struct rt_ctx *ctx, struct err *err)
 }
 
 /* inputs [ids..., rest], ids of the leading dimensions: rows of one id joined in order
- * of appearance. A negative id drops its row. */
+ * of appearance. */
 int
 rt_run_segment_join(struct rt_ctx *ctx, struct err *err)
 {
@@ -164,7 +163,7 @@ rt_run_segment_join(struct rt_ctx *ctx, struct err *err)
     if (id->rank > x->rank || id->rank == 0 ||
         memcmp(id->dims, x->dims, (size_t)id->rank * sizeof(x->dims[0])) != 0)
         return rt_fail(ctx, err, ERR_FAILED,
-                       "segment_ids' shape must be the prefix of data shape, got %s "
+                       "segment_ids' shape must be the prefix of input shape, got %s "
                        "and %s",
                        rt_shape_text(id, a), rt_shape_text(x, b));
     int64_t inner = k_count(x->dims, id->rank, x->rank);
@@ -183,18 +182,16 @@ rt_run_segment_join(struct rt_ctx *ctx, struct err *err)
     memset(count, 0, (size_t)(n + 1) * 8);
     for (int64_t i = 0; i < id->n_elems; i++) {
         int64_t s = k_int_at(id, i);
-        if (s >= n)
+        if (s < 0 || s >= n)
             return rt_fail(ctx, err, ERR_FAILED,
-                           "Segment id must be less than num_segments, got %lld",
-                           (long long)s);
-        if (s >= 0)
-            count[s + 1]++;
+                           "segment_ids are not allowed to exceed num_segments or to "
+                           "have negative values.");
+        count[s + 1]++;
     }
     for (int64_t s = 0; s < n; s++)
         count[s + 1] += count[s]; /* count[s]: where the rows of s begin in `order` */
     for (int64_t i = 0; i < id->n_elems; i++)
-        if (k_int_at(id, i) >= 0)
-            order[count[k_int_at(id, i)]++] = i;
+        order[count[k_int_at(id, i)]++] = i;
     for (int64_t e = 0; e < out->n_elems; e++) {
         int64_t s = e / inner, begin = s ? count[s - 1] : 0;
         for (int64_t k = begin; k < count[s]; k++)
@@ -285,7 +282,8 @@ char_back(struct str s, int64_t n, size_t *at)
     return n == 0;
 }
 
-/* A negative pos counts from the end, a negative length takes the rest. */
+/* A negative pos counts from the end, a negative length takes the rest, or no
+ * characters. */
 static bool
 substr(struct str s, int64_t pos, int64_t len, bool chars, struct str *out)
 {
@@ -303,8 +301,8 @@ substr(struct str s, int64_t pos, int64_t len, bool chars, struct str *out)
         at = (size_t)from;
     }
     struct str rest = { s.p + at, s.n - at };
-    if (chars && len >= 0)
-        char_forward(rest, len, &n);
+    if (chars)
+        char_forward(rest, K_MAX(len, (int64_t)0), &n);
     else
         n = len < 0 || (uint64_t)len > rest.n ? rest.n : (size_t)len;
     *out = (struct str){ rest.p, n };
@@ -346,8 +344,8 @@ rt_run_substr(struct rt_ctx *ctx, struct err *err)
         if (!substr(s, rt_int_at(pos, pi), rt_int_at(len, pi), chars,
                     (struct str *)y->data + i))
             return rt_fail(ctx, err, ERR_FAILED,
-                           "pos %lld out of range for string at index %lld",
-                           (long long)rt_int_at(pos, pi), (long long)i);
+                           "pos %lld out of range for string b'%.*s' at index %lld",
+                           (long long)rt_int_at(pos, pi), STR_ARG(s), (long long)i);
     }
     return 0;
 }
@@ -431,6 +429,9 @@ rt_run_decode_base64(struct rt_ctx *ctx, struct err *err)
         if (!p)
             return -(int)err->code;
         y[i].p = p;
+        if (str_at(x, i).n % 4 == 1)
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "Base64 string length cannot be 1 modulo 4.");
         if (!decode_base64(str_at(x, i), p, &y[i].n))
             return rt_fail(ctx, err, ERR_FAILED, "Invalid character found in base64.");
     }

@@ -56,12 +56,14 @@ rt_prep_as_string(struct rt_prep *p)
         snprintf(w, sizeof(w), "%s%d", fill, (int)width);
     if (precision > -1)
         snprintf(d, sizeof(d), ".%d", (int)precision);
-    const char *kind = dtype == SM_STRING   ? "s"
-                       : dtype == SM_UINT64 ? "llu"
-                       : k_is_int(dtype)    ? "lld"
-                       : shortest           ? "g"
-                       : scientific         ? "e"
-                                            : "f";
+    const char *kind = dtype == SM_STRING ? "s"
+                       : dtype == SM_UINT64 || dtype == SM_UINT32 ||
+                               dtype == SM_UINT16 || dtype == SM_UINT8
+                           ? "llu"
+                       : k_is_int(dtype) ? "lld"
+                       : shortest        ? "g"
+                       : scientific      ? "e"
+                                         : "f";
     snprintf(a->format, sizeof(a->format), "%%%s%s%s", w, d, kind);
     return rt_prep_done(p);
 }

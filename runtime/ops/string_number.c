@@ -206,7 +206,7 @@ rt_run_decode_raw(struct rt_ctx *ctx, struct err *err)
             return rt_fail(ctx, err, ERR_FAILED,
                            "DecodeRaw requires input strings to all be the same size, "
                            "but element %lld has size %zu != %zu",
-                           (long long)i, str_at(x, i).n, len);
+                           (long long)i, len, str_at(x, i).n);
     if (len % unit != 0)
         return rt_fail(ctx, err, ERR_FAILED,
                        "Input to DecodeRaw has length %zu that is not a multiple of "

@@ -51,6 +51,11 @@ read_escape(struct reader *r, bool in_class)
     case 'v':
         buf_adds(r->out, "\\x0b");
         return true;
+    case 'z':
+        if (in_class)
+            return wrong(r, "invalid escape sequence", from, 2);
+        buf_adds(r->out, "(?-m:$)");
+        return true;
     case 'Q':
         for (; r->p < r->end; r->p++) {
             if (r->end - r->p >= 2 && r->p[0] == '\\' && r->p[1] == 'E') {
@@ -78,7 +83,6 @@ read_escape(struct reader *r, bool in_class)
     case 'b':
     case 'B':
     case 'A':
-    case 'z':
     case 'C':
         if (in_class)
             return wrong(r, "invalid escape sequence", from, 2);
@@ -360,7 +364,9 @@ rt_run_regex_full_match(struct rt_ctx *ctx, struct err *err)
             match(ctx, &m, str_at(x, i), 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED, err);
         if (hit < 0)
             return hit;
-        ((uint8_t *)y->data)[i] = (uint8_t)hit;
+        /* In an ill-formed text the ends of a well-formed piece pass as its ends. */
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m.data);
+        ((uint8_t *)y->data)[i] = hit && span[0] == 0 && span[1] == str_at(x, i).n;
     }
     return 0;
 }

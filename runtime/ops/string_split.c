@@ -133,6 +133,10 @@ static void
 split_v2(const void *state, struct pieces *p, struct str s, struct str sep)
 {
     int64_t max = *(const int64_t *)state, n_splits = 0;
+    if (max == 0) {
+        add(p, s);
+        return;
+    }
     if (sep.n == 0) {
         size_t i = 0;
         for (; i < s.n && str_is_space(s.p[i]); i++)

@@ -98,6 +98,12 @@ take_ascii(struct str *s)
 }
 
 static int
+put_utf8(int32_t c, char out[4]) /* half a surrogate pair has no form */
+{
+    return utf8_put(c >= 0xd800 && c <= 0xdfff ? 0xfffd : c, out);
+}
+
+static int
 put_utf16be(int32_t c, char out[4])
 {
     uint32_t v = (uint32_t)c;
@@ -126,7 +132,7 @@ static const struct encoding {
     take_fn *take;
     put_fn *put;
 } encodings[] = {
-    { "utf8", utf8_take, utf8_put },   { "utf16be", take_utf16be, put_utf16be },
+    { "utf8", utf8_take, put_utf8 },   { "utf16be", take_utf16be, put_utf16be },
     { "utf16le", take_utf16le, NULL }, { "utf32be", take_utf32be, put_utf32be },
     { "utf32le", take_utf32le, NULL }, { "utf16", take_utf16be, NULL },
     { "utf32", take_utf32be, NULL },   { "usascii", take_ascii, NULL },
@@ -194,13 +200,12 @@ next_char(struct rt_ctx *ctx, struct str *s, int32_t *c, struct err *err)
 {
     const struct unicode *u = ctx->node->state;
     *c = u->from->take(s);
-    if (*c < 0 && u->on_error == STRICT)
+    if (*c >= (u->control ? 0x20 : 0))
+        return 1;
+    if (u->on_error == STRICT)
         return rt_fail(ctx, err, ERR_FAILED, "Invalid formatting on input string");
-    if (*c < 0 && u->on_error == IGNORE)
-        return 0;
-    if (*c < 0 || (u->control && *c < 0x20))
-        *c = u->replacement;
-    return 1;
+    *c = u->replacement;
+    return u->on_error == REPLACE;
 }
 
 static int
@@ -302,19 +307,20 @@ rt_run_unicode_encode(struct rt_ctx *ctx, struct err *err)
     char bytes[4];
     if (splits->n_elems < 1)
         return rt_fail(ctx, err, ERR_FAILED,
-                       "Invalid input_splits: it must not be empty");
+                       "Input_splits should contain elements, but given input_values "
+                       "has 0 elements");
     if (rt_int_at(splits, 0) != 0)
         return rt_fail(ctx, err, ERR_FAILED,
                        "First value in input_splits must be zero.");
+    if (rt_int_at(splits, n) != x->n_elems)
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "Last value in input_splits must be equal to length of "
+                       "input_tensor.");
     for (int64_t i = 1; i <= n; i++)
         if (rt_int_at(splits, i) < rt_int_at(splits, i - 1))
             return rt_fail(ctx, err, ERR_FAILED,
                            "Values in input_splits must be equal or in ascending "
                            "order.");
-    if (rt_int_at(splits, n) > x->n_elems)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "Values in input_splits must be less than or equal to "
-                       "input_tensor length.");
     if (rt_out(ctx, 0, SM_STRING, 1, &n, &y, err) < 0)
         return -(int)err->code;
     for (int64_t i = 0; i < n; i++) {
@@ -324,10 +330,10 @@ rt_run_unicode_encode(struct rt_ctx *ctx, struct err *err)
                 return rt_fail(ctx, err, ERR_FAILED,
                                "Code point is out of range for Unicode, or a "
                                "noncharacter.");
-            if (!is_unicode_char(c) && u->on_error == IGNORE)
-                continue;
-            buf_add(&b, bytes,
-                    (size_t)u->to->put(is_unicode_char(c) ? c : u->replacement, bytes));
+            if (!is_unicode_char(c) && u->on_error == REPLACE)
+                c = u->replacement;
+            if (c >= 0 && c <= 0x10ffff) /* ignored: noncharacters pass */
+                buf_add(&b, bytes, (size_t)u->to->put(c, bytes));
         }
         if (str_from_buf(ctx, &b, (struct str *)y->data + i, err) < 0)
             return -(int)err->code;

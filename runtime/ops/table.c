@@ -3,39 +3,15 @@
  * is the bytes of its elements; a value has as many elements as value_shape says. The
  * contents are shared with the snapshot that `reset` goes back to, and copied when they
  * are written then. */
-#include "runtime/rt_ops.h"
-
-#include "runtime/rt_int.h"
+#include "runtime/ops/table_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-struct content {
-    int refs;              /* atomic */
-    struct rt_names index; /* key to row */
-    struct str *keys;
-    char *values;
-    int n, cap;
-    bool initialised;
-    struct rt_arena arena; /* bytes of keys and of string values */
-};
-
-struct rt_table {
-    struct rt_obj obj;
-    pthread_mutex_t lock;
-    char *name;
-    int key_dtype, value_dtype;
-    struct sm_shape key_shape, value_shape; /* of one; both known */
-    int64_t key_elems, value_elems;
-    size_t value_bytes;
-    bool is_mutable;
-    struct content *c;
-};
-
 /* ---- contents -------------------------------------------------------------------- */
 
 static void
-content_unref(struct content *c)
+content_unref(struct table_content *c)
 {
     if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
@@ -46,16 +22,16 @@ content_unref(struct content *c)
     free(c);
 }
 
-static struct content *
-content_new(void)
+struct table_content *
+table_content_new(void)
 {
-    struct content *c = xcalloc(1, sizeof(*c));
+    struct table_content *c = xcalloc(1, sizeof(*c));
     c->refs = 1;
     return c;
 }
 
 static bool
-keep_bytes(struct content *c, struct str s, struct str *out)
+keep_bytes(struct table_content *c, struct str s, struct str *out)
 {
     char *p = rt_arena_alloc(&c->arena, s.n + 1, 1);
     if (p && s.n > 0)
@@ -65,7 +41,7 @@ keep_bytes(struct content *c, struct str s, struct str *out)
 }
 
 static bool
-put_value(const struct rt_table *t, struct content *c, int row, const char *value)
+put_value(const struct rt_table *t, struct table_content *c, int row, const char *value)
 {
     char *dst = c->values + (size_t)row * t->value_bytes;
     if (t->value_bytes > 0)
@@ -78,7 +54,8 @@ put_value(const struct rt_table *t, struct content *c, int row, const char *valu
 
 /* Row of the key, which is added when it is new. -1: no memory. */
 static int
-put(const struct rt_table *t, struct content *c, struct str key, const char *value)
+put(const struct rt_table *t, struct table_content *c, struct str key,
+    const char *value)
 {
     int row = rt_names_find(&c->index, key);
     if (row < 0) {
@@ -97,11 +74,11 @@ put(const struct rt_table *t, struct content *c, struct str key, const char *val
 }
 
 /* A copy without the keys that `drop` has. */
-static struct content *
-content_dup(const struct rt_table *t, const struct content *c,
+static struct table_content *
+content_dup(const struct rt_table *t, const struct table_content *c,
             const struct rt_names *drop)
 {
-    struct content *d = content_new();
+    struct table_content *d = table_content_new();
     d->initialised = c->initialised;
     for (int i = 0; i < c->n; i++)
         if (!drop || rt_names_find(drop, c->keys[i]) < 0)
@@ -134,7 +111,7 @@ table_load(struct rt_obj *o, const void *saved)
 {
     struct rt_table *t = (struct rt_table *)o;
     content_unref(t->c);
-    t->c = saved ? (struct content *)(uintptr_t)saved : content_new();
+    t->c = saved ? (struct table_content *)(uintptr_t)saved : table_content_new();
     if (saved)
         __atomic_add_fetch(&t->c->refs, 1, __ATOMIC_RELAXED);
     else
@@ -170,7 +147,7 @@ table_make(void *arg)
     rt_obj_init(&t->obj, &table_type.obj);
     pthread_mutex_init(&t->lock, NULL);
     t->name = xstrdup(like->name);
-    t->c = content_new();
+    t->c = table_content_new();
     t->c->initialised = t->is_mutable;
     return &t->obj;
 }
@@ -232,7 +209,7 @@ rt_run_table_ref(struct rt_ctx *ctx, struct err *err)
     return rt_out_obj(ctx, 0, SM_STRING + SM_REF, rt_obj_ref(ctx->node->state), err);
 }
 
-static struct rt_table *
+struct rt_table *
 table_in(const struct rt_ctx *ctx, struct err *err)
 {
     return (struct rt_table *)rt_in_obj(ctx, 0, &table_type.obj, err);
@@ -240,8 +217,8 @@ table_in(const struct rt_ctx *ctx, struct err *err)
 
 /* ---- keys ------------------------------------------------------------------------ */
 
-static struct str
-key_at(const struct rt_table *t, const struct rt_tensor *keys, int64_t i)
+struct str
+table_key_at(const struct rt_table *t, const struct rt_tensor *keys, int64_t i)
 {
     size_t bytes = (size_t)t->key_elems * rt_dtype_size(t->key_dtype);
     return t->key_dtype == SM_STRING
@@ -307,7 +284,7 @@ rt_run_table_find(struct rt_ctx *ctx, struct err *err)
                      "model fills it",
                      t->name);
     for (int64_t i = 0; rc == 0 && i < n; i++) {
-        int row = rt_names_find(&t->c->index, key_at(t, keys, i));
+        int row = rt_names_find(&t->c->index, table_key_at(t, keys, i));
         const char *from = row >= 0 ? t->c->values + (size_t)row * t->value_bytes
                                     : (const char *)dflt->data +
                                           (each ? (size_t)i * t->value_bytes : 0);
@@ -339,7 +316,7 @@ rt_run_table_size(struct rt_ctx *ctx, struct err *err)
 }
 
 static int
-export_rows(struct rt_ctx *ctx, const struct rt_table *t, const struct content *c,
+export_rows(struct rt_ctx *ctx, const struct rt_table *t, const struct table_content *c,
             struct err *err)
 {
     struct rt_tensor *k, *v;
@@ -382,9 +359,9 @@ rt_run_table_export(struct rt_ctx *ctx, struct err *err)
 
 /* What fills a table that can be filled only once: a second, different value for a key
  * is an error. */
-static int
-put_once(struct rt_ctx *ctx, const struct rt_table *t, struct content *c,
-         struct str key, const char *value, struct err *err)
+int
+table_put_once(struct rt_ctx *ctx, const struct rt_table *t, struct table_content *c,
+               struct str key, const char *value, struct err *err)
 {
     int row = rt_names_find(&c->index, key);
     if (row < 0)
@@ -408,10 +385,10 @@ put_once(struct rt_ctx *ctx, const struct rt_table *t, struct content *c,
 }
 
 /* Replaces the contents. A table that has been filled already is left as it is. */
-static int
-install(struct rt_table *t, struct content *c, int rc)
+int
+table_install(struct rt_table *t, struct table_content *c, int rc)
 {
-    struct content *old = c;
+    struct table_content *old = c;
     pthread_mutex_lock(&t->lock);
     if (rc == 0 && !t->c->initialised) {
         c->initialised = true;
@@ -438,12 +415,13 @@ rt_run_table_init(struct rt_ctx *ctx, struct err *err)
                        "keys, %lld values of type %s",
                        (long long)n, (long long)values->n_elems,
                        rt_dtype_text(values->dtype));
-    struct content *c = content_new();
+    struct table_content *c = table_content_new();
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < n; i++)
-        rc = put_once(ctx, t, c, key_at(t, keys, i),
-                      (const char *)values->data + (size_t)i * t->value_bytes, err);
-    return install(t, c, rc);
+        rc = table_put_once(ctx, t, c, table_key_at(t, keys, i),
+                            (const char *)values->data + (size_t)i * t->value_bytes,
+                            err);
+    return table_install(t, c, rc);
 }
 
 /* Insert adds and replaces, Import replaces all (and initialises an immutable table).
@@ -467,13 +445,14 @@ rt_run_table_insert(struct rt_ctx *ctx, struct err *err)
                        (long long)n, rt_dtype_text(t->value_dtype));
     pthread_mutex_lock(&t->lock);
     if (fresh || __atomic_load_n(&t->c->refs, __ATOMIC_ACQUIRE) > 1) {
-        struct content *c = fresh ? content_new() : content_dup(t, t->c, NULL);
+        struct table_content *c =
+            fresh ? table_content_new() : content_dup(t, t->c, NULL);
         c->initialised = true;
         content_unref(t->c);
         t->c = c;
     }
     for (int64_t i = 0; ok && i < n; i++)
-        ok = put(t, t->c, key_at(t, keys, i),
+        ok = put(t, t->c, table_key_at(t, keys, i),
                  (const char *)values->data + (size_t)i * t->value_bytes) >= 0;
     pthread_mutex_unlock(&t->lock);
     return ok ? 0 : rt_fail(ctx, err, ERR_LIMIT, "out of memory");
@@ -489,154 +468,12 @@ rt_run_table_remove(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     struct rt_names gone = { 0 };
     for (int64_t i = 0; i < n; i++)
-        rt_names_add(&gone, key_at(t, ctx->in[1], i), 0);
+        rt_names_add(&gone, table_key_at(t, ctx->in[1], i), 0);
     pthread_mutex_lock(&t->lock);
-    struct content *c = content_dup(t, t->c, &gone);
+    struct table_content *c = content_dup(t, t->c, &gone);
     content_unref(t->c);
     t->c = c;
     pthread_mutex_unlock(&t->lock);
     rt_names_release(&gone);
     return 0;
-}
-
-/* ---- fill from a file ------------------------------------------------------------ */
-
-enum { WHOLE_LINE = -2, LINE_NUMBER = -1 };
-#define FILE_MAX_BYTES ((size_t)1 << 30)
-
-struct text_init {
-    int64_t key_index, value_index, vocab_size, offset;
-    char delimiter;
-};
-
-int
-rt_prep_table_text(struct rt_prep *p)
-{
-    struct text_init *s = p->node->state = rt_prep_alloc(p, sizeof(*s));
-    s->key_index = rt_attr_int(p, "key_index", RT_REQUIRED);
-    s->value_index = rt_attr_int(p, "value_index", RT_REQUIRED);
-    s->vocab_size = rt_attr_int(p, "vocab_size", -1);
-    s->offset = rt_attr_int(p, "offset", 0);
-    s->delimiter = rt_attr_str(p, "delimiter", "\t")[0];
-    return rt_prep_done(p);
-}
-
-/* The next line, without "\n" and with every "\r" dropped (they are rare: `clean` is
- * the place for such a line). False: end. */
-static bool
-next_line(struct str *it, struct str *line, struct buf *clean)
-{
-    if (it->n == 0)
-        return false;
-    const char *nl = memchr(it->p, '\n', it->n);
-    size_t n = nl ? (size_t)(nl - it->p) : it->n;
-    *line = (struct str){ it->p, n };
-    it->p += n + (nl != NULL);
-    it->n -= n + (nl != NULL);
-    if (!memchr(line->p, '\r', line->n))
-        return true;
-    buf_clear(clean);
-    for (size_t i = 0; i < line->n; i++)
-        if (line->p[i] != '\r')
-            buf_addc(clean, line->p[i]);
-    *line = (struct str){ buf_str(clean), clean->len };
-    return true;
-}
-
-/* One cell as an element of `dtype` at `out`. */
-static int
-parse_cell(struct rt_ctx *ctx, int64_t index, int dtype, struct str line,
-           int64_t number, void *out, struct err *err)
-{
-    const struct text_init *s = ctx->node->state;
-    char text[64], *end = text;
-    if (index == LINE_NUMBER && dtype == SM_INT64) {
-        *(int64_t *)out = number + s->offset;
-        return 0;
-    }
-    for (int64_t i = 0; index >= 0 && i <= index; i++) {
-        const char *d = line.n ? memchr(line.p, s->delimiter, line.n) : NULL;
-        if (i < index && !d)
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "Invalid number of columns in line %lld "
-                           "(%.*s): column %lld is wanted",
-                           (long long)number, STR_ARG(line), (long long)index);
-        if (i < index)
-            line = (struct str){ d + 1, line.n - (size_t)(d + 1 - line.p) };
-        else if (d)
-            line.n = (size_t)(d - line.p);
-    }
-    if (dtype == SM_STRING) {
-        *(struct str *)out = line;
-        return 0;
-    }
-    size_t n = line.n < sizeof(text) ? line.n : sizeof(text) - 1;
-    memcpy(text, line.p, n);
-    text[n] = '\0';
-    if (dtype == SM_INT32)
-        *(int32_t *)out = (int32_t)strtol(text, &end, 10);
-    else if (dtype == SM_INT64)
-        *(int64_t *)out = strtoll(text, &end, 10);
-    else if (dtype == SM_FLOAT)
-        *(float *)out = strtof(text, &end);
-    else if (dtype == SM_DOUBLE)
-        *(double *)out = strtod(text, &end);
-    if (end == text || *end)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "Field %.*s in line %lld is not a valid %s.", STR_ARG(line),
-                       (long long)number, rt_dtype_text(dtype));
-    return 0;
-}
-
-static int
-put_lines(struct rt_ctx *ctx, const struct rt_table *t, struct content *c,
-          struct str text, struct err *err)
-{
-    const struct text_init *s = ctx->node->state;
-    struct buf clean AUTO(buf_release) = BUF_INIT;
-    struct str line;
-    int64_t number = 0;
-    for (; (s->vocab_size < 0 || number < s->vocab_size) &&
-           next_line(&text, &line, &clean);
-         number++) {
-        union {
-            struct str s;
-            int64_t i;
-            double d;
-        } k, v;
-        if (parse_cell(ctx, s->key_index, t->key_dtype, line, number, &k, err) < 0 ||
-            parse_cell(ctx, s->value_index, t->value_dtype, line, number, &v, err) < 0)
-            return -(int)err->code;
-        struct rt_tensor key = { .dtype = t->key_dtype, .n_elems = 1, .data = &k };
-        if (put_once(ctx, t, c, key_at(t, &key, 0), (const char *)&v, err) < 0)
-            return -(int)err->code;
-    }
-    if (s->vocab_size >= 0 && number < s->vocab_size)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "Invalid vocab_size in the file: expected %lld "
-                       "but got %lld",
-                       (long long)s->vocab_size, (long long)number);
-    return 0;
-}
-
-/* table, filename: a line is an entry; key and value are columns of it, the whole line
- * (-2) or its number (-1). Only files of the model may be read. */
-int
-rt_run_table_text(struct rt_ctx *ctx, struct err *err)
-{
-    struct rt_table *t = table_in(ctx, err);
-    struct buf text AUTO(buf_release) = { .cap_bytes = FILE_MAX_BYTES };
-    if (!t)
-        return -(int)err->code;
-    if (ctx->in[1]->n_elems != 1)
-        return rt_fail(ctx, err, ERR_FAILED, "filename should be a single string");
-    if (t->value_elems != 1 || t->key_elems != 1)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "the table's keys and values are no scalars");
-    if (rt_session_read(ctx->session, *(const struct str *)ctx->in[1]->data, &text,
-                        err) < 0)
-        return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
-    struct content *c = content_new();
-    int rc = put_lines(ctx, t, c, (struct str){ buf_str(&text), text.len }, err);
-    return install(t, c, rc);
 }

@@ -143,9 +143,9 @@ add_rules(scmp_filter_ctx f)
         /* glibc asks clone3 first, whose flags a filter cannot see, and then clone. */
         { SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, { 0 } },
         /* Limits may be read, not set. */
-        { SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0) },
+        { SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0, 0) },
         { SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-          SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()) },
+          SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid(), 0) },
     };
     int rc = 0;
     for (size_t i = 0; i < sizeof(plain_calls) / sizeof(plain_calls[0]) && rc == 0; i++)
@@ -155,7 +155,7 @@ add_rules(scmp_filter_ctx f)
                                     (unsigned)bound[i].n_args, &bound[i].arg);
     for (size_t i = 0; i < sizeof(fcntls) / sizeof(fcntls[0]) && rc == 0; i++)
         rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-                              SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+                              SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i], 0));
     return rc;
 }
 

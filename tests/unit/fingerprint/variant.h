@@ -19,6 +19,7 @@ struct variant {
     void (*edit)(struct tree *model, const char *dir);
     const char *model; /* below tests/data; NULL: every model of the list */
     unsigned moves;
+    bool is_alone; /* only on a model that nothing else rewrote */
 };
 
 static inline void
@@ -158,6 +159,51 @@ swap_bytes(struct tree *a, struct tree *b)
     struct buf x = a->bytes;
     a->bytes = b->bytes;
     b->bytes = x;
+}
+
+static inline void
+variant_expect(const char *model, const char *what, const char *dir,
+               const struct fp_identity *plain)
+{
+    struct fp_identity id;
+    variant_identity(&id, dir);
+    unsigned moved = variant_moved(plain, &id);
+    if (moved != 0)
+        unit_fail(__FILE__, __LINE__, "%s: '%s' moved parts %#x", model, what, moved);
+}
+
+/* Each rewriting, then all of them one after the other, on each model. */
+static inline void
+variant_check_kept(const struct variant *v, size_t n)
+{
+    static const char *const models[] = {
+        "every_reference/model", "mlp_tiny/model",        "half_plus_two_tf1/model",
+        "tf1_partitioned/model", "multi_signature/model", "../../demo/digits/v2",
+    };
+    char *dir AUTO(free_ptr) = xasprintf("%s/model", unit_dir());
+    char *path AUTO(free_ptr) = xasprintf("%s/saved_model.pb", dir);
+    for (size_t m = 0; m < sizeof(models) / sizeof(models[0]); m++) {
+        struct fp_identity plain;
+        struct tree t;
+        struct buf b = BUF_INIT;
+        variant_make(NULL, models[m], dir);
+        variant_identity(&plain, dir);
+        for (size_t i = 0; i < n; i++) {
+            variant_make(&v[i], models[m], dir);
+            variant_expect(models[m], v[i].name, dir, &plain);
+        }
+        variant_make(NULL, models[m], dir);
+        tree_read(&t, path);
+        for (size_t i = 0; i < n; i++) {
+            if (!v[i].is_alone)
+                v[i].edit(&t, dir);
+        }
+        tree_write(&t, &b);
+        write_file(path, b.data, b.len);
+        tree_free(&t);
+        buf_release(&b);
+        variant_expect(models[m], "all", dir, &plain);
+    }
 }
 
 #endif

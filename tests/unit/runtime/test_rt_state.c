@@ -112,6 +112,29 @@ TEST(test_rt_state__scatter_and_gather_rows)
     }
 }
 
+TEST(test_rt_state__a_slice_of_a_variable_is_set)
+{
+    struct mb m = { .init_op = NULL };
+    struct backend *b AUTO(fx_close) = NULL;
+    struct err err = ERR_INIT;
+    float w[6] = { 0, 1, 2, 3, 4, 5 }, x = 9, y[6];
+    int32_t begin[2] = { 0, 1 }, end[2] = { 3, 2 }, step[2] = { 2, 1 };
+    add_x(&m);
+    mb_const(&m, "w", "", SM_FLOAT, "3,2", w, sizeof(w));
+    mb_const(&m, "begin", "", SM_INT32, "2", begin, sizeof(begin));
+    mb_const(&m, "end", "", SM_INT32, "2", end, sizeof(end));
+    mb_const(&m, "step", "", SM_INT32, "2", step, sizeof(step));
+    mb_node(&m, "v", "VarHandleOp", "", "dtype:t=1 shape:d=3,2 shared_name:s=v");
+    mb_node(&m, "init", "AssignVariableOp", "v w", "dtype:t=1");
+    mb_init(&m, "init");
+    mb_node(&m, "set", "ResourceStridedSliceAssign", "v begin end step x",
+            "T:t=1 Index:t=3");
+    mb_node(&m, "y", "ReadVariableOp", "v ^set", "dtype:t=1");
+    finish(&b, &m);
+    CHECK_OK(fx_run(b, &x, y, sizeof(y), &err));
+    CHECK(y[0] == 0 && y[1] == 9 && y[2] == 2 && y[3] == 3 && y[4] == 4 && y[5] == 9);
+}
+
 /* ---- tables ---------------------------------------------------------------------- */
 
 static void

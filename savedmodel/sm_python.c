@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values as TensorFlow's Python prints them: repr and str of strings, numbers, tensor
+ * specs, and of the structures of them that signatures hold (StructuredValue).
+ *
+ * StructuredValue, one of: 1 None, 11 float, 12 int (zigzag), 13 str, 14 bool,
+ *   31 TensorShape, 32 DType, 33 TensorSpec, 34 TypeSpec, 35 BoundedTensorSpec,
+ *   51 list, 52 tuple, 53 dict, 54 namedtuple, 55 and 56 arrays.
+ * TensorSpecProto: 1 name, 2 shape, 3 dtype (bounded: 4 minimum, 5 maximum).
+ * TypeSpecProto: 1 class, 2 state (StructuredValue), 3 class name.
+ * TensorShapeProto: 2 dims { 1 size }, 3 unknown rank. */
+#include "savedmodel/sm_float.h"
+#include "savedmodel/sm_int.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { V_NONE = 1, V_FLOAT = 11, V_INT, V_STR, V_BOOL, V_SHAPE = 31, V_DTYPE };
+enum { V_SPEC = 33, V_TYPE_SPEC, V_BOUNDED, V_LIST = 51, V_TUPLE, V_DICT, V_NAMED };
+enum { V_TENSOR = 55, V_NUMPY };
+enum { CLASS_VARIABLE = 9, CLASS_ROW_PARTITION = 10 };
+
+/* ---- strings and numbers --------------------------------------------------------- */
+
+/* One UTF-8 character off the front; -1: a byte that is none. */
+static int32_t
+next_char(struct str *s)
+{
+    static const uint8_t lead[] = { 0xc0, 0xe0, 0xf0 }, mask[] = { 0xe0, 0xf0, 0xf8 };
+    static const int32_t least[] = { 0x80, 0x800, 0x10000 };
+    uint8_t c = (uint8_t)s->p[0];
+    int32_t v = c < 0x80 ? c : -1;
+    size_t n = 1;
+    for (size_t k = 0; v < 0 && k < 3; k++) {
+        if ((c & mask[k]) != lead[k] || s->n < k + 2)
+            continue;
+        int32_t u = c & (uint8_t)~mask[k];
+        size_t i = 1;
+        for (; i < k + 2 && ((uint8_t)s->p[i] & 0xc0) == 0x80; i++)
+            u = u << 6 | ((uint8_t)s->p[i] & 0x3f);
+        if (i == k + 2 && u >= least[k] && u <= 0x10ffff &&
+            (u < 0xd800 || u > 0xdfff)) {
+            v = u;
+            n = i;
+        }
+    }
+    s->p += n;
+    s->n -= n;
+    return v;
+}
+
+/* Blanks, format characters and private ones, which repr escapes. */
+static bool
+is_printable(int32_t c)
+{
+    static const int32_t hidden[][2] = {
+        { 0x00, 0x1f },        { 0x7f, 0xa0 },     { 0xad, 0xad },
+        { 0x600, 0x605 },      { 0x61c, 0x61c },   { 0x6dd, 0x6dd },
+        { 0x70f, 0x70f },      { 0x1680, 0x1680 }, { 0x180e, 0x180e },
+        { 0x2000, 0x200f },    { 0x2028, 0x202f }, { 0x205f, 0x206f },
+        { 0x3000, 0x3000 },    { 0xe000, 0xf8ff }, { 0xfeff, 0xfeff },
+        { 0xfff0, 0xfffb },    { 0xfffe, 0xffff }, { 0xe0000, 0xe00ff },
+        { 0xf0000, 0x10ffff },
+    };
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+        if (c >= hidden[i][0] && c <= hidden[i][1])
+            return false;
+    return true;
+}
+
+void
+sm_python_repr(struct str s, struct buf *out)
+{
+    bool has_single = s.n > 0 && memchr(s.p, '\'', s.n);
+    bool has_double = s.n > 0 && memchr(s.p, '"', s.n);
+    char quote = has_single && !has_double ? '"' : '\'';
+    buf_addc(out, quote);
+    while (s.n > 0) {
+        const char *at = s.p;
+        int32_t c = next_char(&s);
+        if (c == '\\' || c == quote)
+            buf_addf(out, "\\%c", (char)c);
+        else if (c == '\n' || c == '\r' || c == '\t')
+            buf_adds(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
+        else if (c < 0)
+            buf_addf(out, "\\udc%02x", (uint8_t)*at);
+        else if (is_printable(c))
+            buf_add(out, at, (size_t)(s.p - at));
+        else
+            buf_addf(out,
+                     c < 0x100     ? "\\x%02x"
+                     : c < 0x10000 ? "\\u%04x"
+                                   : "\\U%08x",
+                     (unsigned)c);
+    }
+    buf_addc(out, quote);
+}
+
+static void
+add_float(double v, struct buf *out)
+{
+    struct sm_float_text x;
+    if (!isfinite(v)) {
+        buf_adds(out, isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
+        return;
+    }
+    const char *sign = signbit(v) ? "-" : "";
+    double a = fabs(v);
+    sm_float_text(a, SM_F64, true, SM_FLOAT_ALL_PLACES, &x);
+    if (a != 0 && (x.exp10 < -4 || x.exp10 >= 16)) {
+        buf_addf(out, "%s%s%s%se%c%02d", sign, x.whole, x.frac[0] ? "." : "", x.frac,
+                 x.exp10 < 0 ? '-' : '+', abs(x.exp10));
+        return;
+    }
+    sm_float_text(a, SM_F64, false, SM_FLOAT_ALL_PLACES, &x);
+    buf_addf(out, "%s%s.%s", sign, x.whole, x.frac[0] ? x.frac : "0");
+}
+
+/* ---- the order of a dict --------------------------------------------------------- */
+/* A dict comes out of a protobuf map, whose order in Python is that of the slots of a
+ * hash table of Google's "upb" library. It is the same in each run, so people see it in
+ * what saved_model_cli prints. Slots are a power of two, at most 85 % full; what meets
+ * a taken slot goes to the next free one and is linked to the chain of its hash; what
+ * sits in a slot that is the head of another's chain has to move away. */
+
+static const uint64_t salts[5] = { 0x243f6a8885a308d3u, 0x13198a2e03707344u,
+                                   0xa4093822299f31d0u, 0x082efa98ec4e6c89u,
+                                   0x452821e638d01377u }; /* pi */
+
+static uint64_t
+fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 r = (unsigned __int128)a * b;
+    return (uint64_t)r ^ (uint64_t)(r >> 64);
+}
+
+static uint32_t
+key_hash(struct str s)
+{
+    const char *p = s.p;
+    size_t n = s.n;
+    uint64_t state = salts[0], twin = salts[0], a = 0, b = 0;
+    for (; n > 64; p += 64, n -= 64) {
+        state = fold(sm_le64(p) ^ salts[1], sm_le64(p + 8) ^ state) ^
+                fold(sm_le64(p + 16) ^ salts[2], sm_le64(p + 24) ^ state);
+        twin = fold(sm_le64(p + 32) ^ salts[3], sm_le64(p + 40) ^ twin) ^
+               fold(sm_le64(p + 48) ^ salts[4], sm_le64(p + 56) ^ twin);
+    }
+    if (s.n > 64)
+        state ^= twin;
+    for (; n > 16; p += 16, n -= 16)
+        state = fold(sm_le64(p) ^ salts[1], sm_le64(p + 8) ^ state);
+    if (n > 8) {
+        a = sm_le64(p);
+        b = sm_le64(p + n - 8);
+    } else if (n > 3) {
+        a = sm_le32(p);
+        b = sm_le32(p + n - 4);
+    } else if (n > 0) {
+        a = (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[n >> 1] << 8 |
+            (uint8_t)p[n - 1];
+    }
+    return (uint32_t)fold(fold(a ^ salts[1], b ^ state), salts[1] ^ s.n);
+}
+
+struct slot {
+    struct sm_kv kv;
+    uint32_t hash;
+    uint32_t next; /* slot + 1 */
+    bool taken;
+};
+struct slots {
+    struct slot *v;
+    uint32_t n; /* a power of two */
+    uint32_t used;
+};
+
+static struct slot *
+free_slot(struct slots *t, uint32_t after)
+{
+    do
+        after = (after + 1) & (t->n - 1);
+    while (t->v[after].taken);
+    return &t->v[after];
+}
+
+static void
+slots_put(struct slots *t, struct sm_kv kv, uint32_t hash)
+{
+    uint32_t main = hash & (t->n - 1);
+    struct slot *at = &t->v[main], *to = at;
+    struct slot entry = { .kv = kv, .hash = hash, .taken = true };
+    t->used++;
+    if (at->taken) {
+        struct slot *empty = free_slot(t, main);
+        uint32_t number = (uint32_t)(empty - t->v) + 1;
+        uint32_t head = at->hash & (t->n - 1);
+        if (head == main) {
+            entry.next = at->next;
+            at->next = number;
+            to = empty;
+        } else {
+            *empty = *at;
+            while (t->v[head].next != main + 1)
+                head = t->v[head].next - 1;
+            t->v[head].next = number;
+        }
+    }
+    *to = entry;
+}
+
+static struct slot *
+slots_find(struct slots *t, struct str key, uint32_t hash)
+{
+    uint32_t i = (hash & (t->n - 1)) + 1;
+    for (; i && t->v[i - 1].taken; i = t->v[i - 1].next)
+        if (t->v[i - 1].hash == hash && str_eq(t->v[i - 1].kv.key, key))
+            return &t->v[i - 1];
+    return NULL;
+}
+
+static void
+slots_grow(struct slots *t)
+{
+    struct slots old = *t;
+    *t =
+        (struct slots){ .v = xcalloc((size_t)old.n * 2, sizeof *t->v), .n = old.n * 2 };
+    for (uint32_t i = 0; i < old.n; i++)
+        if (old.v[i].taken)
+            slots_put(t, old.v[i].kv, old.v[i].hash);
+    free(old.v);
+}
+
+struct sm_kv *
+sm_python_map(struct str msg, uint32_t num, int *n)
+{
+    struct slots t = { .v = xcalloc(8, sizeof *t.v), .n = 8 };
+    struct str entry;
+    while (sm_pb_next_msg(&msg, num, &entry) > 0) {
+        struct sm_kv kv = { sm_pb_bytes(entry, 1), sm_pb_bytes(entry, 2) };
+        uint32_t hash = key_hash(kv.key);
+        struct slot *known = slots_find(&t, kv.key, hash);
+        if (known) {
+            known->kv = kv;
+            continue;
+        }
+        if (t.used == (uint64_t)t.n * 85 / 100)
+            slots_grow(&t);
+        slots_put(&t, kv, hash);
+    }
+    struct sm_kv *out = xcalloc((size_t)t.used + 1, sizeof *out);
+    *n = 0;
+    for (uint32_t i = 0; i < t.n; i++)
+        if (t.v[i].taken)
+            out[(*n)++] = t.v[i].kv;
+    free(t.v);
+    return out;
+}
+
+/* ---- shapes, dtypes, specs --------------------------------------------------------
+ */
+
+/* "None, 2"; comma: "None," when it is only one. Returns false for an unknown rank. */
+static bool
+add_dims(struct str shape, bool comma, struct buf *out)
+{
+    struct str dim;
+    int n = 0;
+    if (sm_pb_int(shape, 3, 0))
+        return false;
+    for (; sm_pb_next_msg(&shape, 2, &dim) > 0; n++) {
+        int64_t v = sm_pb_int(dim, 1, 0);
+        buf_adds(out, n ? ", " : "");
+        if (v < 0)
+            buf_adds(out, "None");
+        else
+            buf_addf(out, "%" PRId64, v);
+    }
+    if (comma && n == 1)
+        buf_addc(out, ',');
+    return true;
+}
+
+static void
+add_shape(struct str shape, bool is_repr, struct buf *out)
+{
+    if (sm_pb_int(shape, 3, 0)) {
+        buf_adds(out, is_repr ? "TensorShape(None)" : "<unknown>");
+        return;
+    }
+    buf_adds(out, is_repr ? "TensorShape([" : "(");
+    (void)add_dims(shape, !is_repr, out);
+    buf_adds(out, is_repr ? "])" : ")");
+}
+
+static void
+add_dtype(int dtype, bool is_repr, struct buf *out)
+{
+    const struct sm_dtype_info *info = sm_dtype_info(dtype);
+    buf_addf(out, is_repr ? "tf.%s%s" : "<dtype: '%s%s'>",
+             info ? info->tf_name : "invalid", info && dtype > SM_REF ? "_ref" : "");
+}
+
+/* repr of a NumPy array; that of more than a number is NumPy's str of it. */
+static void
+add_array(struct str proto, bool is_repr, struct buf *out)
+{
+    struct err err = ERR_INIT;
+    struct sm_tensor t AUTO(sm_tensor_release) = { .data = NULL };
+    if (sm_tensor_proto(proto, &t, &err) < 0) {
+        buf_addf(out, "<%s>", err.msg);
+        return;
+    }
+    bool plain = t.dtype == SM_DOUBLE || t.dtype == SM_INT64 || t.dtype == SM_BOOL;
+    buf_adds(out, is_repr ? "array(" : "");
+    sm_tensor_text(&t, out);
+    if (is_repr && t.rank == 0 && out->len >= 2 &&
+        memcmp(out->data + out->len - 2, ".0", 2) == 0)
+        out->data[--out->len] = '\0'; /* array(0., dtype=float32) */
+    if (is_repr && !plain)
+        buf_addf(out, ", dtype=%s", sm_dtype_info(t.dtype)->tf_name);
+    buf_adds(out, is_repr ? ")" : "");
+}
+
+static void
+add_spec(struct str spec, bool is_bounded, struct buf *out)
+{
+    struct str name = sm_pb_bytes(spec, 1);
+    buf_adds(out, is_bounded ? "BoundedTensorSpec(shape=" : "TensorSpec(shape=");
+    add_shape(sm_pb_bytes(spec, 2), false, out);
+    buf_adds(out, ", dtype=");
+    add_dtype((int)(int32_t)sm_pb_int(spec, 3, 0), true, out);
+    buf_adds(out, ", name=");
+    if (name.n)
+        sm_python_repr(name, out);
+    else
+        buf_adds(out, "None");
+    if (is_bounded) {
+        buf_adds(out, ", minimum=");
+        add_array(sm_pb_bytes(spec, 4), true, out);
+        buf_adds(out, ", maximum=");
+        add_array(sm_pb_bytes(spec, 5), true, out);
+    }
+    buf_addc(out, ')');
+}
+
+/* ---- structures -------------------------------------------------------------------
+ */
+
+/* The member that is set; num 0: none. */
+static struct sm_field
+member(struct str value)
+{
+    struct sm_field f, last = { .num = 0, .bytes = { "", 0 } };
+    while (sm_pb_next(&value, &f) > 0)
+        if (f.num <= V_NUMPY)
+            last = f;
+    return last;
+}
+
+static void add_value(struct str value, bool is_repr, struct buf *out);
+
+/* The values of a list or tuple with a comma between them. */
+static int
+add_list(struct str list, struct buf *out)
+{
+    struct str v;
+    int n = 0;
+    for (; sm_pb_next_msg(&list, 1, &v) > 0; n++) {
+        buf_adds(out, n ? ", " : "");
+        add_value(v, true, out);
+    }
+    return n;
+}
+
+static void
+add_dict(struct str dict, struct buf *out)
+{
+    int n;
+    struct sm_kv *kv AUTO(free_ptr) = sm_python_map(dict, 1, &n);
+    buf_addc(out, '{');
+    for (int i = 0; i < n; i++) {
+        buf_adds(out, i ? ", " : "");
+        sm_python_repr(kv[i].key, out);
+        buf_adds(out, ": ");
+        add_value(kv[i].value, true, out);
+    }
+    buf_addc(out, '}');
+}
+
+static void
+add_named_tuple(struct str named, struct buf *out)
+{
+    struct str name = sm_pb_bytes(named, 1), pair, key;
+    buf_addf(out, "%.*s(", STR_ARG(name));
+    for (int n = 0; sm_pb_next_msg(&named, 2, &pair) > 0; n++) {
+        key = sm_pb_bytes(pair, 1);
+        buf_addf(out, "%s%.*s=", n ? ", " : "", STR_ARG(key));
+        add_value(sm_pb_bytes(pair, 2), true, out);
+    }
+    buf_addc(out, ')');
+}
+
+static void
+type_spec_name(struct str spec, struct buf *out)
+{
+    static const char *const names[] = { [1] = "SparseTensorSpec",
+                                         [2] = "IndexedSlicesSpec",
+                                         [3] = "RaggedTensorSpec",
+                                         [4] = "TensorArraySpec",
+                                         [5] = "DatasetSpec",
+                                         [6] = "IteratorSpec",
+                                         [7] = "OptionalSpec",
+                                         [8] = "PerReplicaSpec",
+                                         [CLASS_VARIABLE] = "VariableSpec",
+                                         [CLASS_ROW_PARTITION] = "RowPartitionSpec" };
+    int64_t number = sm_pb_int(spec, 1, 0);
+    struct str name = sm_pb_bytes(spec, 3);
+    if (number > 0 && number <= CLASS_ROW_PARTITION) {
+        buf_adds(out, names[number]);
+        return;
+    }
+    for (size_t i = 0; i < name.n;) { /* behind the last dot of a registered name */
+        if (name.p[i++] == '.') {
+            name.p += i;
+            name.n -= i;
+            i = 0;
+        }
+    }
+    buf_add(out, name.p, name.n);
+}
+
+/* Specs whose repr names the parts of their state; NULL: those that do not. */
+static const char *const *
+spec_parts(int64_t number)
+{
+    static const char *const variable[] = { "shape", "dtype", "trainable", "alias_id" };
+    static const char *const rows[] = { "nrows", "nvals", "uniform_row_length",
+                                        "dtype" };
+    return number == CLASS_VARIABLE        ? variable
+           : number == CLASS_ROW_PARTITION ? rows
+                                           : NULL;
+}
+
+static void
+add_type_spec(struct str spec, struct buf *out)
+{
+    int64_t number = sm_pb_int(spec, 1, 0);
+    const char *const *parts = spec_parts(number);
+    struct str state = sm_pb_bytes(spec, 2), tuple = sm_pb_bytes(state, V_TUPLE), v;
+    type_spec_name(spec, out);
+    if (!parts) {
+        add_value(state, true, out);
+        return;
+    }
+    buf_addc(out, '(');
+    for (int i = 0; i < 4; i++) {
+        buf_addf(out, "%s%s=", i ? ", " : "", parts[i]);
+        if (sm_pb_next_msg(&tuple, 1, &v) <= 0) { /* an older release kept fewer */
+            buf_adds(out, i == 2 ? "True" : "None");
+            continue;
+        }
+        struct sm_field f = member(v);
+        if (number == CLASS_ROW_PARTITION && f.num == V_SHAPE) {
+            if (!add_dims(f.bytes, false, out))
+                buf_adds(out, "None");
+        } else {
+            add_value(v, f.num != V_SHAPE, out);
+        }
+    }
+    buf_addc(out, ')');
+}
+
+static void
+add_value(struct str value, bool is_repr, struct buf *out)
+{
+    struct sm_field f = member(value);
+    double d;
+    switch (f.num) {
+    case V_NONE:
+        buf_adds(out, "None");
+        break;
+    case V_FLOAT:
+        memcpy(&d, &f.v, sizeof(d));
+        add_float(d, out);
+        break;
+    case V_INT:
+        buf_addf(out, "%" PRId64, (int64_t)(f.v >> 1) ^ -(int64_t)(f.v & 1));
+        break;
+    case V_STR:
+        if (is_repr)
+            sm_python_repr(f.bytes, out);
+        else
+            buf_add(out, f.bytes.p, f.bytes.n);
+        break;
+    case V_BOOL:
+        buf_adds(out, f.v ? "True" : "False");
+        break;
+    case V_SHAPE:
+        add_shape(f.bytes, is_repr, out);
+        break;
+    case V_DTYPE:
+        add_dtype((int)(int32_t)(uint32_t)f.v, is_repr, out);
+        break;
+    case V_SPEC:
+    case V_BOUNDED:
+        add_spec(f.bytes, f.num == V_BOUNDED, out);
+        break;
+    case V_TYPE_SPEC:
+        add_type_spec(f.bytes, out);
+        break;
+    case V_LIST:
+        buf_addc(out, '[');
+        add_list(f.bytes, out);
+        buf_addc(out, ']');
+        break;
+    case V_TUPLE:
+        buf_addc(out, '(');
+        buf_adds(out, add_list(f.bytes, out) == 1 ? ",)" : ")");
+        break;
+    case V_DICT:
+        add_dict(f.bytes, out);
+        break;
+    case V_NAMED:
+        add_named_tuple(f.bytes, out);
+        break;
+    case V_TENSOR:
+    case V_NUMPY:
+        add_array(f.bytes, is_repr, out);
+        break;
+    default: /* a kind of a later release */
+        buf_adds(out, "?");
+    }
+}
+
+void
+sm_value_str(struct str value, struct buf *out)
+{
+    add_value(value, false, out);
+}
+
+void
+sm_value_class(struct str value, struct buf *out)
+{
+    static const char *const names[V_NUMPY + 1] = {
+        [V_NONE] = "NoneType", [V_FLOAT] = "float",
+        [V_INT] = "int",       [V_STR] = "str",
+        [V_BOOL] = "bool",     [V_SHAPE] = "TensorShape",
+        [V_DTYPE] = "DType",   [V_SPEC] = "TensorSpec",
+        [V_LIST] = "list",     [V_TUPLE] = "tuple",
+        [V_DICT] = "dict",     [V_TENSOR] = "Tensor",
+        [V_NUMPY] = "ndarray", [V_BOUNDED] = "BoundedTensorSpec",
+    };
+    struct sm_field f = member(value);
+    if (f.num == V_NAMED)
+        buf_add(out, sm_pb_bytes(f.bytes, 1).p, sm_pb_bytes(f.bytes, 1).n);
+    else if (f.num == V_TYPE_SPEC)
+        type_spec_name(f.bytes, out);
+    else
+        buf_adds(out, names[f.num] ? names[f.num] : "?");
+}
+
+enum sm_value_form
+sm_value_form(struct str value)
+{
+    switch (member(value).num) {
+    case V_STR:
+        return SM_VALUE_STR;
+    case V_SPEC:
+    case V_BOUNDED:
+        return SM_VALUE_TENSOR;
+    case V_LIST:
+    case V_TUPLE:
+    case V_NAMED:
+        return SM_VALUE_LIST;
+    case V_DICT:
+        return SM_VALUE_DICT;
+    default:
+        return SM_VALUE_OTHER;
+    }
+}
+
+struct str
+sm_value_tensor(struct str value)
+{
+    return member(value).bytes;
+}
+
+struct sm_kv *
+sm_value_items(struct str value, int *n)
+{
+    struct sm_field f = member(value);
+    bool is_named = f.num == V_NAMED;
+    if (f.num == V_DICT)
+        return sm_python_map(f.bytes, 1, n);
+    *n = 0;
+    if (!is_named && f.num != V_LIST && f.num != V_TUPLE)
+        return xcalloc(1, sizeof(struct sm_kv));
+    uint32_t num = is_named ? 2 : 1;
+    struct str it = f.bytes, part;
+    while (sm_pb_next_msg(&it, num, &part) > 0)
+        ++*n;
+    struct sm_kv *out = xcalloc((size_t)*n + 1, sizeof *out);
+    for (int i = 0; sm_pb_next_msg(&f.bytes, num, &part) > 0; i++)
+        out[i] = is_named ? (struct sm_kv){ sm_pb_bytes(part, 1), sm_pb_bytes(part, 2) }
+                          : (struct sm_kv){ { "", 0 }, part };
+    return out;
+}
