@@ -32,9 +32,10 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(B)) \
 # the runner is free to use shared ones.
 # (Debian has no archive of cJSON; it is small. ISA-L is mapped when first needed.)
 # -no-pie: relocating libcrypto at each start costs a tenth of a rollback.
-STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lstdc++ \
+STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lbrotlidec \
+    -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
-RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -ldnnl -lseccomp -lpcre2-8 -lutf8proc -lm -pthread
+RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -lpcre2-8 -lutf8proc -lm -pthread
 
 # `make V=1` shows the commands.
 ifeq ($(V),)

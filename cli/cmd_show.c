@@ -148,7 +148,8 @@ static void
 add_dot(const cJSON *reply, struct buf *out)
 {
     buf_adds(out, "digraph \"");
-    add_quoted(cli_str(reply, "signature"), out);
+    add_quoted(
+        json_has(reply, "signature") ? cli_str(reply, "signature") : "signatures", out);
     buf_adds(out, "\" {\n  rankdir=BT;\n  node [shape=box, fontname=sans];\n");
     for (const cJSON *n = cli_list(reply, "nodes"); n; n = n->next)
         add_dot_node(n, out);

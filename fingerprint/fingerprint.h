@@ -6,8 +6,7 @@
  *   the checkpoint's index without its data.
  *
  *   Ours: a digest of every tensor, of all weights, and of the meaning (everything that
- *   decides what the model answers, and nothing else). docs/formats.md says what is
- *   hashed. */
+ *   decides what the model answers, and nothing else). */
 #ifndef FINGERPRINT_FINGERPRINT_H
 #define FINGERPRINT_FINGERPRINT_H
 
@@ -65,7 +64,7 @@ void fp_singleprint(const struct fp_five *five, char out[FP_SINGLEPRINT_BYTES]);
 
 /* The five hashes of the model in `dirfd` by the rules of the release that wrote it.
  * `dir` is for messages. Heap stays small whatever the size of the graph.
- * ERR_NOTFOUND: no saved_model.pb. ERR_CORRUPT: it is malformed. ERR_UNSUPPORTED: a
+ * ERR_NOTFOUND: no model. ERR_CORRUPT: it is malformed. ERR_UNSUPPORTED: a
  * chunked saved_model.cpb, or a concrete function without a number at its end (for
  * which TensorFlow, too, makes no fingerprint). */
 int fp_five_of(struct fp_five *out, int dirfd, const char *dir,
@@ -96,9 +95,9 @@ struct fp_check {
     int n_differ;
 };
 /* Compares fingerprint.pb with the model. Returns 0 also when fields differ
- * (out->n_differ). Tolerated: signature hashes by the other releases' rule (the file
- * does not tell which one wrote it), and a checksum of the file's own bytes where the
- * rule asks for their canonical form. ERR_NOTFOUND: no fingerprint.pb or no model;
+ * (out->n_differ). Tolerated: a hash by another release's rule (the file does not tell
+ * which release wrote it), and a checksum of the file's own bytes where the rule asks
+ * for their canonical form. ERR_NOTFOUND: no fingerprint.pb or no model;
  * others as fp_five_of. */
 int fp_check(struct fp_check *out, int dirfd, const char *dir,
              struct err *err) MUST_CHECK;
@@ -133,7 +132,7 @@ const struct fp_tensor *fp_weights_find(const struct fp_weights *w, struct str n
 /* ---- meaning (fingerprint/fp_meaning.c) ---- */
 
 /* What decides a model's answers, in parts: each part's digest moves only with that
- * part. See docs/formats.md, "Semantic digest". */
+ * part. What goes in and what stays out: fingerprint/fp_meaning.c. */
 enum fp_part {
     FP_PART_GRAPH,   /* signatures, and the graph and functions behind them and behind
                         initialisation and restoring */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #define STORED "fingerprint.pb"
+#define INDEX "variables/variables.index"
 #define STORED_MAX_BYTES 65536
 #define PRODUCER_2_11 0
 
@@ -58,7 +59,7 @@ fp_stored_read(struct fp_stored *out, int dirfd, const char *dir, struct err *er
 }
 
 /* 0 is 2.11, 1 is 2.12 to 2.20, 4 is 2.21 (same rules, another uuid). 2 was for chunked
- * models, which fp_model_open refuses by their file. */
+ * models, which fp_open refuses by their file. */
 static bool
 is_known_producer(int producer)
 {
@@ -67,18 +68,19 @@ is_known_producer(int producer)
 
 /* A hash that differs by the release's own rules may still be one of these. */
 static int
-tolerate(struct fp_check *c, const struct fp_model *m, enum fp_hash h, struct err *err)
+tolerate(struct fp_check *c, const struct sm_model *m, int dirfd, enum fp_hash h,
+         struct err *err)
 {
     c->match[h] = FP_DIFFERS;
     if (!is_known_producer(c->stored.producer))
         c->note[h] = "written by rules that this build does not know";
     if (h == FP_CHECKPOINT) {
         if (c->computed.hash[h] == 0)
-            c->note[h] = "variables/variables.index is missing or unreadable";
+            c->note[h] = INDEX " is missing or unreadable";
         return 0;
     }
     if (h == FP_CHECKSUM) {
-        if (fp_farm64(m->bytes) != c->stored.hash[h])
+        if (fp_farm64(sm_bytes(m)) != c->stored.hash[h])
             return 0;
         c->match[h] = FP_TOLERATED;
         c->note[h] =
@@ -87,7 +89,7 @@ tolerate(struct fp_check *c, const struct fp_model *m, enum fp_hash h, struct er
     }
     for (int r = 0; r < FP_N_RULES; r++) {
         uint64_t v;
-        int rc = fp_hash_of(m, h, (enum fp_rules)r, &v, err);
+        int rc = fp_hash_by((enum fp_rules)r, h, m, dirfd, &v, err);
         if (rc < 0)
             return rc;
         if (v == c->stored.hash[h]) {
@@ -98,27 +100,31 @@ tolerate(struct fp_check *c, const struct fp_model *m, enum fp_hash h, struct er
     return 0;
 }
 
+static enum fp_rules
+rules_for(const struct fp_stored *stored, struct str tf_version)
+{
+    enum fp_rules r = fp_rules_of(tf_version);
+    if (stored->producer == PRODUCER_2_11)
+        return FP_RULES_2_11;
+    return stored->producer > PRODUCER_2_11 && r == FP_RULES_2_11 ? FP_RULES_2_12 : r;
+}
+
 int
 fp_check(struct fp_check *out, int dirfd, const char *dir, struct err *err)
 {
-    struct fp_model m AUTO(fp_model_release) = { .dirfd = -1 };
+    struct sm_model *m AUTO(sm_close_p) = NULL;
     *out = (struct fp_check){ .n_differ = 0 };
     int rc = fp_stored_read(&out->stored, dirfd, dir, err);
+    if (rc == 0)
+        rc = fp_open(&m, dirfd, dir, err);
     if (rc < 0)
         return rc;
-    rc = fp_model_open(&m, dirfd, dir, err);
-    if (rc < 0)
-        return rc;
-    enum fp_rules rules = m.rules;
-    if (out->stored.producer == PRODUCER_2_11)
-        rules = FP_RULES_2_11;
-    else if (out->stored.producer > PRODUCER_2_11 && rules == FP_RULES_2_11)
-        rules = FP_RULES_2_12;
-    rc = fp_five_by(&out->computed, &m, rules, err);
+    enum fp_rules rules = rules_for(&out->stored, sm_meta(m, 0)->tf_version);
+    rc = fp_five_by(rules, m, dirfd, &out->computed, err);
     for (int i = 0; rc == 0 && i < FP_N_HASHES; i++) {
         if (out->computed.hash[i] != out->stored.hash[i])
-            rc = tolerate(out, &m, (enum fp_hash)i, err);
+            rc = tolerate(out, m, dirfd, (enum fp_hash)i, err);
         out->n_differ += out->match[i] == FP_DIFFERS;
     }
-    return rc;
+    return rc < 0 ? err_ctx(err, "%s", dir) : 0;
 }

@@ -22,8 +22,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define READ_MAX_BYTES ((int64_t)16 << 20) /* bigger files are mapped */
-#define MODEL_PB "saved_model.pb"
 #define INDEX "variables/variables.index"
 
 const char *
@@ -88,12 +86,12 @@ graph_hash(struct fp_msg graph, enum fp_rules rules, uint64_t *out, struct err *
 }
 
 static int
-checksum(const struct fp_model *m, struct fp_msg graph, enum fp_rules rules,
-         uint64_t *out, struct err *err)
+checksum(struct str bytes, struct fp_msg graph, enum fp_rules rules, uint64_t *out,
+         struct err *err)
 {
     struct str none = { "", 0 };
     if (rules != FP_RULES_2_11)
-        return fp_det_farm(FP_M_SavedModel, FP_MSG(m->bytes), 0, out, err);
+        return fp_det_farm(FP_M_SavedModel, FP_MSG(bytes), 0, out, err);
     return fp_det_farm(FP_M_GraphDef, graph.n ? graph : FP_MSG(none), 0, out, err);
 }
 
@@ -101,11 +99,12 @@ checksum(const struct fp_model *m, struct fp_msg graph, enum fp_rules rules,
 static int
 cat_value(enum fp_type type, struct str entry, uint64_t *h, struct err *err)
 {
-    struct str one = { "", 0 }, *own;
-    uint64_t fp;
-    struct fp_msg value = fp_sub(FP_MSG(entry), 2, &one, &own);
-    int rc = fp_det_farm(type, value.n ? value : FP_MSG(one), 0, &fp, err);
-    free(own);
+    struct str one, *own AUTO(free_ptr) = NULL;
+    struct fp_msg value;
+    uint64_t fp = 0;
+    int rc = fp_sub(FP_MSG(entry), 2, &one, &own, &value, err);
+    if (rc == 0)
+        rc = fp_det_farm(type, value.n ? value : FP_MSG(one), 0, &fp, err);
     *h = fp_farm_cat(*h, fp);
     return rc;
 }
@@ -201,115 +200,59 @@ checkpoint_hash(int dirfd)
 }
 
 int
-fp_hash_of(const struct fp_model *m, enum fp_hash which, enum fp_rules rules,
+fp_hash_by(enum fp_rules rules, enum fp_hash which, const struct sm_model *m, int dirfd,
            uint64_t *out, struct err *err)
 {
-    struct str one, *own_graph = NULL, *own_objects = NULL;
-    struct fp_msg meta = FP_MSG(m->meta), part;
-    int rc = 0;
-    switch (which) {
-    case FP_CHECKSUM:
-        part = fp_sub(meta, 2, &one, &own_graph);
-        rc = checksum(m, part, rules, out, err);
-        break;
-    case FP_GRAPH:
-        part = fp_sub(meta, 2, &one, &own_graph);
+    struct str one, *own AUTO(free_ptr) = NULL;
+    struct fp_msg meta = FP_MSG(sm_meta(m, 0)->raw), part;
+    int rc = fp_sub(meta, which == FP_OBJECT_GRAPH ? 7 : 2, &one, &own, &part, err);
+    if (rc == 0 && which == FP_CHECKSUM)
+        rc = checksum(sm_bytes(m), part, rules, out, err);
+    else if (rc == 0 && which == FP_GRAPH)
         rc = graph_hash(part, rules, out, err);
-        break;
-    case FP_SIGNATURES:
+    else if (rc == 0 && which == FP_SIGNATURES)
         rc = signature_hash(meta, rules, out, err);
-        break;
-    case FP_OBJECT_GRAPH:
-        part = fp_sub(meta, 7, &one, &own_objects);
+    else if (rc == 0 && which == FP_OBJECT_GRAPH)
         rc = object_graph_hash(part, rules, out, err);
-        break;
-    default:
-        *out = checkpoint_hash(m->dirfd);
-        break;
-    }
-    free(own_graph);
-    free(own_objects);
-    return rc < 0 ? err_ctx(err, "%s/" MODEL_PB ": %s", m->dir, fp_hash_name(which))
-                  : 0;
+    else if (rc == 0)
+        *out = checkpoint_hash(dirfd);
+    return rc < 0 ? err_ctx(err, "%s", fp_hash_name(which)) : 0;
+}
+
+int
+fp_five_by(enum fp_rules rules, const struct sm_model *m, int dirfd,
+           struct fp_five *out, struct err *err)
+{
+    int rc = 0;
+    *out = (struct fp_five){ .rules = rules };
+    for (int i = 0; rc == 0 && i < FP_N_HASHES; i++)
+        rc = fp_hash_by(rules, (enum fp_hash)i, m, dirfd, &out->hash[i], err);
+    return rc;
 }
 
 /* ---- the model ---- */
 
-static int
-refuse_chunked(int dirfd, const char *dir, struct err *err)
+int
+fp_open(struct sm_model **out, int dirfd, const char *dir, struct err *err)
 {
-    int r = fs_exists(dirfd, "saved_model.cpb", err);
-    if (r <= 0)
-        return r;
+    int rc = sm_open(out, dirfd, dir, err);
+    if (rc < 0 || sm_form(*out) != SM_FORM_CPB)
+        return rc;
+    sm_close_p(out);
     return err_set(err, ERR_UNSUPPORTED,
-                   "%s/saved_model.cpb: TensorFlow's fingerprint of a chunked model is "
-                   "not computed by this build",
-                   dir);
-}
-
-static int
-read_bytes(struct fp_model *m, struct err *err)
-{
-    struct stat st;
-    if (fstatat(m->dirfd, MODEL_PB, &st, 0) < 0)
-        return err_sys(err, errno, "stat %s/" MODEL_PB, m->dir);
-    int rc = st.st_size <= READ_MAX_BYTES ? fs_read(m->dirfd, MODEL_PB, &m->heap, err)
-                                          : fs_map(&m->map, m->dirfd, MODEL_PB, err);
-    if (rc < 0)
-        return err_ctx(err, "%s", m->dir);
-    m->bytes = (struct str){ buf_str(&m->heap), m->heap.len };
-    if (m->map.n > 0)
-        m->bytes = (struct str){ (const char *)m->map.p, m->map.n };
-    struct str it = m->bytes;
-    if (sm_pb_next_msg(&it, 2, &m->meta) <= 0)
-        return err_set(err, ERR_CORRUPT, "%s/" MODEL_PB " changed while it was read",
-                       m->dir);
-    return 0;
-}
-
-int
-fp_model_open(struct fp_model *m, int dirfd, const char *dir, struct err *err)
-{
-    *m = (struct fp_model){ .dirfd = dirfd, .dir = dir };
-    int rc = refuse_chunked(dirfd, dir, err);
-    if (rc == 0)
-        rc = sm_open(&m->model, dirfd, dir, err);
-    if (rc == 0)
-        rc = read_bytes(m, err);
-    if (rc < 0)
-        fp_model_release(m);
-    else
-        m->rules = fp_rules_of(sm_meta(m->model, 0)->tf_version);
-    return rc;
-}
-
-void
-fp_model_release(struct fp_model *m)
-{
-    sm_close(m->model);
-    if (m->map.n > 0)
-        fs_unmap(&m->map);
-    buf_release(&m->heap);
-    *m = (struct fp_model){ .dirfd = -1 };
-}
-
-int
-fp_five_by(struct fp_five *out, const struct fp_model *m, enum fp_rules rules,
-           struct err *err)
-{
-    *out = (struct fp_five){ .rules = rules };
-    for (int i = 0; i < FP_N_HASHES; i++) {
-        int rc = fp_hash_of(m, (enum fp_hash)i, rules, &out->hash[i], err);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+                   "%s/%s: TensorFlow's fingerprint of a chunked model is not computed "
+                   "by this build",
+                   dir, sm_form_file(SM_FORM_CPB));
 }
 
 int
 fp_five_of(struct fp_five *out, int dirfd, const char *dir, struct err *err)
 {
-    struct fp_model m AUTO(fp_model_release) = { .dirfd = -1 };
-    int rc = fp_model_open(&m, dirfd, dir, err);
-    return rc < 0 ? rc : fp_five_by(out, &m, m.rules, err);
+    struct sm_model *m AUTO(sm_close_p) = NULL;
+    int rc = fp_open(&m, dirfd, dir, err);
+    if (rc < 0)
+        return rc;
+    if (fp_five_by(fp_rules_of(sm_meta(m, 0)->tf_version), m, dirfd, out, err) < 0)
+        return err_ctx(err, "%s", dir);
+    return 0;
 }

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The canonical form of a graph. Of each node three things are hashed:
  *
- *   local   its op (a function by its digest) and the attributes that decide what it
- * does value   local and the values of its inputs: what it computes, as a tree. Only
- * used to put control inputs, which are a set, in an order that names do not decide
- *   form    local and the numbers of its inputs, where numbers are given by the walk
+ *   local   its op (a function by its digest) and the attributes that matter
+ *   value   local, and the values of its inputs: what it computes, as a tree
+ *   form    local, and the numbers of its inputs as the walk gives them
  *
- * Loops of TF1 graphs go through NextIteration, whose value is its local hash alone.
+ * The form is what counts. Values only put control inputs, which are a set, into an
+ * order that names do not decide. Loops of TF1 graphs go through NextIteration, whose
+ * value is its local hash alone.
  *
  * Names of resources are no part of these; what names a resource, itself or by calling
  * a function that does, is told in order at the end (fp_h_uses). */
 #include "fingerprint/fp_int.h"
 
 #include <stdlib.h>
+
+#define MAX_NODES (4 << 20)
+#define MAX_EDGES (32 << 20)
 
 struct edge {
     int to;          /* node, -1: no such node */
@@ -21,9 +25,7 @@ struct edge {
 };
 struct node {
     struct str name, op, raw;
-    struct fp_resource resource;
-    bool has_resource;
-    int first_use, n_uses; /* in graph.uses: of the functions it calls, and its own */
+    int first_use, n_uses; /* in graph.uses */
     size_t first_edge;     /* data inputs, then control inputs */
     int n_data, n_control;
     enum { NEW, OPEN, DONE } state;
@@ -61,11 +63,9 @@ node_add(struct fp_graph *g)
         g->nodes = xreallocarray(g->nodes, (size_t)g->cap_nodes, sizeof(*g->nodes));
     }
     struct node *n = &g->nodes[g->n_nodes++];
-    *n = (struct node){ .name = { "", 0 },
-                        .op = { "", 0 },
-                        .raw = { "", 0 },
-                        .resource = { { "", 0 }, { "", 0 } },
-                        .number = -1 };
+    *n = (struct node){
+        .name = { "", 0 }, .op = { "", 0 }, .raw = { "", 0 }, .number = -1
+    };
     return n;
 }
 
@@ -109,7 +109,7 @@ add_edges(struct fp_graph *g, struct str node, bool is_control)
 {
     struct str text;
     int n = 0;
-    while (sm_pb_next_msg(&node, SM_NODE_INPUT, &text) > 0) {
+    while (g->n_edges < MAX_EDGES && sm_pb_next_msg(&node, SM_NODE_INPUT, &text) > 0) {
         if ((text.n > 0 && text.p[0] == '^') != is_control)
             continue;
         if (g->n_edges == g->cap_edges) {
@@ -134,6 +134,8 @@ fp_graph_open(struct fp_graph **out, const struct fp_lib *lib, struct str msg,
     g->lib = lib;
     while (sm_pb_next_msg(&msg, node_field, &raw) > 0) {
         int rc = sm_node_parse(raw, &n, err);
+        if (rc == 0 && g->n_nodes == MAX_NODES)
+            rc = err_set(err, ERR_LIMIT, "more than %d nodes in a graph", MAX_NODES);
         if (rc < 0)
             return rc;
         struct node *x = node_add(g);
@@ -144,8 +146,8 @@ fp_graph_open(struct fp_graph **out, const struct fp_lib *lib, struct str msg,
     return 0;
 }
 
-void
-fp_graph_link(struct fp_graph *g)
+int
+fp_graph_link(struct fp_graph *g, struct err *err)
 {
     for (int i = 0; i < g->n_nodes; i++)
         fp_names_add(&g->by_name, g->nodes[i].name, i);
@@ -155,9 +157,14 @@ fp_graph_link(struct fp_graph *g)
         n->first_edge = g->n_edges;
         n->n_data = add_edges(g, n->raw, false);
         n->n_control = add_edges(g, n->raw, true);
+        if (g->n_edges >= MAX_EDGES)
+            return err_set(err, ERR_LIMIT, "more than %d inputs in a graph", MAX_EDGES);
     }
+    if (!g->edges)
+        g->edges = xcalloc(1, sizeof(*g->edges)); /* so that &edges[0] is an address */
     g->met = xcalloc((size_t)g->n_nodes + 1, sizeof(*g->met));
     g->stack = xcalloc((size_t)g->n_nodes + 1, sizeof(*g->stack));
+    return 0;
 }
 
 void
@@ -178,144 +185,10 @@ fp_graph_close(struct fp_graph **pg)
     *pg = NULL;
 }
 
-/* ---- what a node does ---- */
-
 static bool
-is_one_of(struct str s, const char *const *list)
+is_loop_end(const struct node *n)
 {
-    for (; *list; list++) {
-        if (str_is(s, *list))
-            return true;
-    }
-    return false;
-}
-
-static const char *const calls[] = { "PartitionedCall", "StatefulPartitionedCall",
-                                     NULL };
-static const char *const named_by_node[] = { "Variable", "VariableV2", NULL };
-static const char *const loop_ends[] = { "NextIteration", "RefNextIteration", NULL };
-
-/* Attributes that only tell where or how fast, or where a node came from. */
-static bool
-is_hint(struct str op, struct str name, struct str value)
-{
-    static const char *const of_calls[] = { "config", "config_proto", "executor_type",
-                                            NULL };
-    static const char *const of_handles[] = { "debug_name", "allowed_devices", NULL };
-    struct sm_attr a;
-    if (str_is(name, "_XlaMustCompile"))
-        return sm_attr_parse(value, &a) == 0 && a.i == 0;
-    if (name.n > 0 && name.p[0] == '_')
-        return !str_is(name, "_kernel");
-    return (is_one_of(op, calls) && is_one_of(name, of_calls)) ||
-           (str_is(op, "VarHandleOp") && is_one_of(name, of_handles));
-}
-
-/* Takes note of what names the node's resource; false: the attribute is another one. */
-static bool
-note_resource(struct node *n, struct str name, struct str value)
-{
-    struct sm_attr a;
-    bool is_shared = str_is(name, "shared_name");
-    if ((!is_shared && !str_is(name, "container")) || sm_attr_parse(value, &a) < 0 ||
-        a.kind != SM_ATTR_S)
-        return false;
-    if (!is_shared) {
-        n->resource.container = a.bytes;
-    } else if (a.bytes.n > 0 || str_is(n->op, "VarHandleOp")) {
-        n->resource.name = a.bytes;
-        n->has_resource = true;
-    }
-    return true;
-}
-
-static void
-use_function(void *arg, int function)
-{
-    struct fp_graph *g = arg;
-    const struct fp_uses *u = &g->lib->fn[function].uses;
-    for (int i = 0; i < u->n; i++)
-        fp_uses_add(&g->uses, u->v[i]);
-}
-
-static void
-use_named(struct fp_graph *g, struct str function)
-{
-    int i = fp_names_find(&g->lib->by_name, function);
-    if (i >= 0)
-        use_function(g, i);
-}
-
-static int
-hash_one_attr(struct fp_graph *g, struct node *n, struct sha256 *h, struct str name,
-              struct str value, struct err *err)
-{
-    struct str gradient;
-    struct sm_attr a;
-    if (str_is(name, FP_GRADIENT_ATTR) && fp_lib_gradient(g->lib, value, &gradient)) {
-        fp_h_text(h, FP_GRADIENT_ATTR);
-        fp_h_function(h, g->lib, gradient);
-        use_named(g, gradient);
-        return 0;
-    }
-    if (is_hint(n->op, name, value) || note_resource(n, name, value))
-        return 0;
-    if (str_is(name, "use_node_name_sharing") && sm_attr_parse(value, &a) == 0 &&
-        a.i != 0 && !n->has_resource) {
-        n->has_resource = true;
-        n->resource.name = n->name;
-    }
-    fp_h_str(h, name);
-    if (fp_h_attr(h, g->lib, value, err) < 0)
-        return err_ctx(err, "attribute '%.*s'", STR_ARG(name));
-    fp_each_callee(g->lib, value, use_function, g);
-    return 0;
-}
-
-/* The node's attributes and, where it has none, its op's defaults, by name. */
-static int
-hash_attrs(struct fp_graph *g, struct node *n, struct sha256 *h, struct err *err)
-{
-    static const struct fp_field attrs = { .num = 5, .key = FP_K_STR };
-    const struct fp_op *op = fp_lib_op(g->lib, n->op);
-    struct fp_kv *kv AUTO(free_ptr) = NULL;
-    size_t n_kv, i = 0;
-    int n_defaults = op ? op->n_defaults : 0, j = 0;
-    int rc = fp_map(FP_MSG(n->raw), &attrs, &kv, &n_kv, err);
-    while (rc == 0 && (i < n_kv || j < n_defaults)) {
-        const struct fp_default *def = j < n_defaults ? &op->defaults[j] : NULL;
-        int r = i == n_kv ? 1 : !def ? -1 : str_cmp(kv[i].key, def->name);
-        if (r > 0)
-            rc = hash_one_attr(g, n, h, def->name, def->value, err);
-        else
-            rc = hash_one_attr(g, n, h, kv[i].key, sm_pb_bytes(kv[i].entry, 2), err);
-        i += r <= 0;
-        j += r >= 0;
-    }
-    return rc;
-}
-
-static int
-hash_local(struct fp_graph *g, struct node *n, struct err *err)
-{
-    struct sha256 h;
-    sha256_init(&h);
-    n->first_use = g->uses.n;
-    fp_h_function(&h, g->lib, n->op);
-    use_named(g, n->op);
-    if (is_one_of(n->op, named_by_node)) {
-        n->has_resource = true;
-        n->resource.name = n->name;
-    }
-    int rc = hash_attrs(g, n, &h, err);
-    if (rc < 0)
-        return err_ctx(err, "node '%.*s' (%.*s)", STR_ARG(n->name), STR_ARG(n->op));
-    fp_h_u64(&h, n->has_resource);
-    if (n->has_resource)
-        fp_uses_add(&g->uses, n->resource);
-    n->n_uses = g->uses.n - n->first_use;
-    sha256_end(&h, &n->local);
-    return 0;
+    return str_is(n->op, "NextIteration") || str_is(n->op, "RefNextIteration");
 }
 
 /* ---- what a node computes ---- */
@@ -328,7 +201,7 @@ hash_value(struct fp_graph *g, struct node *n)
     struct sha256 h;
     sha256_init(&h);
     fp_h_digest(&h, &n->local);
-    if (!is_one_of(n->op, loop_ends)) {
+    if (!is_loop_end(n)) {
         fp_h_u64(&h, (uint64_t)n->n_data);
         for (int i = 0; i < n->n_data; i++, e++) {
             /* An input that is not done yet closes an illegal loop. */
@@ -371,11 +244,17 @@ values_below(struct fp_graph *g, int root, struct err *err)
         struct frame *f = &g->stack[depth - 1];
         struct node *n = &g->nodes[f->node];
         if (n->state == NEW) {
-            int rc = hash_local(g, n, err);
+            const struct sm_node parsed = { .name = n->name,
+                                            .op = n->op,
+                                            .raw = n->raw };
+            n->first_use = g->uses.n;
+            int rc = fp_node_local(&n->local, g->lib, &parsed, &g->uses, err);
             if (rc < 0)
-                return rc;
+                return err_ctx(err, "node '%.*s' (%.*s)", STR_ARG(n->name),
+                               STR_ARG(n->op));
+            n->n_uses = g->uses.n - n->first_use;
             n->state = OPEN;
-            if (is_one_of(n->op, loop_ends)) {
+            if (is_loop_end(n)) {
                 put_off(g, n);
                 f->next = n->n_data + n->n_control;
             }

@@ -8,12 +8,12 @@
 
 #include <string.h>
 
-/* ---- schema (schema.def, fp_schema.c) ---- */
+/* ---- schema (fp_schema.def, fp_schema.c) ---- */
 
 enum fp_kind {
     FP_K_BOOL,
     FP_K_I32,
-    FP_K_I64, /* sint64 too: the wire bits are kept */
+    FP_K_I64, /* and sint64 */
     FP_K_U32,
     FP_K_U64,
     FP_K_ENUM,
@@ -35,7 +35,7 @@ enum fp_label {
 };
 enum fp_type {
 #define MESSAGE(name, ...) FP_M_##name,
-#include "fingerprint/schema.def"
+#include "fingerprint/fp_schema.def"
 #undef MESSAGE
     FP_N_TYPES
 };
@@ -104,9 +104,11 @@ struct fp_cursor fp_cursor(struct fp_msg m);
  * or a group, which no version of these messages has. */
 int fp_next(struct fp_cursor *c, struct sm_field *f, struct str *raw);
 
-/* The parts of message field `num`, in *own when they are several (the caller frees).
- */
-struct fp_msg fp_sub(struct fp_msg m, uint32_t num, struct str *one, struct str **own);
+/* The parts of message field `num`: in *one, or, when they are several, in *own (which
+ * the caller frees). ERR_LIMIT: more than FP_PARTS_MAX. */
+#define FP_PARTS_MAX (1 << 20)
+int fp_sub(struct fp_msg m, uint32_t num, struct str *one, struct str **own,
+           struct fp_msg *out, struct err *err) MUST_CHECK;
 
 /* An entry of a map field. */
 struct fp_kv {
@@ -115,13 +117,18 @@ struct fp_kv {
     struct str entry;
     uint32_t at; /* its place in the message */
 };
-bool fp_map_key(struct str entry, uint8_t kind,
-                struct fp_kv *out); /* false: malformed */
+/* false: malformed */
+bool fp_map_key(struct str entry, uint8_t kind, struct fp_kv *out);
 int fp_kv_cmp(const struct fp_kv *a, const struct fp_kv *b);
 /* The entries in ascending order of keys, of equal keys the last one. The caller frees
  * *out. ERR_CORRUPT, ERR_LIMIT. */
 int fp_map(struct fp_msg m, const struct fp_field *field, struct fp_kv **out, size_t *n,
            struct err *err) MUST_CHECK;
+/* The entry under a string key, or NULL. */
+const struct fp_kv *fp_map_find(const struct fp_kv *kv, size_t n, struct str key);
+/* How many elements a repeated message or string has. ERR_LIMIT: more than max. */
+int fp_count(struct str msg, uint32_t num, int max, const char *what, int *n,
+             struct err *err) MUST_CHECK;
 
 /* ---- deterministic form (fp_det.c) ---- */
 
@@ -134,7 +141,7 @@ enum fp_det_flags {
     FP_DET_MEANING = 2, /* without unknown fields; tensors inside by digest of value */
 };
 /* Writes the bytes that protobuf's deterministic serializer makes of the parsed message
- * (docs/formats.md). Nothing big is copied. ERR_CORRUPT: malformed; ERR_LIMIT: nested
+ * (rules: fp_det.c). Nothing big is copied. ERR_CORRUPT: malformed; ERR_LIMIT: nested
  * too deep, or a map with too many entries. */
 int fp_det(enum fp_type type, struct fp_msg m, unsigned flags, struct fp_sink sink,
            struct err *err) MUST_CHECK;
@@ -154,24 +161,14 @@ int fp_program_overlay(struct str node, bool is_wide, struct buf *out,
 
 /* ---- TensorFlow's hashes (fp_five.c) ---- */
 
-/* A model that is being hashed. */
-struct fp_model {
-    int dirfd; /* borrowed */
-    const char *dir;
-    struct sm_model *model;
-    enum fp_rules rules; /* of the release that wrote it */
-    struct str bytes;    /* saved_model.pb */
-    struct str meta;     /* the first MetaGraph in it */
-    struct buf heap;     /* the bytes are here, or in `map` */
-    struct fs_map map;
-};
-int fp_model_open(struct fp_model *m, int dirfd, const char *dir,
-                  struct err *err) MUST_CHECK;
-void fp_model_release(struct fp_model *m); /* for AUTO */
-int fp_hash_of(const struct fp_model *m, enum fp_hash which, enum fp_rules rules,
-               uint64_t *out, struct err *err) MUST_CHECK;
-int fp_five_by(struct fp_five *out, const struct fp_model *m, enum fp_rules rules,
-               struct err *err) MUST_CHECK;
+/* By the rules of a release; `dirfd` is where the checkpoint is. */
+int fp_hash_by(enum fp_rules rules, enum fp_hash which, const struct sm_model *m,
+               int dirfd, uint64_t *out, struct err *err) MUST_CHECK;
+int fp_five_by(enum fp_rules rules, const struct sm_model *m, int dirfd,
+               struct fp_five *out, struct err *err) MUST_CHECK;
+/* sm_open for hashing by TensorFlow's rules. ERR_UNSUPPORTED: a chunked model. */
+int fp_open(struct sm_model **out, int dirfd, const char *dir,
+            struct err *err) MUST_CHECK;
 
 /* ---- canonical hashing (fp_canon.c) ---- */
 
@@ -247,17 +244,11 @@ struct fp_lib {
     struct fp_op *ops;
     int n_ops;
     struct fp_names by_op;
-    struct fp_names
-        gradients; /* registered op type → function; -1: not in the library */
-    struct fp_names shared; /* names of resources that function bodies make */
+    struct fp_names gradients; /* registered op type → function, -1: none such */
 };
 int fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta,
                 struct err *err) MUST_CHECK;
 void fp_lib_release(struct fp_lib *lib); /* for AUTO */
-/* A function by what it does; what is no function of the library, by its name. */
-void fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name);
-int fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str attr_value,
-              struct err *err) MUST_CHECK;
 #define FP_GRADIENT_ATTR "_gradient_op_type"
 /* The function that a gradient attribute names through the registered op types. */
 bool fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *name);
@@ -265,6 +256,18 @@ bool fp_lib_gradient(const struct fp_lib *lib, struct str value, struct str *nam
 void fp_each_callee(const struct fp_lib *lib, struct str attr_value,
                     void (*fn)(void *arg, int function), void *arg);
 const struct fp_op *fp_lib_op(const struct fp_lib *lib, struct str op); /* or NULL */
+
+/* ---- attributes and nodes (fp_attr.c, fp_node.c) ---- */
+
+/* A function by what it does; what is no function of the library, by its name. */
+void fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name);
+int fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str attr_value,
+              struct err *err) MUST_CHECK;
+/* What a node does, its inputs aside. Appends to *uses the resources that it names and
+ * those that the functions it calls name. */
+int fp_node_local(struct digest *out, const struct fp_lib *lib,
+                  const struct sm_node *node, struct fp_uses *uses,
+                  struct err *err) MUST_CHECK;
 
 /* ---- graphs (fp_graph.c) ---- */
 
@@ -279,7 +282,8 @@ void fp_graph_close(struct fp_graph **g); /* for AUTO */
 /* Another node, without inputs, that is known by this name (an argument). Before the
  * first walk. */
 void fp_graph_add(struct fp_graph *g, struct str name, const struct digest *local);
-void fp_graph_link(struct fp_graph *g); /* resolves names; after all are added */
+/* Resolves the names of inputs, after all nodes are added. ERR_LIMIT. */
+int fp_graph_link(struct fp_graph *g, struct err *err) MUST_CHECK;
 /* Walks from a tensor ("node:0", "node:out:0", "node") or node ("^node") and hashes
  * which one it is. */
 int fp_h_ref(struct sha256 *h, struct fp_graph *g, struct str text,

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 
 #define MAX_ROUNDS 64
+#define MAX_FUNCTIONS (1 << 20)
+#define MAX_OPS (1 << 16)
+#define MAX_ATTRS (1 << 16)   /* of an op */
+#define MAX_RESULTS (1 << 22) /* arguments, results, effects of a function */
 
 /* ---- ops ---- */
 
@@ -19,32 +23,23 @@ default_cmp(const void *pa, const void *pb)
     return str_cmp(a->name, b->name);
 }
 
-static void
-op_parse(struct str op_def, struct fp_op *op)
+static int
+op_parse(struct str op_def, struct fp_op *op, struct err *err)
 {
     struct str it = op_def, attr;
     struct sm_field f;
-    int n = 0;
-    while (sm_pb_next_msg(&it, 4, &attr) > 0)
-        n++;
+    int n, rc = fp_count(op_def, 4, MAX_ATTRS, "attributes of an op", &n, err);
+    if (rc < 0)
+        return rc;
     *op = (struct fp_op){ .is_stateful = sm_pb_int(op_def, 17, 0) != 0,
                           .defaults = xcalloc((size_t)n + 1, sizeof(*op->defaults)) };
-    for (it = op_def; sm_pb_next_msg(&it, 4, &attr) > 0;) {
+    while (sm_pb_next_msg(&it, 4, &attr) > 0) {
         if (sm_pb_get(attr, 3, &f) && f.wire == 2)
             op->defaults[op->n_defaults++] =
                 (struct fp_default){ sm_pb_bytes(attr, 1), f.bytes };
     }
     qsort(op->defaults, (size_t)op->n_defaults, sizeof(*op->defaults), default_cmp);
-}
-
-static int
-count(struct str msg, uint32_t num)
-{
-    struct str part;
-    int n = 0;
-    while (sm_pb_next_msg(&msg, num, &part) > 0)
-        n++;
-    return n;
+    return 0;
 }
 
 const struct fp_op *
@@ -54,110 +49,7 @@ fp_lib_op(const struct fp_lib *lib, struct str op)
     return i < 0 ? NULL : &lib->ops[i];
 }
 
-/* ---- attributes ---- */
-
-void
-fp_h_function(struct sha256 *h, const struct fp_lib *lib, struct str name)
-{
-    int i = fp_names_find(&lib->by_name, name);
-    fp_h_text(h, i < 0 ? "named" : "function");
-    if (i < 0)
-        fp_h_str(h, name);
-    else
-        fp_h_digest(h, &lib->fn[i].digest);
-}
-
-/* NameAttrList: 1 name, 2 map of attributes. */
-static int
-hash_call(struct sha256 *h, const struct fp_lib *lib, struct str call, struct err *err)
-{
-    static const struct fp_field attrs = { .num = 2, .key = FP_K_STR };
-    struct fp_kv *kv AUTO(free_ptr) = NULL;
-    size_t n;
-    fp_h_function(h, lib, sm_pb_bytes(call, 1));
-    int rc = fp_map(FP_MSG(call), &attrs, &kv, &n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (kv[i].key.n > 0 && kv[i].key.p[0] == '_')
-            continue;
-        fp_h_str(h, kv[i].key);
-        rc = fp_h_attr(h, lib, sm_pb_bytes(kv[i].entry, 2), err);
-    }
-    fp_h_text(h, "");
-    return rc;
-}
-
-/* Numbers first, by their kinds; then strings and messages. A list has one kind only.
- */
-static int
-hash_list(struct sha256 *h, const struct fp_lib *lib, const struct sm_attr *a,
-          struct err *err)
-{
-    struct sm_field f;
-    struct str it = a->bytes;
-    int rc = 0, n_i = sm_attr_ints(a, NULL, 0), n_f = sm_attr_floats(a, NULL, 0);
-    int n_b = sm_attr_bools(a, NULL, 0), n_t = sm_attr_types(a, NULL, 0);
-    if (n_i < 0 || n_f < 0 || n_b < 0 || n_t < 0)
-        return err_set(err, ERR_CORRUPT, "malformed list in an attribute");
-    int64_t *ints AUTO(free_ptr) = xcalloc((size_t)n_i + 1, sizeof(*ints));
-    float *floats AUTO(free_ptr) = xcalloc((size_t)n_f + 1, sizeof(*floats));
-    bool *bools AUTO(free_ptr) = xcalloc((size_t)n_b + 1, sizeof(*bools));
-    int *types AUTO(free_ptr) = xcalloc((size_t)n_t + 1, sizeof(*types));
-    (void)sm_attr_ints(a, ints, n_i);
-    (void)sm_attr_floats(a, floats, n_f);
-    (void)sm_attr_bools(a, bools, n_b);
-    (void)sm_attr_types(a, types, n_t);
-    fp_h_str(h, (struct str){ (const char *)ints, (size_t)n_i * sizeof(*ints) });
-    fp_h_str(h, (struct str){ (const char *)floats, (size_t)n_f * sizeof(*floats) });
-    fp_h_str(h, (struct str){ (const char *)bools, (size_t)n_b * sizeof(*bools) });
-    fp_h_str(h, (struct str){ (const char *)types, (size_t)n_t * sizeof(*types) });
-    while (rc == 0 && sm_pb_next(&it, &f) > 0) {
-        if (f.wire != 2 || (f.num != 2 && (f.num < 7 || f.num > 9)))
-            continue;
-        fp_h_u64(h, f.num);
-        if (f.num == 2)
-            fp_h_str(h, f.bytes);
-        else if (f.num == 7)
-            fp_h_shape(h, f.bytes);
-        else if (f.num == 8)
-            rc = fp_h_const(h, f.bytes, err);
-        else
-            rc = hash_call(h, lib, f.bytes, err);
-    }
-    fp_h_u64(h, 0);
-    return rc;
-}
-
-int
-fp_h_attr(struct sha256 *h, const struct fp_lib *lib, struct str value, struct err *err)
-{
-    struct sm_attr a;
-    if (sm_attr_parse(value, &a) < 0)
-        return err_set(err, ERR_CORRUPT, "malformed AttrValue, or one in two halves");
-    fp_h_u64(h, a.kind);
-    switch (a.kind) {
-    case SM_ATTR_NONE:
-        return 0;
-    case SM_ATTR_LIST:
-        return hash_list(h, lib, &a, err);
-    case SM_ATTR_S:
-    case SM_ATTR_PLACEHOLDER:
-        fp_h_str(h, a.bytes);
-        return 0;
-    case SM_ATTR_F:
-        sha256_add(h, &a.f, sizeof(a.f));
-        return 0;
-    case SM_ATTR_SHAPE:
-        fp_h_shape(h, a.bytes);
-        return 0;
-    case SM_ATTR_TENSOR:
-        return fp_h_const(h, a.bytes, err);
-    case SM_ATTR_FUNC:
-        return hash_call(h, lib, a.bytes, err);
-    default:
-        fp_h_u64(h, (uint64_t)a.i);
-        return 0;
-    }
-}
+/* ---- whom an attribute names ---- */
 
 static void
 callees_of_call(const struct fp_lib *lib, struct str call,
@@ -226,22 +118,38 @@ add_args(struct fp_graph *g, struct str signature)
     }
 }
 
+/* A map's text under a key, or nothing. */
+static struct str
+text_of(const struct fp_kv *kv, size_t n, struct str key)
+{
+    const struct fp_kv *x = fp_map_find(kv, n, key);
+    return x ? sm_pb_bytes(x->entry, 2) : (struct str){ "", 0 };
+}
+
+/* Results in order (OpDef 3, by map ret), then the set of effects (OpDef 20, by map
+ * control_ret). */
 static int
 hash_results(struct sha256 *h, struct fp_graph *g, const struct sm_function *fn,
              struct err *err)
 {
-    struct str it = fn->signature, arg, ref = { "", 0 };
-    int rc = 0, n = count(fn->signature, 20);
-    for (it = fn->signature; rc == 0 && sm_pb_next_msg(&it, 3, &arg) > 0;) {
-        ref = (struct str){ "", 0 };
+    static const struct fp_field ret = { .num = 4, .key = FP_K_STR };
+    static const struct fp_field control_ret = { .num = 6, .key = FP_K_STR };
+    struct fp_kv *rets AUTO(free_ptr) = NULL, *controls AUTO(free_ptr) = NULL;
+    struct str it = fn->signature, arg;
+    size_t n_rets = 0, n_controls = 0;
+    int n = 0, i = 0;
+    int rc = fp_map(FP_MSG(fn->raw), &ret, &rets, &n_rets, err);
+    if (rc == 0)
+        rc = fp_map(FP_MSG(fn->raw), &control_ret, &controls, &n_controls, err);
+    if (rc == 0)
+        rc = fp_count(fn->signature, 20, MAX_RESULTS, "effects", &n, err);
+    while (rc == 0 && sm_pb_next_msg(&it, 3, &arg) > 0) {
         hash_arg(h, arg);
-        (void)sm_pb_map_get(fn->raw, 4, sm_pb_bytes(arg, 1), &ref);
-        rc = fp_h_ref(h, g, ref, err);
+        rc = fp_h_ref(h, g, text_of(rets, n_rets, sm_pb_bytes(arg, 1)), err);
     }
     struct str *effects AUTO(free_ptr) = xcalloc((size_t)n + 1, sizeof(*effects));
-    int i = 0;
-    for (it = fn->signature; sm_pb_next_msg(&it, 20, &arg) > 0; i++)
-        (void)sm_pb_map_get(fn->raw, 6, arg, &effects[i]);
+    for (it = fn->signature; i < n && sm_pb_next_msg(&it, 20, &arg) > 0; i++)
+        effects[i] = text_of(controls, n_controls, arg);
     fp_h_text(h, "effects");
     return rc < 0 ? rc : fp_h_ref_set(h, g, effects, n, err);
 }
@@ -303,13 +211,21 @@ hash_function(const struct fp_lib *lib, const struct fp_function *f, bool is_in_
         rc = fp_graph_open(&g, lib, f->raw, SM_FUNCTION_NODE, err);
     if (rc < 0)
         return err_ctx(err, "function '%.*s'", STR_ARG(f->name));
-    add_args(g, fn.signature);
-    fp_graph_link(g);
     struct str it = fn.signature, arg;
-    fp_h_u64(&h, (uint64_t)count(fn.signature, 2));
+    int n_args, n_results;
+    rc = fp_count(fn.signature, 2, MAX_RESULTS, "arguments", &n_args, err);
+    if (rc == 0)
+        rc = fp_count(fn.signature, 3, MAX_RESULTS, "results", &n_results, err);
+    if (rc == 0) {
+        add_args(g, fn.signature);
+        rc = fp_graph_link(g, err);
+    }
+    if (rc < 0)
+        return err_ctx(err, "function '%.*s'", STR_ARG(f->name));
+    fp_h_u64(&h, (uint64_t)n_args);
+    fp_h_u64(&h, (uint64_t)n_results);
     while (rc == 0 && sm_pb_next_msg(&it, 2, &arg) > 0)
         rc = fp_h_ref(&h, g, sm_pb_bytes(arg, 1), err);
-    fp_h_u64(&h, (uint64_t)count(fn.signature, 3));
     if (rc == 0)
         rc = hash_results(&h, g, &fn, err);
     if (rc == 0)
@@ -516,35 +432,53 @@ read_gradients(struct fp_lib *lib, struct str library)
     fp_names_sort(&lib->gradients);
 }
 
-int
-fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta, struct err *err)
+static int
+read_ops(struct fp_lib *lib, struct str op_list, struct err *err)
 {
-    struct str it, raw;
-    struct sm_function fn;
-    *lib = (struct fp_lib){ .n_fn = 0 };
-    lib->fn = xcalloc((size_t)count(meta->library, SM_LIBRARY_FUNCTION) + 1,
-                      sizeof(*lib->fn));
-    lib->ops = xcalloc((size_t)count(meta->op_list, 1) + 1, sizeof(*lib->ops));
-    for (it = meta->op_list; sm_pb_next_msg(&it, 1, &raw) > 0; lib->n_ops++) {
-        op_parse(raw, &lib->ops[lib->n_ops]);
+    struct str raw;
+    int n, rc = fp_count(op_list, 1, MAX_OPS, "ops in the op list", &n, err);
+    if (rc < 0)
+        return rc;
+    lib->ops = xcalloc((size_t)n + 1, sizeof(*lib->ops));
+    while (rc == 0 && sm_pb_next_msg(&op_list, 1, &raw) > 0) {
         fp_names_add(&lib->by_op, sm_pb_bytes(raw, 1), lib->n_ops);
+        rc = op_parse(raw, &lib->ops[lib->n_ops++], err);
     }
     fp_names_sort(&lib->by_op);
-    int rc = 0;
-    for (it = meta->library;
-         rc == 0 && sm_pb_next_msg(&it, SM_LIBRARY_FUNCTION, &raw) > 0;) {
+    return rc;
+}
+
+static int
+read_functions(struct fp_lib *lib, struct str library, struct err *err)
+{
+    struct str raw, it = library;
+    struct sm_function fn;
+    int n, rc = fp_count(library, SM_LIBRARY_FUNCTION, MAX_FUNCTIONS, "functions", &n,
+                         err);
+    if (rc < 0)
+        return rc;
+    lib->fn = xcalloc((size_t)n + 1, sizeof(*lib->fn));
+    while (sm_pb_next_msg(&it, SM_LIBRARY_FUNCTION, &raw) > 0) {
         rc = sm_function_parse(raw, &fn, err);
         if (rc < 0)
-            break;
+            return rc;
         fp_names_add(&lib->by_name, fn.name, lib->n_fn);
         lib->fn[lib->n_fn++] =
             (struct fp_function){ .name = fn.name, .raw = raw, .gradient = { "", 0 } };
     }
     fp_names_sort(&lib->by_name);
-    read_gradients(lib, meta->library);
+    read_gradients(lib, library);
+    return 0;
+}
+
+int
+fp_lib_init(struct fp_lib *lib, const struct sm_meta *meta, struct err *err)
+{
+    *lib = (struct fp_lib){ .n_fn = 0 };
+    int rc = read_ops(lib, meta->op_list, err);
     if (rc == 0)
-        rc = hash_all(lib, err);
-    return rc;
+        rc = read_functions(lib, meta->library, err);
+    return rc < 0 ? rc : hash_all(lib, err);
 }
 
 void

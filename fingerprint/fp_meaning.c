@@ -287,10 +287,10 @@ meta_hash(struct meta_digest *d, const struct sm_meta *meta, struct sm_bundle *b
     int rc = fp_lib_init(&lib, meta, err);
     if (rc == 0)
         rc = fp_graph_open(&g, &lib, meta->graph, SM_GRAPH_NODE, err);
-    if (rc == 0) {
-        fp_graph_link(g);
+    if (rc == 0)
+        rc = fp_graph_link(g, err);
+    if (rc == 0)
         rc = hash_graph(&graph, &lib, g, meta, b != NULL, err);
-    }
     if (rc == 0)
         rc = fp_h_objects(&objects, &lib, g, meta, b, err);
     sha256_end(&graph, &d->graph);

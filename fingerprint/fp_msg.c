@@ -38,29 +38,47 @@ fp_next(struct fp_cursor *c, struct sm_field *f, struct str *raw)
     return r;
 }
 
-struct fp_msg
-fp_sub(struct fp_msg m, uint32_t num, struct str *one, struct str **own)
+int
+fp_sub(struct fp_msg m, uint32_t num, struct str *one, struct str **own,
+       struct fp_msg *out, struct err *err)
 {
     struct fp_cursor c = fp_cursor(m);
     struct sm_field f;
     struct str raw;
-    size_t n = 0;
+    size_t n = 0, i = 0;
     *own = NULL;
+    *one = (struct str){ "", 0 };
     while (fp_next(&c, &f, &raw) > 0) {
         if (f.num == num && f.wire == 2) {
             *one = f.bytes;
             n++;
         }
     }
+    *out = (struct fp_msg){ one, n };
     if (n < 2)
-        return (struct fp_msg){ one, n };
+        return 0;
+    if (n > FP_PARTS_MAX)
+        return err_set(err, ERR_LIMIT, "a message in more than %d parts", FP_PARTS_MAX);
     *own = xreallocarray(NULL, n, sizeof(**own));
-    size_t i = 0;
     for (c = fp_cursor(m); fp_next(&c, &f, &raw) > 0;) {
         if (f.num == num && f.wire == 2)
             (*own)[i++] = f.bytes;
     }
-    return (struct fp_msg){ *own, n };
+    out->parts = *own;
+    return 0;
+}
+
+int
+fp_count(struct str msg, uint32_t num, int max, const char *what, int *n,
+         struct err *err)
+{
+    struct str part;
+    *n = 0;
+    while (sm_pb_next_msg(&msg, num, &part) > 0) {
+        if (++*n > max)
+            return err_set(err, ERR_LIMIT, "more than %d %s", max, what);
+    }
+    return 0;
 }
 
 bool
@@ -135,4 +153,16 @@ fp_map(struct fp_msg m, const struct fp_field *field, struct fp_kv **out, size_t
     *n = kept;
     v = NULL;
     return 0;
+}
+
+static int
+find_cmp(const void *key, const void *kv)
+{
+    return str_cmp(*(const struct str *)key, ((const struct fp_kv *)kv)->key);
+}
+
+const struct fp_kv *
+fp_map_find(const struct fp_kv *kv, size_t n, struct str key)
+{
+    return n == 0 ? NULL : bsearch(&key, kv, n, sizeof(*kv), find_cmp);
 }

@@ -18,7 +18,8 @@
 #include <stdlib.h>
 
 #define OBJECT_GRAPH_KEY "_CHECKPOINTABLE_OBJECT_GRAPH"
-#define NO_ID INT32_MIN
+#define MAX_BYTES ((size_t)256 << 20)
+#define MAX_ASSETS (1 << 20)
 
 struct link {
     struct str name;
@@ -29,7 +30,8 @@ struct objects {
     struct sha256 *h;
     const struct fp_lib *lib;
     struct fp_graph *main_graph;
-    const struct sm_meta *meta;
+    struct str *assets; /* AssetFileDef messages */
+    int n_assets;
     struct str *raw; /* SavedObject messages */
     int n;
     struct fp_kv *concrete; /* SavedObjectGraph.concrete_functions */
@@ -202,20 +204,12 @@ use_function(struct objects *o, struct str name)
         fp_uses_add(&o->uses, o->lib->fn[at].uses.v[i]);
 }
 
-static int
-kv_cmp(const void *key, const void *kv)
-{
-    return str_cmp(*(const struct str *)key, ((const struct fp_kv *)kv)->key);
-}
-
 /* SavedConcreteFunction: 2 bound inputs, 3 and 4 the structure of arguments and
  * results. */
 static int
 hash_concrete(struct objects *o, struct str name)
 {
-    struct fp_kv *kv = o->n_concrete == 0 ? NULL
-                                          : bsearch(&name, o->concrete, o->n_concrete,
-                                                    sizeof(*o->concrete), kv_cmp);
+    const struct fp_kv *kv = fp_map_find(o->concrete, o->n_concrete, name);
     use_function(o, name);
     if (!kv) {
         fp_h_text(o->h, "unbound");
@@ -278,10 +272,8 @@ hash_variable(struct objects *o, struct str v)
 static void
 hash_asset(struct objects *o, struct str asset)
 {
-    int n;
-    struct str *v AUTO(free_ptr) = read_all(o->meta->raw, 6, &n);
-    int i = get_id(asset, 1, n);
-    fp_h_str(o->h, i < 0 ? STR_LIT("?") : sm_pb_bytes(v[i], 2));
+    int i = get_id(asset, 1, o->n_assets);
+    fp_h_str(o->h, i < 0 ? STR_LIT("?") : sm_pb_bytes(o->assets[i], 2));
 }
 
 /* The member of the oneof that was set last. */
@@ -378,19 +370,24 @@ fp_h_objects(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *main_g
     static const struct fp_field concrete = { .num = 2, .key = FP_K_STR };
     struct sm_tensor stored AUTO(sm_tensor_release) = { .data = NULL };
     struct str key = STR_LIT(OBJECT_GRAPH_KEY);
-    struct objects o = {
-        .h = h, .lib = lib, .main_graph = main_graph, .meta = meta, .err = err
-    };
+    struct objects o = { .h = h, .lib = lib, .main_graph = main_graph, .err = err };
     int rc = 0;
+    if (meta->object_graph.n > MAX_BYTES)
+        return err_set(err, ERR_LIMIT, "an object graph of %zu bytes (limit %zu)",
+                       meta->object_graph.n, MAX_BYTES);
     if (b && sm_bundle_find(b, key))
         rc = sm_bundle_tensor(b, key, (struct str){ "", 0 }, true, &stored, err);
-    if (rc == 0 && stored.dtype == SM_STRING && stored.n_elems == 1)
+    if (rc == 0 && stored.dtype == SM_STRING && stored.n_elems == 1 &&
+        sm_tensor_str(&stored)[0].n <= MAX_BYTES)
         o.stored = read_all(sm_tensor_str(&stored)[0], 1, &o.n_stored);
     if (rc == 0)
         rc = fp_map(FP_MSG(meta->object_graph), &concrete, &o.concrete, &o.n_concrete,
                     err);
+    if (rc == 0)
+        rc = fp_count(meta->raw, 6, MAX_ASSETS, "assets", &o.n_assets, err);
     if (rc == 0) {
         o.raw = read_all(meta->object_graph, 1, &o.n);
+        o.assets = read_all(meta->raw, 6, &o.n_assets);
         size_t n = (size_t)o.n + 1;
         o.pair = xcalloc(n, sizeof(*o.pair));
         o.number = xcalloc(n, sizeof(*o.number));
@@ -403,6 +400,7 @@ fp_h_objects(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *main_g
             rc = fp_h_uses(h, &o.uses, err);
     }
     free(o.raw);
+    free(o.assets);
     free(o.stored);
     free(o.concrete);
     free(o.pair);

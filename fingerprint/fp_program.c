@@ -77,6 +77,7 @@ add_attr(struct buf *b, const char *key, struct str attr_value)
     add_bytes(&entry, 1, str_of(key));
     add_bytes(&entry, 2, attr_value);
     add_bytes(b, 5, (struct str){ entry.data, entry.len });
+    b->over |= entry.over;
 }
 
 static void
@@ -95,6 +96,7 @@ trim_call(struct str node, bool is_wide, struct buf *out)
         buf_add(&merged, value.p, value.n);
         add_bytes(&merged, SM_ATTR_FUNC, (struct str){ name.data, name.len });
         add_attr(out, "f", (struct str){ merged.data, merged.len });
+        out->over |= merged.over;
     }
     if (sm_pb_map_get(node, 5, STR_LIT("config_proto"), &value))
         add_attr(out, "config_proto", STR_LIT("\x12\0"));

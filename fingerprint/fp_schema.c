@@ -4,9 +4,10 @@
 #define BOOL .kind = FP_K_BOOL
 #define I32 .kind = FP_K_I32
 #define I64 .kind = FP_K_I64
+#define S64 .kind = FP_K_I64 /* the wire bits are kept */
 #define U32 .kind = FP_K_U32
 #define U64 .kind = FP_K_U64
-#define ENUM .kind = FP_K_ENUM
+#define ENUM(values) .kind = FP_K_ENUM
 #define F32 .kind = FP_K_F32
 #define F64 .kind = FP_K_F64
 #define FX64 .kind = FP_K_FX64
@@ -40,21 +41,21 @@
 
 #define MESSAGE(name, ...)                                                             \
     static const struct fp_field fields_##name[] = { __VA_ARGS__ };
-#include "fingerprint/schema.def"
+#include "fingerprint/fp_schema.def"
 #undef MESSAGE
 
 #define MESSAGE(name, ...)                                                             \
     [FP_M_##name] = { #name, fields_##name,                                            \
                       sizeof(fields_##name) / sizeof(struct fp_field), false },
 const struct fp_schema fp_schemas[FP_N_TYPES] = {
-#include "fingerprint/schema.def"
+#include "fingerprint/fp_schema.def"
 };
 #undef MESSAGE
 
 #define MESSAGE(name, ...)                                                             \
     _Static_assert(sizeof(fields_##name) / sizeof(struct fp_field) <= FP_MAX_FIELDS,   \
                    #name " has too many fields");
-#include "fingerprint/schema.def"
+#include "fingerprint/fp_schema.def"
 #undef MESSAGE
 
 uint32_t

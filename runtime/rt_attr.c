@@ -170,6 +170,18 @@ LIST_GETTER(rt_attr_floats, float, sm_attr_floats)
 LIST_GETTER(rt_attr_types, int, sm_attr_types)
 LIST_GETTER(rt_attr_strs, struct str, sm_attr_strs)
 
+const struct sm_shape *
+rt_attr_shapes(struct rt_prep *p, const char *name, int *n)
+{
+    const struct str *raw = rt_attr_strs(p, name, n);
+    struct sm_shape *v = rt_prep_alloc(p, (size_t)*n * sizeof(*v));
+    for (int i = 0; i < *n && p->err->code == ERR_OK; i++)
+        if (sm_shape_parse(raw[i], &v[i], p->err) < 0)
+            err_ctx(p->err, "node '%s' (%s): attribute '%s'", p->node->name,
+                    p->node->op, name);
+    return v;
+}
+
 struct sm_shape
 rt_attr_shape(struct rt_prep *p, const char *name)
 {

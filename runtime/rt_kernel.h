@@ -130,6 +130,7 @@ const int64_t *rt_attr_ints(struct rt_prep *p, const char *name, int *n);
 const float *rt_attr_floats(struct rt_prep *p, const char *name, int *n);
 const int *rt_attr_types(struct rt_prep *p, const char *name, int *n);
 const struct str *rt_attr_strs(struct rt_prep *p, const char *name, int *n);
+const struct sm_shape *rt_attr_shapes(struct rt_prep *p, const char *name, int *n);
 /* Absent: unknown rank. */
 struct sm_shape rt_attr_shape(struct rt_prep *p, const char *name);
 bool rt_attr_has(struct rt_prep *p, const char *name);

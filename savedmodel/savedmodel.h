@@ -65,16 +65,23 @@ struct sm_meta {
 };
 
 struct sm_model;
-/* Reads DIR/saved_model.pb (.pbtxt, .cpb give the same view where they are supported).
- * ERR_NOTFOUND: no such file, "SavedModel file does not exist at: DIR". ERR_CORRUPT:
- * cut off or no SavedModel. ERR_LIMIT: nested more than 100 deep, or more than 2^20
- * signatures, inputs … ERR_UNSUPPORTED: only another form (.pbtxt) is there. `dir` is
- * for messages. Afterwards every message below is well-formed: a field that a reader
- * does not find is absent. */
+/* What a model was read from. */
+enum sm_form { SM_FORM_PB, SM_FORM_PBTXT, SM_FORM_CPB };
+const char *sm_form_file(enum sm_form form); /* "saved_model.pbtxt" */
+
+/* Reads the model in DIR, of several files the one that TensorFlow takes: chunked
+ * saved_model.cpb, then saved_model.pb, then saved_model.pbtxt. Only the .pb is mapped;
+ * the others become the same bytes on the heap. ERR_NOTFOUND: none is there,
+ * "SavedModel file does not exist at: DIR". ERR_CORRUPT: cut off or no SavedModel (of
+ * text: with line and column). ERR_LIMIT: nested more than 100 deep, or more than 2^20
+ * signatures, inputs … `dir` is for messages. Afterwards every message below is
+ * well-formed: a field that a reader does not find is absent. */
 int sm_open(struct sm_model **out, int dirfd, const char *dir,
             struct err *err) MUST_CHECK;
 void sm_close(struct sm_model *m);
 void sm_close_p(struct sm_model **m); /* for AUTO */
+enum sm_form sm_form(const struct sm_model *m);
+struct str sm_bytes(const struct sm_model *m); /* the SavedModel message */
 int sm_n_metas(const struct sm_model *m);
 const struct sm_meta *sm_meta(const struct sm_model *m, int i);
 /* The first MetaGraph whose set of tags equals `tags` ("a,b", order and duplicates
@@ -100,11 +107,11 @@ int sm_meta_assets(const struct sm_meta *meta,
 int sm_meta_ops(const struct sm_meta *meta, struct str **names, int *n,
                 struct err *err) MUST_CHECK;
 
-/* ---- object graph (sm_object_graph.c) and values in Python's words (sm_python.c) --- */
+/* ---- object graph, and values in Python's words -------------------------------- */
 
 /* What one concrete function takes: StructuredValue messages of the positional
- * arguments (a tuple) and the others (a dict). Both empty: the file only has, for a bare
- * function, `keywords`: a message whose strings 2 are the arguments' names. */
+ * arguments (a tuple) and the others (a dict). Both empty: the file only has, for a
+ * bare function, `keywords`: a message whose strings 2 are the arguments' names. */
 struct sm_concrete {
     struct str name; /* in the function library */
     struct str args, kwargs, keywords;
@@ -151,6 +158,19 @@ struct sm_kv *sm_value_items(struct str value, int *n);
 /* A map field with string keys in the order in which Python walks it. The caller frees
  * the array. */
 struct sm_kv *sm_python_map(struct str msg, uint32_t num, int *n);
+
+/* The chunks of a saved_model.cpb, which its fingerprint is made of. */
+struct sm_riegeli;
+struct sm_chunks {
+    struct str message; /* the root ChunkedMessage (savedmodel/sm_cpb.c) */
+    struct str *v;
+    size_t n;
+    struct sm_riegeli *file;
+};
+/* ERR_CORRUPT, ERR_LIMIT; ERR_UNSUPPORTED: packed in a way that TensorFlow does not
+ * use. The chunks are unpacked: `file` is not needed afterwards. */
+int sm_chunks_read(struct sm_chunks *out, struct str file, struct err *err) MUST_CHECK;
+void sm_chunks_release(struct sm_chunks *c); /* for AUTO */
 
 /* ---- graph ----------------------------------------------------------------------- */
 

@@ -66,6 +66,18 @@ void sm_map_read(struct str msg, uint32_t num, struct sm_map *out);
 void sm_map_release(struct sm_map *m); /* for AUTO */
 const struct sm_kv *sm_map_find(const struct sm_map *m, struct str key);
 
+/* Which of the three files a model directory has, and its bytes in the wire form,
+ * checked (sm_form.c). */
+int sm_form_open(struct sm_file *f, enum sm_form *form, int dirfd, const char *dir,
+                 struct err *err) MUST_CHECK;
+/* Turns what was read into the wire form of `type` and checks it. */
+int sm_form_convert(struct sm_file *f, enum sm_form form, enum sm_msg type,
+                    const char *path, struct err *err) MUST_CHECK;
+
+/* Appends the SavedModel whose chunks these are (sm_cpb.c). ERR_CORRUPT, ERR_LIMIT,
+ * ERR_UNSUPPORTED: a kind of chunk that TensorFlow does not write. */
+int sm_cpb_merge(struct str file, struct buf *out, struct err *err) MUST_CHECK;
+
 /* The file is a message of that type, and every message in it is well-formed.
  * ERR_CORRUPT, ERR_LIMIT. */
 int sm_check_msg(struct str file, enum sm_msg type, const char *path,
@@ -99,6 +111,27 @@ size_t sm_swap_unit(int dtype);
 
 /* Appends a code point as UTF-8; false: it is none. */
 bool sm_utf8_add(struct buf *out, uint32_t c);
+
+/* ---- Riegeli/records (sm_riegeli.c)
+ * -------------------------------------------------- */
+
+struct sm_record {
+    uint64_t position;
+    struct str bytes;
+};
+struct sm_riegeli {
+    struct sm_record *v; /* ascending positions */
+    size_t n;
+    char **blocks; /* unpacked, records point into them */
+    size_t n_blocks;
+    uint64_t unpacked_left, unpacked_max;
+};
+/* All records of the file. ERR_CORRUPT: cut off, a checksum; ERR_LIMIT: too many, or
+ * unpacked too big; ERR_UNSUPPORTED: a kind of chunk that TensorFlow does not write. */
+int sm_riegeli_read(struct sm_riegeli *r, struct str file, struct err *err) MUST_CHECK;
+void sm_riegeli_release(struct sm_riegeli *r); /* for AUTO */
+const struct sm_record *sm_riegeli_find(const struct sm_riegeli *r, uint64_t position);
+uint64_t sm_riegeli_hash(struct str s); /* HighwayHash-64 with Riegeli's key */
 
 /* ---- sorted string table (sm_table.c) ----------------------------------------------
  */

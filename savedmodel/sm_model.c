@@ -19,6 +19,7 @@
 
 struct sm_model {
     struct sm_file file;
+    enum sm_form form;
     int n_views; /* made so far */
     struct sm_meta *metas;
     int n_metas;
@@ -175,70 +176,48 @@ meta_parse(struct sm_model *m, struct str raw, struct sm_meta *meta, struct err 
 }
 
 static int
-model_parse(struct sm_model *m, const char *path, struct err *err)
+model_parse(struct sm_model *m, struct err *err)
 {
-    static const char lfs[] = "version https://git-lfs";
     struct str all = m->file.bytes, it, raw;
-    if (all.n >= sizeof(lfs) - 1 && memcmp(all.p, lfs, sizeof(lfs) - 1) == 0)
-        return err_set(err, ERR_CORRUPT,
-                       "%s is a Git LFS pointer, not the model: fetch it with "
-                       "'git lfs pull'",
-                       path);
-    int rc = sm_check_model(all, path, err);
-    if (rc < 0)
-        return rc;
     int n = count_views(m, all, 2, err);
     if (n < 0)
-        return err_ctx(err, "%s", path);
+        return n;
     if (n == 0)
-        return err_set(err, ERR_CORRUPT, "%s: no MetaGraph in %zu bytes", path, all.n);
+        return err_set(err, ERR_CORRUPT, "no MetaGraph in %zu bytes", all.n);
     m->metas = xcalloc((size_t)n, sizeof(*m->metas));
     for (it = all; sm_pb_next_msg(&it, 2, &raw) > 0;) {
         if (meta_parse(m, raw, &m->metas[m->n_metas++], err) < 0)
-            return err_ctx(err, "%s: MetaGraph %d", path, m->n_metas - 1);
+            return err_ctx(err, "MetaGraph %d", m->n_metas - 1);
     }
     return 0;
-}
-
-/* No saved_model.pb: say which of the other forms is there. */
-static int
-no_binary_file(int dirfd, const char *dir, struct err *err)
-{
-    static const char *const others[] = { "saved_model.cpb", "saved_model.pbtxt" };
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        int r = fs_exists(dirfd, others[i], err);
-        if (r < 0)
-            return r;
-        if (r > 0)
-            return err_set(err, ERR_UNSUPPORTED,
-                           "%s/%s: this build reads the binary form only: save the "
-                           "model as saved_model.pb",
-                           dir, others[i]);
-    }
-    return err_set(err, ERR_NOTFOUND, "SavedModel file does not exist at: %s", dir);
 }
 
 int
 sm_open(struct sm_model **out, int dirfd, const char *dir, struct err *err)
 {
-    char *path AUTO(free_ptr) = xasprintf("%s/saved_model.pb", dir);
     struct sm_model *m = xcalloc(1, sizeof(*m));
     *out = NULL;
-    int rc = sm_file_open(&m->file, dirfd, "saved_model.pb", err);
-    if (rc == -ERR_NOTFOUND) {
-        err_clear(err);
-        rc = no_binary_file(dirfd, dir, err);
-    } else if (rc < 0) {
-        rc = err_ctx(err, "%s", dir);
-    } else {
-        rc = model_parse(m, path, err);
-    }
+    int rc = sm_form_open(&m->file, &m->form, dirfd, dir, err);
+    if (rc == 0 && model_parse(m, err) < 0)
+        rc = err_ctx(err, "%s/%s", dir, sm_form_file(m->form));
     if (rc < 0) {
         sm_close(m);
         return rc;
     }
     *out = m;
     return 0;
+}
+
+enum sm_form
+sm_form(const struct sm_model *m)
+{
+    return m->form;
+}
+
+struct str
+sm_bytes(const struct sm_model *m)
+{
+    return m->file.bytes;
 }
 
 void

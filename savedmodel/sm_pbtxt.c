@@ -34,7 +34,7 @@ struct scope {
     const char *name;
     const struct sm_schema_field *fields;
     int n_fields;
-    uint64_t seen; /* fields that came already, by place */
+    uint64_t seen;                        /* fields that came already, by place */
     const struct sm_schema_field *member; /* of the oneof */
     const struct sm_schema_field *run;    /* repeated numbers, to be packed */
     size_t run_start;
@@ -66,7 +66,8 @@ fail_at(struct parser *p, const char *at, enum err_code code, const char *fmt, .
                    (size_t)(at - from) + 1, msg);
 }
 
-/* ---- characters -------------------------------------------------------------------- */
+/* ---- characters --------------------------------------------------------------------
+ */
 
 static bool
 is_digit(char c)
@@ -116,7 +117,8 @@ take_name(struct parser *p)
     return s;
 }
 
-/* ---- wire form --------------------------------------------------------------------- */
+/* ---- wire form ---------------------------------------------------------------------
+ */
 
 static size_t
 varint_to(char *to, uint64_t v)
@@ -157,7 +159,8 @@ end_run(struct parser *p, struct scope *s)
     s->run = NULL;
 }
 
-/* ---- scalars ----------------------------------------------------------------------- */
+/* ---- scalars -----------------------------------------------------------------------
+ */
 
 /* A number with its letters and dots, without its sign. */
 static struct str
@@ -166,7 +169,8 @@ take_number(struct parser *p)
     struct str s = { p->at, 0 };
     for (; p->at < p->end; p->at++) {
         char c = *p->at;
-        bool is_sign = (c == '+' || c == '-') && p->at > s.p && (p->at[-1] | 32) == 'e' &&
+        bool is_sign = (c == '+' || c == '-') && p->at > s.p &&
+                       (p->at[-1] | 32) == 'e' &&
                        (s.p[0] != '0' || p->at == s.p + 1 || (s.p[1] | 32) != 'x');
         if (!is_digit(c) && !is_letter(c) && c != '.' && !is_sign)
             break;
@@ -189,9 +193,10 @@ integer_of(struct str s, uint64_t *v)
         return false;
     for (; i < s.n; i++) {
         char c = s.p[i];
-        uint64_t d = is_digit(c)                          ? (uint64_t)(c - '0')
-                     : (c | 32) >= 'a' && (c | 32) <= 'f' ? (uint64_t)((c | 32) - 'a') + 10
-                                                          : 99;
+        uint64_t d = is_digit(c) ? (uint64_t)(c - '0')
+                     : (c | 32) >= 'a' && (c | 32) <= 'f'
+                         ? (uint64_t)((c | 32) - 'a') + 10
+                         : 99;
         if (d >= base || __builtin_mul_overflow(*v, base, v) ||
             __builtin_add_overflow(*v, d, v))
             return false;
@@ -409,7 +414,8 @@ read_scalar(struct parser *p, const struct sm_schema_field *f, bool has_tag)
     return 0;
 }
 
-/* ---- messages ---------------------------------------------------------------------- */
+/* ---- messages ----------------------------------------------------------------------
+ */
 
 static int read_fields(struct parser *p, struct scope *s, char close);
 
@@ -487,8 +493,8 @@ read_any(struct parser *p, struct scope *s)
 {
     static const char package[] = "tensorflow.";
     struct str url = { p->at, 0 }, type;
-    while (p->at < p->end && (is_letter(*p->at) || is_digit(*p->at) ||
-                              *p->at == '.' || *p->at == '/' || *p->at == '-'))
+    while (p->at < p->end && (is_letter(*p->at) || is_digit(*p->at) || *p->at == '.' ||
+                              *p->at == '/' || *p->at == '-'))
         p->at++;
     url.n = (size_t)(p->at - url.p);
     if (!take(p, ']'))

@@ -34,7 +34,8 @@ enum sm_enum {
     SM_E_JitCompile,
     SM_E_VariableSynchronization,
     SM_E_VariableAggregation,
-    SM_E_CheckpointFormatVersion
+    SM_E_CheckpointFormatVersion,
+    SM_E_ChunkType
 };
 
 #define SM_FIELD_NUM_MAX 56
@@ -53,7 +54,7 @@ struct sm_schema {
     int n_fields;
 };
 extern const struct sm_schema sm_schemas[SM_N_MSG];
-/* Of kinds without one length: 2 for text, bytes and messages. */
+/* The wire type of one value. */
 uint32_t sm_kind_wire(uint8_t kind);
 /* The value of an enumeration by its name; false: there is none. */
 bool sm_enum_value(enum sm_enum e, struct str name, int32_t *out);

@@ -55,8 +55,7 @@ void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
 struct sm_meta;
 struct sm_signature;
 int svc_show_graph(cJSON *reply, const struct sm_meta *meta,
-                   const struct sm_signature *only_or_null,
-                   struct err *err) MUST_CHECK;
+                   const struct sm_signature *only_or_null, struct err *err) MUST_CHECK;
 
 /* A model directory to look at: field `dir`, or a view of the version `ref` names. */
 struct svc_dir {

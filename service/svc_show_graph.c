@@ -18,6 +18,7 @@ struct node {
 struct function {
     struct str name;
     struct str raw;
+    int64_t n_nodes; /* of its body */
 };
 struct graph {
     struct node *nodes; /* sorted by name */
@@ -131,9 +132,7 @@ add_function(const struct graph *g, struct str name, struct buf *names,
                                        sizeof *g->functions, by_name);
     if (!f)
         return;
-    struct str it = f->raw, raw;
-    while (sm_pb_next_msg(&it, SM_FUNCTION_NODE, &raw) > 0)
-        ++*n_nodes;
+    *n_nodes += f->n_nodes;
     buf_addf(names, "%s%.*s", names->len ? ", " : "", STR_ARG(name));
 }
 
@@ -234,6 +233,11 @@ graph_open(struct graph *g, const struct sm_meta *meta, struct err *err)
     g->met = xcalloc((size_t)g->n_nodes + 1, sizeof *g->met);
     for (int i = 0; i < g->n_nodes; i++)
         g->nodes[i].id = -1;
+    for (int i = 0; i < g->n_functions; i++) {
+        struct str it = g->functions[i].raw, raw;
+        while (sm_pb_next_msg(&it, SM_FUNCTION_NODE, &raw) > 0)
+            g->functions[i].n_nodes++;
+    }
     return 0;
 }
 
@@ -249,7 +253,8 @@ svc_show_graph(cJSON *reply, const struct sm_meta *meta,
             meet_signature(&g, only_or_null);
         }
         for (int i = 0; i < meta->n_signatures && !only_or_null; i++)
-            meet_signature(&g, &meta->signatures[i]);
+            if (!sm_signature_hidden(&meta->signatures[i]))
+                meet_signature(&g, &meta->signatures[i]);
         g.node_list = cJSON_AddArrayToObject(reply, "nodes");
         g.edge_list = cJSON_AddArrayToObject(reply, "edges");
     }

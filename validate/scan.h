@@ -20,9 +20,10 @@ struct val_scan_options {
  *     "n_findings", "allowed": {name: count}, "reach_complete" }
  * Members that do not apply are absent. A path begins with the node of the main graph,
  * then for each call the function, then its node. More than 10,000 findings are only
- * counted. A model nested deeper than protobuf allows is a finding of its own.
- * ERR_NOTFOUND: no SavedModel, or no such tag set. ERR_CORRUPT: not readable as one.
- * ERR_PENDING: only in a form that this build does not read. */
+ * counted; of one finding 100 ways are kept. A model nested deeper than protobuf allows
+ * is a finding of its own. ERR_NOTFOUND: no SavedModel, or no such tag set.
+ * ERR_CORRUPT: not readable as one. ERR_PENDING: only in a form that this build does
+ * not read. */
 int val_scan(cJSON **report, const char *dir, const struct val_scan_options *options,
              struct err *err) MUST_CHECK;
 

@@ -278,24 +278,29 @@ finding_json(const struct scan_finding *f, const struct scan_graph *g)
 static void
 put_reach(struct scan *s, struct scan_graph *g, int first, cJSON *report, cJSON **v)
 {
+    enum { MAX_WAYS = 100 }; /* that the report keeps of one finding */
     struct scan_reach r AUTO(scan_reach_release) = { 0 };
     if (first == s->n)
         return;
     scan_reach_open(&r, g);
+    int *n_ways = xcalloc((size_t)(s->n - first), sizeof *n_ways);
     for (int i = first; i < s->n; i++)
         s->v[i].is_dropped = s->v[i].def != NULL;
-    for (int k = 0; k < r.n_roots && scan_reach_follow(&r, g, k); k++)
+    for (int k = 0; k < r.n_roots && scan_reach_follow(&r, g, k); k++) {
+        r.work += s->n - first;
         for (int i = first; i < s->n; i++) {
             struct scan_finding *f = &s->v[i];
             enum scan_root_kind kind = r.roots[k].kind;
             if (f->body < 0 || (f->body == 0 && f->node < 0) ||
                 !scan_reached(&r, g, f->body, f->node))
                 continue;
-            if (kind == SCAN_ROOT_SIGNATURE || kind == SCAN_ROOT_LOAD)
+            if (kind != SCAN_ROOT_SAVE && kind != SCAN_ROOT_RESTORE)
                 f->is_dropped = false;
             cJSON *list = cJSON_GetObjectItemCaseSensitive(v[i - first], "reached_by");
             if (!list)
                 list = cJSON_AddArrayToObject(v[i - first], "reached_by");
+            if (n_ways[i - first]++ >= MAX_WAYS)
+                continue;
             cJSON *way = cJSON_CreateObject();
             json_put_str(way, "from", scan_root_text(kind));
             put_text(way, "name", r.roots[k].name);
@@ -303,6 +308,8 @@ put_reach(struct scan *s, struct scan_graph *g, int first, cJSON *report, cJSON 
                                   scan_reach_path(&r, g, f->body, f->node));
             cJSON_AddItemToArray(list, way);
         }
+    }
+    free(n_ways);
     if (r.is_cut)
         cJSON_ReplaceItemInObjectCaseSensitive(report, "reach_complete",
                                                cJSON_CreateFalse());

@@ -270,6 +270,7 @@ scan_data_input(const struct sm_node *n, int i, struct str *out)
 
 /* One question may look at so many nodes and calls, and nest so deep. */
 #define MAX_STEPS 20000
+#define MAX_ALL_STEPS (10 * 1000 * 1000) /* of all questions together */
 #define MAX_DEPTH 64
 
 struct tracing {
@@ -396,10 +397,15 @@ variable_origin(struct tracing *t, struct str handle, int depth)
             is_reader |= str_is(n.op, readers[k]);
         if (is_reader)
             continue;
-        for (int k = 0; scan_data_input(&n, k, &input); k++) {
-            if (!str_eq(scan_input_node(input), handle))
+        int k = 0; /* how many data inputs stand before */
+        for (struct str it = n.raw; sm_pb_next_msg(&it, SM_NODE_INPUT, &input) > 0;) {
+            if (input.n && input.p[0] == '^')
                 continue;
-            if (k != 0 || !str_is(n.op, "AssignVariableOp") ||
+            if (!str_eq(scan_input_node(input), handle)) {
+                k++;
+                continue;
+            }
+            if (k || !str_is(n.op, "AssignVariableOp") ||
                 !scan_data_input(&n, 1, &input))
                 return other;
             is_assigned = true;
@@ -448,7 +454,11 @@ struct scan_origin
 scan_origin(struct scan_graph *g, int body, struct str input)
 {
     struct tracing t = { .g = g };
-    return origin(&t, body, input, 0);
+    if (g->n_traced > MAX_ALL_STEPS)
+        return other;
+    struct scan_origin r = origin(&t, body, input, 0);
+    g->n_traced += t.steps;
+    return r;
 }
 
 static bool
@@ -480,7 +490,8 @@ scan_fixed_path(struct scan_graph *g, int body, int node, int i, struct str *out
                     *out = text;
                     return true;
                 }
-        for (int j = 0; scan_data_input(&at, j, &input) && n < MAX_NODES; j++) {
+        for (int j = 0;
+             j < MAX_NODES && n < MAX_NODES && scan_data_input(&at, j, &input); j++) {
             int next = scan_body_find(g, body, scan_input_node(input)), m = 0;
             while (m < n && seen[m] != next)
                 m++;

@@ -73,6 +73,7 @@ struct scan_graph {
     int n_calls;
     int *first_call;             /* of a body; n_bodies + 1 of them */
     struct scan_index functions; /* to bodies */
+    int64_t n_traced;            /* steps that scan_origin has taken */
     struct scan_index assets;    /* nodes of the main graph that hold asset paths */
 };
 int scan_graph_open(struct scan_graph *g, const struct sm_meta *meta,

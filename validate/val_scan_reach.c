@@ -123,6 +123,7 @@ walk_main(struct walk *w)
     struct str input, it;
     while (w->n_todo && w->r->work++ < MAX_WORK) {
         struct str tensor = w->todo[--w->n_todo];
+        w->r->work += w->fed ? w->fed->n_inputs / 8 : 0;
         int i =
             is_fed(w, tensor) ? -1 : scan_body_find(w->g, 0, scan_input_node(tensor));
         if (i < 0 || w->r->node_seen[i])

@@ -119,7 +119,10 @@ start_value(enum kind kind, int dtype, void *out)
     switch (dtype) {
 #define CASE(dt, type, low, high)                                                      \
     case dt:                                                                           \
-        *(type *)out = kind == PROD ? 1 : kind == MAX ? low : kind == MIN ? high : 0;  \
+        *(type *)out = kind == PROD  ? (type)1                                         \
+                       : kind == MAX ? (type)(low)                                     \
+                       : kind == MIN ? (type)(high)                                    \
+                                     : (type)0;                                        \
         return;
 #define X(dt, type, sfx)                                                               \
     CASE(dt, type, (type)((uint64_t)1 << (8 * sizeof(type) - 1)),                      \
@@ -281,11 +284,14 @@ finish(enum kind kind, int dtype, void *y, int64_t n, int64_t count)
         return;
     for (int64_t i = 0; i < n; i++) {
         switch (dtype) {
-#define CASE(dt, type, wide, root, divisor)                                            \
+#define CASE(dt, type, wide, root, divides)                                            \
     case dt: {                                                                         \
         type *v = (type *)y + i;                                                       \
         wide by = (wide)(type)count;                                                   \
-        *v = kind == NORM ? (type)root : divisor ? (type)((wide)*v / by) : 0;          \
+        if (kind == NORM)                                                              \
+            *v = (type)root;                                                           \
+        else                                                                           \
+            *v = (type)(divides ? (wide)*v / by : 0);                                  \
         break;                                                                         \
     }
 #define X(dt, type, sfx) CASE(dt, type, int64_t, sqrt((double)*v), by != 0)

@@ -13,7 +13,7 @@
 
 enum { MAX_WIDTH = 1 << 20 };
 struct as_string {
-    char format[48]; /* of a part: "%-8.3f" */
+    char format[64]; /* of a part: "%-8.3f" */
 };
 
 static bool

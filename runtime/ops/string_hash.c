@@ -52,8 +52,8 @@ sip_rounds(uint64_t v[4], int n)
     }
 }
 
-static uint64_t
-siphash(const uint64_t key[2], struct str s)
+uint64_t
+str_siphash(const uint64_t key[2], struct str s)
 {
     uint64_t v[4] = { key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
                       key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u };
@@ -116,7 +116,7 @@ rt_run_hash_bucket(struct rt_ctx *ctx, struct err *err)
         struct str s = str_at(x, i);
         uint64_t v = h->kind == MURMUR ? murmur(s)
                      : h->kind == FARM ? farm64(s)
-                                       : siphash(h->key, s);
+                                       : str_siphash(h->key, s);
         ((int64_t *)y->data)[i] = (int64_t)(v % h->n_buckets);
     }
     return 0;

@@ -40,6 +40,9 @@ int str_out_like(struct rt_ctx *ctx, int i, const struct rt_tensor *t, struct st
 int str_from_buf(struct rt_ctx *ctx, struct buf *b, struct str *out,
                  struct err *err) MUST_CHECK;
 
+/* SipHash-2-4. */
+uint64_t str_siphash(const uint64_t key[2], struct str s);
+
 /* Parses all of `s` as TensorFlow's StringToNumber does (blanks around it allowed).
  * out: an element of dtype. False: no such number. */
 bool str_to_number(struct str s, int dtype, void *out);

@@ -34,14 +34,14 @@ see_model(struct scratch *dir)
 {
     struct fp_five five;
     struct fp_identity id;
-    struct fp_model m;
+    struct sm_model *m = NULL;
     struct err err = ERR_INIT;
-    if (fp_model_open(&m, dir->fd, "model", &err) == 0) {
+    if (fp_open(&m, dir->fd, "model", &err) == 0) {
         for (int r = 0; r < FP_N_RULES; r++) {
-            if (fp_five_by(&five, &m, (enum fp_rules)r, &err) < 0)
+            if (fp_five_by((enum fp_rules)r, m, dir->fd, &five, &err) < 0)
                 err_clear(&err);
         }
-        fp_model_release(&m);
+        sm_close(m);
     }
     err_clear(&err);
     if (fp_identity_of(&id, dir->fd, "model", &err) < 0)

@@ -263,7 +263,7 @@ TEST(test_sm_model__no_model_here)
     err_clear(&err);
     (void)snprintf(path, sizeof(path), "%s/saved_model.pbtxt", unit_dir());
     write_file(path, "", 0);
-    CHECK(open_at(&m, unit_dir(), &err) == -ERR_UNSUPPORTED);
+    CHECK(open_at(&m, unit_dir(), &err) == -ERR_CORRUPT);
     CHECK(strstr(err.msg, "saved_model.pbtxt"));
     CHECK(m == NULL);
 }
