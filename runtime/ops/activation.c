@@ -85,23 +85,29 @@ max_f32(const float *x, int64_t n)
     return m;
 }
 
-/* y[i] = e^(x[i] - m); returns their sum. y may be x. */
 RT_SIMD static float
-exp_sum_f32(const float *x, float *y, float m, int64_t n)
+sum_f32(const float *x, int64_t n)
 {
     float lane[32] = { 0 }, sum = 0;
-    K_VECTOR
-    for (int64_t i = 0; i < n; i++)
-        y[i] = v_exp(x[i] - m);
     int64_t i = 0;
     for (; i + 32 <= n; i += 32)
         for (int k = 0; k < 32; k++)
-            lane[k] += y[i + k];
+            lane[k] += x[i + k];
+    if (i > 0)
+        for (int k = 0; k < 32; k++)
+            sum += lane[k];
     for (; i < n; i++)
-        sum += y[i];
-    for (int k = 0; k < 32; k++)
-        sum += lane[k];
+        sum += x[i];
     return sum;
+}
+
+/* In these, y may be x. */
+RT_SIMD static void
+exp_f32(const float *x, float *y, int64_t n)
+{
+    K_VECTOR
+    for (int64_t i = 0; i < n; i++)
+        y[i] = v_exp(x[i]);
 }
 
 RT_SIMD static void
@@ -120,19 +126,27 @@ shift_f32(const float *x, float *y, float by, int64_t n)
         y[i] = x[i] - by;
 }
 
-/* One row of n > 0 values. y may be x in softmax_f32, not in log_softmax_f32. */
+/* `rows` rows of n > 0 values; y may be x. The exponential runs over all rows at once,
+ * since rows may be short. */
 static void
-softmax_f32(const float *x, float *y, int64_t n)
+softmax_f32(const float *x, float *y, int64_t rows, int64_t n)
 {
-    float sum = exp_sum_f32(x, y, max_f32(x, n), n);
-    scale_f32(y, 1.0f / sum, n);
+    for (int64_t r = 0; r < rows; r++)
+        shift_f32(x + r * n, y + r * n, max_f32(x + r * n, n), n);
+    exp_f32(y, y, rows * n);
+    for (int64_t r = 0; r < rows; r++)
+        scale_f32(y + r * n, 1.0f / sum_f32(y + r * n, n), n);
 }
+
+/* `e` has room for rows * n exponentials. */
 static void
-log_softmax_f32(const float *x, float *y, int64_t n)
+log_softmax_f32(const float *x, float *y, float *e, int64_t rows, int64_t n)
 {
-    float m = max_f32(x, n), sum = exp_sum_f32(x, y, m, n);
-    shift_f32(x, y, m, n);
-    shift_f32(y, y, logf(sum), n);
+    for (int64_t r = 0; r < rows; r++)
+        shift_f32(x + r * n, y + r * n, max_f32(x + r * n, n), n);
+    exp_f32(y, e, rows * n);
+    for (int64_t r = 0; r < rows; r++)
+        shift_f32(y + r * n, y + r * n, logf(sum_f32(e + r * n, n)), n);
 }
 
 static void
@@ -147,31 +161,40 @@ softmax_f64(const double *x, double *y, int64_t n, bool logarithm)
         if (!logarithm)
             y[i] = e;
     }
+    double log_sum = log(sum);
     for (int64_t i = 0; i < n; i++)
-        y[i] = logarithm ? x[i] - m - log(sum) : y[i] / sum;
+        y[i] = logarithm ? x[i] - m - log_sum : y[i] / sum;
 }
 
 struct softmax {
     int dtype;
-    bool logarithm;
     int64_t n;
     const void *x;
     void *y;
+    void *e; /* LogSoftmax of floats: room for exponentials, as large as y */
+    bool logarithm;
 };
+
+/* Values that are worked on together: they should stay in the nearest cache. */
+#define CHUNK 4096
 
 static void
 softmax_rows(void *arg, int64_t begin, int64_t end)
 {
     const struct softmax *s = arg;
-    for (int64_t r = begin; r < end; r++) {
-        if (s->dtype == SM_DOUBLE)
-            softmax_f64((const double *)s->x + r * s->n, (double *)s->y + r * s->n,
-                        s->n, s->logarithm);
-        else if (s->logarithm)
-            log_softmax_f32((const float *)s->x + r * s->n, (float *)s->y + r * s->n,
-                            s->n);
-        else
-            softmax_f32((const float *)s->x + r * s->n, (float *)s->y + r * s->n, s->n);
+    int64_t step = K_MAX(1, CHUNK / s->n);
+    for (int64_t r = begin; r < end; r += step) {
+        int64_t rows = K_MIN(step, end - r), at = r * s->n;
+        if (s->dtype == SM_DOUBLE) {
+            for (int64_t i = at; i < at + rows * s->n; i += s->n)
+                softmax_f64((const double *)s->x + i, (double *)s->y + i, s->n,
+                            s->logarithm);
+        } else if (s->logarithm) {
+            log_softmax_f32((const float *)s->x + at, (float *)s->y + at,
+                            (float *)s->e + at, rows, s->n);
+        } else {
+            softmax_f32((const float *)s->x + at, (float *)s->y + at, rows, s->n);
+        }
     }
 }
 
@@ -187,16 +210,17 @@ rt_run_softmax(struct rt_ctx *ctx, struct err *err)
         return rt_fail_dtype(ctx, err, x->dtype);
     if (x->rank < 1)
         return rt_fail(ctx, err, ERR_FAILED, "logits must have >= 1 dimension, got []");
-    if ((s.logarithm
-             ? rt_out(ctx, 0, x->dtype, x->rank, x->dims, &y, err)
-             : rt_out_reuse(ctx, 0, 0, x->dtype, x->rank, x->dims, &y, err)) < 0)
+    if (rt_out_reuse(ctx, 0, 0, x->dtype, x->rank, x->dims, &y, err) < 0)
         return -(int)err->code;
     if (x->n_elems == 0)
         return 0;
     s.n = x->dims[x->rank - 1];
     s.x = half ? (const void *)k_floats(ctx, x, err) : x->data;
     s.y = half ? rt_scratch(ctx, (size_t)x->n_elems * sizeof(float), err) : y->data;
-    if (!s.x || !s.y)
+    bool room = s.logarithm && x->dtype != SM_DOUBLE;
+    if (s.y && room)
+        s.e = rt_scratch(ctx, (size_t)x->n_elems * sizeof(float), err);
+    if (!s.x || !s.y || (room && !s.e))
         return -(int)err->code;
     rt_parallel_for(ctx, x->n_elems / s.n, K_MAX(1, K_GRAIN / 8 / s.n), softmax_rows,
                     &s);

@@ -6,24 +6,28 @@ struct e16 {
     uint64_t v[2];
 };
 
-/* y[i] = c[i] ? a[i * as] : b[i * bs], steps 0 or 1. y may be a or b where its step
- * is 1. */
+/* y[i] = c[i] ? a[i * as] : b[i * bs], steps 0 or 1, n > 0. y may be a or b where its
+ * step is 1. (Both are read first, so that the choice is no branch.) */
+#define CHOOSE_LINE(type, first, second)                                               \
+    K_VECTOR                                                                           \
+    for (int64_t i = 0; i < n; i++) {                                                  \
+        type u = first, v = second;                                                    \
+        y[i] = c[i] ? u : v;                                                           \
+    }
 #define CHOOSE(name, type)                                                             \
     RT_SIMD static void name(const uint8_t *c, const void *pa, int64_t as,             \
                              const void *pb, int64_t bs, void *py, int64_t n)          \
     {                                                                                  \
         const type *a = pa, *b = pb;                                                   \
-        type *y = py;                                                                  \
+        type *y = py, a0 = *a, b0 = *b;                                                \
         if (as && bs) {                                                                \
-            K_VECTOR                                                                   \
-            for (int64_t i = 0; i < n; i++) {                                          \
-                type u = a[i], v = b[i];                                               \
-                y[i] = c[i] ? u : v;                                                   \
-            }                                                                          \
+            CHOOSE_LINE(type, a[i], b[i])                                              \
+        } else if (as) {                                                               \
+            CHOOSE_LINE(type, a[i], b0)                                                \
+        } else if (bs) {                                                               \
+            CHOOSE_LINE(type, a0, b[i])                                                \
         } else {                                                                       \
-            K_VECTOR                                                                   \
-            for (int64_t i = 0; i < n; i++)                                            \
-                y[i] = c[i] ? a[i * as] : b[i * bs];                                   \
+            CHOOSE_LINE(type, a0, b0)                                                  \
         }                                                                              \
     }
 CHOOSE(choose1, uint8_t)
@@ -36,6 +40,8 @@ static void
 choose(const uint8_t *c, const void *a, int64_t as, const void *b, int64_t bs, void *y,
        int64_t n, size_t elem)
 {
+    if (n == 0)
+        return;
     switch (elem) {
     case 1:
         choose1(c, a, as, b, bs, y, n);

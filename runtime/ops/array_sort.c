@@ -17,20 +17,35 @@ float_key(double v)
     return u >> 63 ? ~u : u | 1ull << 63;
 }
 
+RT_SIMD static void
+keys_f32(const float *x, int64_t n, uint64_t *key)
+{
+    K_VECTOR
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = rt_f32_bits(x[i]), sign = u >> 31, size = u & 0x7fffffffu;
+        uint32_t k = size == 0 ? 0x80000000u : sign ? ~u : u | 0x80000000u;
+        key[i] = size > 0x7f800000u ? UINT32_MAX : k;
+    }
+}
+
 /* Keys of n elements from element `at` on; false: no order. */
 static bool
 make_keys(const struct rt_tensor *x, int64_t at, int64_t n, uint64_t *key)
 {
     float f;
     switch (x->dtype) {
+    case SM_FLOAT:
+        keys_f32((const float *)x->data + at, n, key);
+        return true;
+    case SM_DOUBLE:
+        for (int64_t i = 0; i < n; i++)
+            key[i] = float_key(((const double *)x->data)[at + i]);
+        return true;
 #define X(dtype, type, sfx)                                                            \
     case dtype:                                                                        \
         for (int64_t i = 0; i < n; i++)                                                \
             key[i] = KEY(((const type *)x->data)[at + i]);                             \
         return true;
-#define KEY(v) float_key((double)(v))
-        K_FLOATS(X)
-#undef KEY
 #define KEY(v) (uint64_t)(int64_t)(v) ^ 1ull << 63
         K_SINTS(X)
 #undef KEY

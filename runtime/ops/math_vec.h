@@ -9,12 +9,6 @@
 
 #include <math.h>
 
-/* Must stand before the first function of a file with such loops: neither errno nor
- * floating-point traps are looked at, and only then loops vectorise. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-math-errno,no-trapping-math")
-#endif
-
 static inline float
 v_abs(float x)
 {

@@ -18,6 +18,15 @@ typedef void reduce_fn(void *acc, const void *x, int64_t n, int64_t rows,
                           int64_t stride)                                              \
     {                                                                                  \
         acc_type *as = pa;                                                             \
+        if (n == 1) { /* without the inner loop's cost */                              \
+            acc_type a = as[0];                                                        \
+            for (int64_t r = 0; r < rows; r++) {                                       \
+                type x = ((const type *)px)[r * stride];                               \
+                a = (acc_type)(expr);                                                  \
+            }                                                                          \
+            as[0] = a;                                                                 \
+            return;                                                                    \
+        }                                                                              \
         for (int64_t r = 0; r < rows; r++) {                                           \
             const type *xs = (const type *)px + r * stride;                            \
             K_VECTOR                                                                   \
@@ -182,6 +191,12 @@ reduce_rows(void *arg, int64_t begin, int64_t end)
     _Alignas(64) char acc[LANES * 16];
     for (int64_t a = begin; a < end; a++) {
         const char *x = p->x + (size_t)(a * p->n_r) * p->elem;
+        if (p->n_r < LANES / 2) { /* one after the other */
+            memcpy(acc, p->start, sizeof(p->start));
+            p->fn(acc, x, 1, p->n_r, 1);
+            put_acc(p, acc, p->y + (size_t)a * p->elem, 1);
+            continue;
+        }
         int64_t lanes = K_MIN(p->n_r, LANES), whole = lanes ? p->n_r / lanes : 0;
         int64_t rest = p->n_r - whole * lanes;
         k_fill(acc, p->start, K_MAX(lanes, 1), p->acc_elem);

@@ -114,6 +114,7 @@ static int
 run_segments(struct rt_ctx *ctx, const struct segments *g, struct err *err)
 {
     size_t elem = rt_dtype_size(g->dtype), row = (size_t)g->width * elem;
+    k_binary_fn *combine = g->s->combine->fn[g->dtype];
     _Alignas(16) char start[16];
     int64_t *count = rt_scratch(ctx, (size_t)g->n_out * sizeof(*count), err);
     if (!count)
@@ -132,8 +133,8 @@ run_segments(struct rt_ctx *ctx, const struct segments *g, struct err *err)
         const char *x = g->x + (size_t)(g->row ? g->row[i] : i) * row;
         if (count[g->id[i]]++ == 0)
             memcpy(y, x, row);
-        else if (k_apply(ctx, g->s->combine, g->dtype, y, x, y, g->width, err) < 0)
-            return -(int)err->code;
+        else
+            combine(y, x, y, g->width);
     }
     for (int64_t k = 0; k < g->n_out && g->s->kind != SUM; k++)
         if (count[k] > 0)

@@ -144,6 +144,8 @@ add_ragged(struct cross *c, const struct rt_tensor *v, const struct rt_tensor *s
 {
     struct column *col = &c->col[c->n_cols];
     int64_t n = splits->n_elems;
+    if (splits->dtype != SM_INT32 && splits->dtype != SM_INT64)
+        return rt_fail_dtype(c->ctx, err, splits->dtype);
     if (v->rank != 1 || splits->rank != 1 || n < 1 || rt_int_at(splits, 0) != 0 ||
         rt_int_at(splits, n - 1) != v->n_elems)
         return bad_column(c, "Invalid row_splits for a ragged input", err);
@@ -285,7 +287,7 @@ read_extras(struct cross *c, struct err *err)
     c->seeded = true;
     c->n_buckets = (uint64_t)c->a->n_buckets;
     if (strcmp(ctx->node->op, "SparseCrossV2") == 0) {
-        if (ctx->in[n - 1]->n_elems != 1)
+        if (ctx->in[n - 1]->n_elems != 1 || ctx->in[n - 1]->dtype != SM_STRING)
             return rt_fail(ctx, err, ERR_FAILED, "separator should be a scalar.");
         c->separator = str_at(ctx->in[n - 1], 0);
     } else if (strcmp(ctx->node->op, "SparseCrossHashed") == 0) {

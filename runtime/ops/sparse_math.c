@@ -28,7 +28,7 @@ enum arith { ADD, MUL, DIV, MAX, MIN };
         const type y = ((const type *)b)[j];                                           \
         *x = (type)(op == ADD   ? (uint64_t)*x + (uint64_t)y                           \
                     : op == MUL ? (uint64_t)*x * (uint64_t)y                           \
-                    : op == DIV ? (uint64_t)(y == (type)-1 && (type)-1 < 0             \
+                    : op == DIV ? (uint64_t)(y == (type)-1 && (type)-1 < (type)1       \
                                                  ? (type)(0 - (uint64_t)*x)            \
                                                  : (type)(*x / y))                     \
                     : op == MAX ? (uint64_t)(*x < y ? y : *x)                          \

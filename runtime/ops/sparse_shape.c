@@ -339,6 +339,8 @@ rt_run_sparse_concat(struct rt_ctx *ctx, struct err *err)
     for (int i = 0; i < n_parts; i++) {
         if (sparse_in(ctx, i, n_parts + i, 2 * n_parts + i, &s[i], err) < 0)
             return -(int)err->code;
+        if (s[i].values->dtype != s[0].values->dtype)
+            return rt_fail_dtype(ctx, err, s[i].values->dtype);
         if (s[i].rank != s[0].rank)
             return rt_fail(ctx, err, ERR_FAILED,
                            "Ranks of all input tensors must match: expected %d but got "
