@@ -73,11 +73,10 @@ upper(const char *name, struct buf *out)
 static void
 flag_name(const struct svc_field *f, struct buf *out)
 {
-    static const char *const values[] = { [SVC_STR] = " TEXT",
-                                          [SVC_PATH] = " PATH", [SVC_ANY] = " DIR|VERSION",
-                                          [SVC_INT] = " N",
-                                          [SVC_BOOL] = "",
-                                          [SVC_LIST] = "" };
+    static const char *const values[] = {
+        [SVC_STR] = " TEXT", [SVC_PATH] = " PATH", [SVC_ANY] = " DIR|VERSION",
+        [SVC_INT] = " N",    [SVC_BOOL] = "",      [SVC_LIST] = ""
+    };
     if (f->flags & (SVC_POSITIONAL | SVC_REST))
         upper(f->name, out);
     else

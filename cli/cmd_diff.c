@@ -45,8 +45,8 @@ add_tensors(const cJSON *reply, struct buf *out)
         return;
     for (const cJSON *o = first; o; o = o->next)
         n++;
-    buf_addf(out, "tensors: %d differ (of %.0f and %.0f), ", n, cli_num(reply, "tensors_a"),
-             cli_num(reply, "tensors_b"));
+    buf_addf(out, "tensors: %d differ (of %.0f and %.0f), ", n,
+             cli_num(reply, "tensors_a"), cli_num(reply, "tensors_b"));
     cli_size(cli_num(reply, "tensor_bytes_changed"), out);
     buf_adds(out, "\n");
     cli_table_start(&t, 4, NULL);

@@ -109,8 +109,7 @@ by_tags(const void *a, const void *b)
     return (x != NULL) - (y != NULL);
 }
 
-/* ---- a graph as DOT
- * ------------------------------------------------------------------- */
+/* ---- a graph as DOT ---- */
 
 static void
 add_quoted(const char *s, struct buf *out)
@@ -164,8 +163,7 @@ add_dot(const cJSON *reply, struct buf *out)
     buf_adds(out, "}\n");
 }
 
-/* ---- functions of the root object
- * --------------------------------------------------- */
+/* ---- functions of the root object ---- */
 
 /* The two backspaces are what saved_model_cli takes its last comma back with. */
 static void
@@ -228,8 +226,7 @@ add_functions(const cJSON *functions, struct buf *out)
     }
 }
 
-/* ---- the views
- * ----------------------------------------------------------------------- */
+/* ---- the views ---- */
 
 static void
 add_tag_set(const cJSON *meta, struct buf *out)

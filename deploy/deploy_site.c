@@ -3,13 +3,13 @@
  *
  *     TARGET/.sluice/target.json   {"sluice_target": 1, "uid", "name", "store"}
  *                    lock          flock, held from an intent to its end
- *                    releases/<id> rendered files; id: first half of their SHA-256 in hex
- *                    staging/      work in progress of whoever holds the lock
+ *                    releases/<id> rendered files; id: first half of their SHA-256 in
+ * hex staging/      work in progress of whoever holds the lock
  *     TARGET/<model>/<version>/…   see layout.h
  *
- * Equal meanings share a rendered folder, and what undoes a release is made before it is
- * needed. Whatever lies under a final name is complete and synced: it is made in staging
- * and renamed. */
+ * Equal meanings share a rendered folder, and what undoes a release is made before it
+ * is needed. Whatever lies under a final name is complete and synced: it is made in
+ * staging and renamed. */
 #include "deploy/deploy_int.h"
 
 #include <dirent.h>

@@ -111,7 +111,7 @@ void fp_tensor_digest(const struct sm_tensor *t, struct digest *out);
 
 struct fp_tensor {
     const struct sm_entry *entry; /* name, dtype, shape; lent by the bundle */
-    struct digest digest;
+    struct digest digest;         /* as above; of variants: over their messages */
 };
 /* All tensors of a checkpoint by name, without its own object graph. A tensor that is
  * stored in slices is one tensor. */

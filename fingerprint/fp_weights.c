@@ -50,6 +50,39 @@ add_line(struct buf *b, const struct fp_tensor *t)
     buf_addc(b, '\n');
 }
 
+/* Variants hold tensors and other things, by kind: each element by its message. */
+static int
+variant_digest(struct sm_bundle *b, struct str key, struct digest *out,
+               uint64_t *n_bytes, struct err *err)
+{
+    struct str *v AUTO(free_ptr) = NULL;
+    struct sha256 h;
+    int64_t n;
+    int rc = sm_bundle_variants(b, key, &v, &n, err);
+    sha256_init(&h);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        rc = fp_h_det(&h, FP_M_VariantTensorDataProto, v[i], err);
+        *n_bytes += v[i].n;
+    }
+    sha256_end(&h, out);
+    return rc;
+}
+
+static int
+value_digest(struct sm_bundle *b, const struct sm_entry *e, struct digest *out,
+             uint64_t *n_bytes, struct err *err)
+{
+    struct sm_tensor t AUTO(sm_tensor_release) = { .data = NULL };
+    if (e->dtype == SM_VARIANT)
+        return variant_digest(b, e->key, out, n_bytes, err);
+    int rc = sm_bundle_tensor(b, e->key, (struct str){ "", 0 }, true, &t, err);
+    if (rc < 0)
+        return rc;
+    fp_tensor_digest(&t, out);
+    *n_bytes += sm_tensor_bytes(&t);
+    return 0;
+}
+
 int
 fp_weights_of(struct fp_weights *out, struct sm_bundle *b, struct err *err)
 {
@@ -62,18 +95,15 @@ fp_weights_of(struct fp_weights *out, struct sm_bundle *b, struct err *err)
     *out = (struct fp_weights){ .v = xcalloc((size_t)n + 1, sizeof(*out->v)) };
     for (int i = 0; i < n; i++) {
         const struct sm_entry *e = sm_bundle_entry(b, i);
-        struct sm_tensor t AUTO(sm_tensor_release) = { .data = NULL };
         if (str_is(e->key, OBJECT_GRAPH_KEY))
             continue;
-        int rc = sm_bundle_tensor(b, e->key, (struct str){ "", 0 }, true, &t, err);
+        struct fp_tensor *x = &out->v[out->n++];
+        x->entry = e;
+        int rc = value_digest(b, e, &x->digest, &out->n_bytes, err);
         if (rc < 0) {
             fp_weights_release(out);
             return rc;
         }
-        struct fp_tensor *x = &out->v[out->n++];
-        x->entry = e;
-        fp_tensor_digest(&t, &x->digest);
-        out->n_bytes += sm_tensor_bytes(&t);
         buf_clear(&line);
         add_line(&line, x);
         sha256_add(&h, line.data, line.len);

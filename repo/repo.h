@@ -46,8 +46,7 @@ void repo_close_p(struct repo **r);
  * ~/.local/share/sluice. */
 int repo_default_path(const char *given, struct buf *out, struct err *err) MUST_CHECK;
 
-/* ---- names
- * ---------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 /* Rules of docs/formats.md; ERR_INVALID says which one is broken. */
 int repo_check_model_name(const char *name, struct err *err) MUST_CHECK;
@@ -65,8 +64,7 @@ struct repo_ref {
 };
 int repo_ref_parse(const char *text, struct repo_ref *out, struct err *err) MUST_CHECK;
 
-/* ---- versions
- * ------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 struct repo_version {
     int64_t id, model_id; /* catalogue rows */
@@ -112,8 +110,8 @@ void repo_manifest_release(struct repo_manifest *m); /* for AUTO */
 int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *out,
                       struct err *err) MUST_CHECK;
 
-/* The manifest that a directory would get; stores nothing. ERR_INVALID: a link, device …
- * in it. */
+/* The manifest that a directory would get; stores nothing. ERR_INVALID: a link, device
+ * … in it. */
 int repo_manifest_of_dir(const char *dir, struct repo_manifest *out,
                          struct err *err) MUST_CHECK;
 
@@ -182,8 +180,7 @@ int repo_view_open(struct repo *r, const struct digest *manifest, struct repo_vi
                    struct err *err) MUST_CHECK;
 void repo_view_close(struct repo_view *v); /* for AUTO; REPO_VIEW_INIT allowed */
 
-/* ---- aliases
- * --------------------------------------------------------------------------- */
+/* ---- aliases ---- */
 
 /* What an alias means now. deploy/ is the only caller of the setter: alias and targets
  * move as one. In the caller's transaction. */
@@ -197,8 +194,7 @@ int repo_aliases(struct repo *r, int64_t version_id,
                  int (*fn)(void *arg, const char *alias, struct err *err), void *arg,
                  struct err *err) MUST_CHECK;
 
-/* ---- check
- * -------------------------------------------------------------------------------- */
+/* ---- check ---- */
 
 struct repo_check {
     int64_t n_versions, n_objects, n_bytes;

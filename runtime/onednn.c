@@ -18,8 +18,7 @@
 #error "written for oneDNN 2.x: the first section needs its 3.x form"
 #endif
 
-/* ---- the part that differs between 2.x and 3.x
- * ---------------------------------------- */
+/* ---- the part that differs between 2.x and 3.x ---- */
 
 typedef dnnl_memory_desc_t md_t;
 
@@ -74,8 +73,7 @@ pd_matmul(dnnl_primitive_desc_t *pd, const md_t md[4], bool has_bias,
     return s ? s : dnnl_primitive_desc_create(pd, &d, attr, engine, NULL);
 }
 
-/* ---- the handle and its caches
- * ----------------------------------------------------------- */
+/* ---- the handle and its caches ---- */
 
 enum { ARG_SRC, ARG_WEIGHTS, ARG_BIAS, ARG_DST, N_ARGS };
 enum { OP_CONV, OP_MATMUL };
@@ -212,8 +210,7 @@ od_start(struct od *od)
              : dnnl_stream_create(&od->stream, od->engine, dnnl_stream_default_flags);
 }
 
-/* ---- making a primitive
- * ------------------------------------------------------------------- */
+/* ---- making a primitive ---- */
 
 static dnnl_status_t
 make_attr(dnnl_primitive_attr_t *attr, const struct od_post *post, int n_post)
@@ -443,8 +440,7 @@ make_prim(struct od *od, struct prim *p)
     return s == dnnl_unimplemented ? dnnl_success : s;
 }
 
-/* ---- looking up
- * ------------------------------------------------------------------------------ */
+/* ---- looking up ---- */
 
 static uint64_t
 hash_bytes(const void *data, size_t n)
@@ -527,9 +523,7 @@ take_prim(struct rt_ctx *ctx, struct od *od, const struct key *key, struct prim 
     return 0;
 }
 
-/* ---- running
- * -----------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 
 static dnnl_status_t
 run_args(const struct od *od, dnnl_primitive_t prim, int n, const int *args,

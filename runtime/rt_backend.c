@@ -142,12 +142,13 @@ look_at_placeholder(struct backend *b, const struct rt_gnode *n,
                     struct backend_tensor *t, struct err *err)
 {
     struct sm_attr a;
+    struct sm_shape s = { .unknown_rank = true };
+    t->shape = s; /* of another node that is fed nothing is known */
     if (!str_is(n->sm.op, "Placeholder") && !str_is(n->sm.op, "PlaceholderV2") &&
         !str_is(n->sm.op, "PlaceholderWithDefault"))
         return 0;
     if (sm_node_attr(&n->sm, "dtype", &a) && a.kind == SM_ATTR_TYPE)
         t->dtype = (int)a.i;
-    struct sm_shape s = { .unknown_rank = true };
     if (sm_node_attr(&n->sm, "shape", &a) && a.kind == SM_ATTR_SHAPE &&
         sm_shape_parse(a.bytes, &s, err) < 0)
         return -(int)err->code;

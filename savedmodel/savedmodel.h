@@ -259,7 +259,8 @@ struct sm_entry {
 };
 struct sm_bundle;
 /* Reads <prefix>.index below dirfd ("variables/variables"); data shards are opened when
- * first needed. ERR_NOTFOUND: no index. ERR_CORRUPT: block checksum, cut off, … */
+ * first needed. ERR_NOTFOUND: no index. ERR_CORRUPT: block checksum, cut off, …
+ * ERR_UNSUPPORTED: a checkpoint of the old form (V1), or of a later version. */
 int sm_bundle_open(struct sm_bundle **out, int dirfd, const char *prefix,
                    struct err *err) MUST_CHECK;
 void sm_bundle_close(struct sm_bundle *b);
@@ -277,6 +278,47 @@ int sm_bundle_check_sizes(struct sm_bundle *b, struct err *err) MUST_CHECK;
  * ERR_NOTFOUND: no such key, or a missing shard (named, with the bytes it needs). */
 int sm_bundle_tensor(struct sm_bundle *b, struct str key, struct str spec,
                      bool check_crc, struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* The elements of a VARIANT tensor as VariantTensorDataProto messages (checksums
+ * checked), lent by the bundle; the caller frees *out. ERR_INVALID: another dtype. */
+int sm_bundle_variants(struct sm_bundle *b, struct str key, struct str **out,
+                       int64_t *n, struct err *err) MUST_CHECK;
+
+/* The file `checkpoint` beside checkpoints. Paths are as they stand there: absolute, or
+ * relative to the file's directory. */
+struct sm_ckpt_state {
+    struct str latest; /* empty when the file does not say */
+    struct str *paths; /* oldest first */
+    double *times;     /* seconds since 1970, of the first n_times paths */
+    int n, n_times;
+    double last_preserved; /* 0: not told */
+    char *own;
+};
+/* ERR_NOTFOUND: no such file. ERR_CORRUPT with line and column. */
+int sm_ckpt_state_read(struct sm_ckpt_state *out, int dirfd, const char *path,
+                       struct err *err) MUST_CHECK;
+void sm_ckpt_state_release(struct sm_ckpt_state *s); /* for AUTO */
+
+/* ---- keras_metadata.pb (savedmodel/sm_keras.c) -------------------------------------
+ */
+
+struct sm_keras_node {
+    int node_id;           /* place in the SavedObjectGraph */
+    struct str path;       /* "root.layer-0" */
+    struct str identifier; /* "_tf_keras_layer" */
+    struct str metadata;   /* JSON: class_name, config, … */
+    int producer;
+};
+struct sm_file;
+struct sm_keras {
+    struct sm_keras_node *v;
+    int n;
+    struct sm_file *file;
+};
+/* ERR_NOTFOUND: none in DIR (Keras 3 and models without Keras have none). */
+int sm_keras_read(struct sm_keras *out, int dirfd, const char *dir,
+                  struct err *err) MUST_CHECK;
+void sm_keras_release(struct sm_keras *k); /* for AUTO */
 
 /* ---- NumPy files ----------------------------------------------------------------- */
 

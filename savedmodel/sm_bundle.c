@@ -186,6 +186,14 @@ sm_bundle_open(struct sm_bundle **out, int dirfd, const char *prefix, struct err
     int rc = fs_open_dir(&b->dirfd, dirfd, ".", err);
     if (rc == 0)
         rc = sm_table_open(&b->table, dirfd, path, err);
+    if (rc == -ERR_NOTFOUND && sm_ckpt_is_v1(dirfd, prefix)) {
+        err_clear(err);
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "%s is a V1 checkpoint, which TensorFlow stopped writing in 2016: "
+                     "restore it there and save it with "
+                     "tf.compat.v1.train.Saver(write_version=2)",
+                     prefix);
+    }
     if (rc == 0 && index_read(b, err) < 0)
         rc = err_ctx(err, "%s", path);
     if (rc < 0) {
@@ -218,6 +226,12 @@ sm_bundle_close_p(struct sm_bundle **b)
 {
     sm_bundle_close(*b);
     *b = NULL;
+}
+
+bool
+sm_bundle_is_big_endian(const struct sm_bundle *b)
+{
+    return b->is_big_endian;
 }
 
 int
@@ -324,9 +338,9 @@ shard_open(struct sm_bundle *b, int shard, struct err *err)
     return rc;
 }
 
-static int
-entry_bytes(struct sm_bundle *b, const struct sm_entry *e, struct str *out,
-            struct err *err)
+int
+sm_bundle_entry_bytes(struct sm_bundle *b, const struct sm_entry *e, struct str *out,
+                      struct err *err)
 {
     int rc = shard_open(b, e->shard_id, err);
     if (rc < 0)
@@ -429,7 +443,7 @@ entry_read(struct sm_bundle *b, const struct sm_entry *e, bool check_crc,
     if (!info || e->dtype > SM_REF || (info->size_bytes == 0 && e->dtype != SM_STRING))
         return err_set(err, ERR_UNSUPPORTED, "dtype %s (%d) in a checkpoint",
                        sm_dtype_name(e->dtype), e->dtype);
-    int rc = entry_bytes(b, e, &bytes, err);
+    int rc = sm_bundle_entry_bytes(b, e, &bytes, err);
     if (rc < 0)
         return rc;
     rc = e->dtype == SM_STRING ? strings_read(b, e, bytes, check_crc, out, err)

@@ -18,9 +18,10 @@
 
 #define MAX_DEPTH 100
 #define OUT_MAX_BYTES ((size_t)16 << 30)
-#define GROW_MAX (1 << 20) /* elements that a repeated field may get beyond its last   \
-                            */
-#define LENGTH_BYTES 6     /* room for a length that is not known yet */
+#define GROW_MAX                                                                       \
+    (1 << 20)          /* elements that a repeated field may get beyond its last       \
+                        */
+#define LENGTH_BYTES 6 /* room for a length that is not known yet */
 
 /* One step of a path. */
 struct step {

@@ -112,8 +112,7 @@ size_t sm_swap_unit(int dtype);
 /* Appends a code point as UTF-8; false: it is none. */
 bool sm_utf8_add(struct buf *out, uint32_t c);
 
-/* ---- Riegeli/records (sm_riegeli.c)
- * -------------------------------------------------- */
+/* ---- Riegeli/records (sm_riegeli.c) ---- */
 
 struct sm_record {
     uint64_t position;
@@ -148,9 +147,18 @@ struct sm_table {
 int sm_table_open(struct sm_table *t, int dirfd, const char *path,
                   struct err *err) MUST_CHECK;
 void sm_table_release(struct sm_table *t);
+bool sm_table_magic(struct str file); /* it ends as a table does */
 
-/* ---- slices of tensors (sm_slice.c)
- * --------------------------------------------------- */
+/* ---- checkpoints (sm_bundle.c, sm_ckpt.c) ---- */
+
+/* The bytes of an entry that is no directory, in the mapped shard. */
+int sm_bundle_entry_bytes(struct sm_bundle *b, const struct sm_entry *e,
+                          struct str *out, struct err *err) MUST_CHECK;
+bool sm_bundle_is_big_endian(const struct sm_bundle *b);
+/* There is a checkpoint of the old form under this prefix. */
+bool sm_ckpt_is_v1(int dirfd, const char *prefix);
+
+/* ---- slices of tensors (sm_slice.c) ---- */
 
 /* A box inside a tensor of the same rank. */
 struct sm_slice {

@@ -39,6 +39,7 @@ struct scope {
     const struct sm_schema_field *run;    /* repeated numbers, to be packed */
     size_t run_start;
     int depth;
+    bool is_entry; /* of a map */
 };
 
 #define FAIL(p, ...) fail_at(p, (p)->at, ERR_CORRUPT, __VA_ARGS__)
@@ -419,6 +420,30 @@ read_scalar(struct parser *p, const struct sm_schema_field *f, bool has_tag)
 
 static int read_fields(struct parser *p, struct scope *s, char close);
 
+static void
+put_default(struct buf *b, const struct sm_schema_field *f)
+{
+    static const char zeros[8] = "";
+    uint32_t wire = sm_kind_wire(f->kind);
+    put_varint(b, (uint64_t)f->num << 3 | wire);
+    buf_add(b, zeros, wire == 1 ? 8 : wire == 5 ? 4 : 1);
+}
+
+/* Key and value of a map entry always stand there, the key first. */
+static void
+finish_entry(struct parser *p, const struct scope *s, size_t start)
+{
+    struct buf rest AUTO(buf_release) = BUF_INIT;
+    if (!(s->seen & 1)) {
+        buf_add(&rest, p->out->data + start, p->out->len - start);
+        p->out->len = start;
+        put_default(p->out, &s->fields[0]);
+        buf_add(p->out, rest.data, rest.len);
+    }
+    if (!(s->seen & 2))
+        put_default(p->out, &s->fields[1]);
+}
+
 /* "{ … }" or "< … >" as the bytes of field `num`. */
 static int
 read_message(struct parser *p, struct scope *s, uint32_t num)
@@ -432,6 +457,8 @@ read_message(struct parser *p, struct scope *s, uint32_t num)
         return fail_at(p, from, ERR_LIMIT, "messages nested more than %d deep",
                        MAX_DEPTH);
     int rc = read_fields(p, s, close);
+    if (rc == 0 && s->is_entry)
+        finish_entry(p, s, start);
     if (rc == 0)
         put_head(p->out, num, start);
     return rc;
@@ -455,7 +482,11 @@ read_value(struct parser *p, struct scope *s, const struct sm_schema_field *f)
             { .name = "value", .num = 2, .kind = f->kind, .type = f->type },
         };
         struct scope sub = {
-            .name = f->name, .fields = entry, .n_fields = 2, .depth = s->depth + 1
+            .name = f->name,
+            .fields = entry,
+            .n_fields = 2,
+            .depth = s->depth + 1,
+            .is_entry = true,
         };
         return read_message(p, &sub, f->num);
     }

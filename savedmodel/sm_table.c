@@ -145,6 +145,12 @@ data_block(struct sm_table *t, struct handle h, struct err *err)
     return rc;
 }
 
+bool
+sm_table_magic(struct str file)
+{
+    return file.n >= FOOTER_BYTES && sm_le64(file.p + file.n - 8) == TABLE_MAGIC;
+}
+
 static int
 table_read(struct sm_table *t, struct err *err)
 {
@@ -152,7 +158,7 @@ table_read(struct sm_table *t, struct err *err)
     if (file.n < FOOTER_BYTES)
         return err_set(err, ERR_CORRUPT, "cut off: %zu bytes", file.n);
     struct str footer = { file.p + file.n - FOOTER_BYTES, FOOTER_BYTES };
-    if (sm_le64(footer.p + FOOTER_BYTES - 8) != TABLE_MAGIC)
+    if (!sm_table_magic(file))
         return err_set(
             err, ERR_CORRUPT,
             "no checkpoint index, or cut off: the last 8 of %zu bytes are not "

@@ -53,8 +53,7 @@ put_signature(cJSON *list, const struct sm_signature *s)
     cJSON_AddItemToArray(list, o);
 }
 
-/* ---- functions of the root object
- * --------------------------------------------------- */
+/* ---- functions of the root object ---- */
 
 /* What sm_value_str (or _class) says, as a member. */
 static void
@@ -199,8 +198,7 @@ put_functions(cJSON *meta_json, const struct sm_meta *meta, struct err *err)
     return 0;
 }
 
-/* ---- a MetaGraph
- * --------------------------------------------------------------------- */
+/* ---- a MetaGraph ---- */
 
 static int
 put_ops(cJSON *o, const struct sm_meta *meta, struct err *err)

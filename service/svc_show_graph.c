@@ -121,8 +121,7 @@ meet_info(struct graph *g, struct str info, const char *role)
         meet_info(g, part, role);
 }
 
-/* ---- the reply
- * ----------------------------------------------------------------------- */
+/* ---- the reply ---- */
 
 static void
 add_function(const struct graph *g, struct str name, struct buf *names,

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- tables
- * --------------------------------------------------------------------------- */
+/* ---- tables ---- */
 
 const struct scan_class_info scan_classes[SCAN_N_CLASSES] = {
 #define SCAN_CLASS(id, title, fix) { #id, title, fix },
@@ -55,8 +54,7 @@ scan_is_tf_op(struct str name)
     return false;
 }
 
-/* ---- findings
- * --------------------------------------------------------------------------- */
+/* ---- findings ---- */
 
 char *
 scan_text(struct str s)
@@ -164,8 +162,7 @@ scan_release(struct scan *s)
     cJSON_Delete(s->allowed);
 }
 
-/* ---- ops
- * -------------------------------------------------------------------------------- */
+/* ---- ops ---- */
 
 /* What the graph says of the file name or address of an op. */
 static void
@@ -231,8 +228,7 @@ one_op(struct scan *s, struct scan_graph *g, int body, int node)
     }
 }
 
-/* ---- the report
- * ------------------------------------------------------------------------- */
+/* ---- the report ---- */
 
 static void
 put_text(cJSON *o, const char *key, struct str s)

@@ -12,8 +12,7 @@
 #define MAX_DEPTH 32
 #define MAX_METADATA_BYTES ((size_t)256 << 20)
 
-/* ---- assets
- * --------------------------------------------------------------------------- */
+/* ---- assets ---- */
 
 /* Why a path does not stay below assets/; NULL: it does. */
 static const char *
@@ -55,8 +54,7 @@ scan_assets(struct scan *s, const struct sm_meta *meta)
     }
 }
 
-/* ---- Keras metadata
- * --------------------------------------------------------------------- */
+/* ---- Keras metadata ---- */
 
 static bool
 has_lambda(const cJSON *j)
@@ -127,8 +125,7 @@ keras_file(struct scan *s, int dirfd, const char *name, struct err *err)
     return 0;
 }
 
-/* ---- every file
- * ------------------------------------------------------------------------- */
+/* ---- every file ---- */
 
 static bool
 ends_with(const char *name, const char *end)

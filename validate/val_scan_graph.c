@@ -265,8 +265,7 @@ scan_data_input(const struct sm_node *n, int i, struct str *out)
     return false;
 }
 
-/* ---- where a file name comes from
- * ---------------------------------------------------- */
+/* ---- where a file name comes from ---- */
 
 /* One question may look at so many nodes and calls, and nest so deep. */
 #define MAX_STEPS 20000

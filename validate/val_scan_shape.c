@@ -21,8 +21,7 @@ is_odd_name(struct str s)
     return s.n > MAX_NAME_BYTES;
 }
 
-/* ---- values
- * --------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static void
 tensor(struct scan *s, const struct sm_node *n, int body, int node, struct str proto)
@@ -67,8 +66,7 @@ values(struct scan *s, const struct sm_node *n, int body, int node)
     }
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------- */
+/* ---- calls ---- */
 
 struct visit {
     int body;
@@ -147,8 +145,7 @@ nesting(struct scan *s, const struct scan_graph *g)
     free(x.stack);
 }
 
-/* ---- names
- * ------------------------------------------------------------------------------ */
+/* ---- names ---- */
 
 static void
 names(struct scan *s, struct scan_graph *g)

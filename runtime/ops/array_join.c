@@ -42,8 +42,10 @@ int
 rt_run_pack(struct rt_ctx *ctx, struct err *err)
 {
     const struct axis_state *s = ctx->node->state;
-    const struct rt_tensor *first = ctx->in[0];
     int64_t dims[SM_MAX_RANK], n = ctx->node->n_in, axis = s->axis;
+    if (n < 1)
+        return rt_fail(ctx, err, ERR_FAILED, "no values");
+    const struct rt_tensor *first = ctx->in[0];
     int rank = first->rank + 1;
     char a[RT_SHAPE_TEXT_BYTES], b[RT_SHAPE_TEXT_BYTES];
     struct rt_tensor *y;
@@ -160,6 +162,8 @@ rt_run_concat(struct rt_ctx *ctx, struct err *err)
 int
 rt_run_parallel_concat(struct rt_ctx *ctx, struct err *err)
 {
+    if (ctx->node->n_in < 1)
+        return rt_fail(ctx, err, ERR_FAILED, "no values");
     return concat(ctx, 0, ctx->node->n_in, 0, err);
 }
 

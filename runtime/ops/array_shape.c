@@ -33,6 +33,9 @@ int
 rt_run_shape(struct rt_ctx *ctx, struct err *err)
 {
     const struct shape_state *s = ctx->node->state;
+    if (ctx->node->n_out != ctx->node->n_in)
+        return rt_fail(ctx, err, ERR_FAILED, "%d inputs for %d outputs",
+                       ctx->node->n_in, ctx->node->n_out);
     for (int k = 0; k < ctx->node->n_in; k++) {
         const struct rt_tensor *x = ctx->in[k];
         struct rt_tensor *y;
@@ -387,9 +390,12 @@ rt_run_broadcast_gradient_args(struct rt_ctx *ctx, struct err *err)
 int
 rt_run_concat_offset(struct rt_ctx *ctx, struct err *err)
 {
-    const struct rt_tensor *first = ctx->in[1];
     int64_t axis, sum = 0;
     int at;
+    if (ctx->node->n_in < 2 || ctx->node->n_out != ctx->node->n_in - 1)
+        return rt_fail(ctx, err, ERR_FAILED, "%d shapes for %d outputs",
+                       ctx->node->n_in - 1, ctx->node->n_out);
+    const struct rt_tensor *first = ctx->in[1];
     if (k_scalar(ctx, 0, "Concat dim tensor", &axis, err) < 0 ||
         k_axis(ctx, axis, (int)K_MIN(first->n_elems, SM_MAX_RANK), &at, err) < 0)
         return -(int)err->code;

@@ -13,6 +13,8 @@ int
 rt_run_add_n(struct rt_ctx *ctx, struct err *err)
 {
     const struct k_binary *add = k_binary_row("AddV2");
+    if (ctx->node->n_in < 1)
+        return rt_fail(ctx, err, ERR_FAILED, "no inputs");
     const struct rt_tensor *x = ctx->in[0];
     char a[RT_SHAPE_TEXT_BYTES], b[RT_SHAPE_TEXT_BYTES];
     struct rt_tensor *y;

@@ -110,8 +110,42 @@ V(sigmoid_f32, float, float, v_sigmoid(x))
 S(sigmoid_f64, double, double, 1 / (1 + exp(-x)))
 S(sigmoid_c64, c64, c64, 1 / (1 + cexpf(-x)))
 S(sigmoid_c128, c128, c128, 1 / (1 + cexp(-x)))
-LIBM(sin, sin)
-LIBM(cos, cos)
+/* Short arguments in vectors; where a block has a longer one (or NaN), the C library.
+ */
+V(short_sin, float, float, v_sin_from(x, 0))
+V(short_cos, float, float, v_sin_from(x, 1))
+S(long_sin, float, float, sinf(x))
+S(long_cos, float, float, cosf(x))
+RT_SIMD static bool
+all_short(const float *x, int64_t n)
+{
+    uint32_t most = 0;
+    for (int64_t i = 0; i < n; i++) { /* NaN is above all numbers */
+        uint32_t u = rt_f32_bits(x[i]) & 0x7fffffffu;
+        most = u > most ? u : most;
+    }
+    return most <= rt_f32_bits(V_SIN_MAX);
+}
+static void
+sine(const float *x, float *y, int64_t n, unary_fn *near, unary_fn *far)
+{
+    for (int64_t i = 0; i < n; i += 512) {
+        int64_t m = K_MIN(n - i, 512);
+        (all_short(x + i, m) ? near : far)(x + i, y + i, m);
+    }
+}
+static void
+sin_f32(const void *x, void *y, int64_t n)
+{
+    sine(x, y, n, short_sin, long_sin);
+}
+static void
+cos_f32(const void *x, void *y, int64_t n)
+{
+    sine(x, y, n, short_cos, long_cos);
+}
+S(sin_f64, double, double, sin(x))
+S(cos_f64, double, double, cos(x))
 LIBM(tan, tan)
 LIBM(asin, asin)
 LIBM(acos, acos)

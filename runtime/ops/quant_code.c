@@ -130,7 +130,7 @@ widen_range(const struct code_state *s, double low, double high, float *min, flo
         float most = fmaxf(fabsf(*min), fabsf(*max));
         *min = low < 0 ? -most : 0;
         *max = most;
-        return (float)high / most;
+        return (low < 0 ? 127.5f : 255.0f) / most;
     }
     float first = (float)low + (s->narrow ? 1 : 0), last = (float)high;
     float by_min = first * *min > 0 ? first / *min : FLT_MAX;
@@ -167,9 +167,11 @@ encode(const struct coder *c, float x)
     double steps = c->high - c->low + 1;
     double adjusted = ((double)c->max - (double)c->min) * (steps / (steps - 1));
     double scale = steps / adjusted;
-    double q =
-        (double)roundf(x * (float)scale) - round((double)c->min * scale) + c->low;
-    return q < c->low ? c->low : q > c->high ? c->high : q;
+    float first = (float)round((double)c->min * scale);
+    double q = (double)(roundf(x * (float)scale) - first + (float)c->low);
+    double top =
+        (double)nextafterf((float)c->high + 1, 0); /* the greatest float below */
+    return q < c->low ? c->low : q > top ? floor(top) : q;
 }
 
 static void

@@ -235,12 +235,16 @@ n_crosses(struct cross *c, int64_t row, int64_t *n, struct err *err)
     return 0;
 }
 
+/* SparseCrossHashed takes a number of a sparse column by a hash of its lower half. */
 static uint64_t
 hash_feature(const struct cross *c, const struct column *x, int64_t at)
 {
-    if (x->values->dtype == SM_INT64)
-        return (uint64_t)((const int64_t *)x->values->data)[at];
-    struct str s = str_at(x->values, at);
+    bool is_int = x->values->dtype == SM_INT64;
+    uint64_t v = is_int ? (uint64_t)((const int64_t *)x->values->data)[at] : 0;
+    if (is_int && (c->seeded || (!x->start && !c->strong)))
+        return v;
+    char low[4] = { (char)v, (char)(v >> 8), (char)(v >> 16), (char)(v >> 24) };
+    struct str s = is_int ? (struct str){ low, sizeof(low) } : str_at(x->values, at);
     return c->strong ? str_siphash(c->salt, s) : farm64(s);
 }
 

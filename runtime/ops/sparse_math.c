@@ -429,7 +429,7 @@ at_least(int dtype, const void *x, const struct rt_tensor *thresh)
 }
 
 /* Values of a and b where either has one (the other's is 0), in order. SparseAdd leaves
- * out what is below `thresh`. */
+ * out sums below `thresh`. */
 static int
 merge(struct rt_ctx *ctx, const struct sparse *a, const struct sparse *b, enum arith op,
       const struct rt_tensor *thresh, struct err *err)
@@ -455,7 +455,7 @@ merge(struct rt_ctx *ctx, const struct sparse *a, const struct sparse *b, enum a
             step(dtype, op, v, n, b->values->data, j);
         else if (op != ADD) /* with the 0 that b has there */
             step(dtype, op, v, n, (const char[16]){ 0 }, 0);
-        n += !thresh || at_least(dtype, v + (size_t)n * size, thresh);
+        n += !thresh || c != 0 || at_least(dtype, v + (size_t)n * size, thresh);
         i += c <= 0;
         j += c >= 0;
     }
@@ -541,7 +541,7 @@ rt_run_sparse_dense(struct rt_ctx *ctx, struct err *err)
         memcmp(dims, s.dims, (size_t)rank * sizeof(*dims)) != 0)
         return rt_fail(ctx, err, ERR_FAILED,
                        "SparseDenseBinaryOpShared broadcasts dense to sparse only; got "
-                       "incompatible shapes: [%s] vs. [%s]",
+                       "incompatible shapes: %s vs. %s",
                        rt_dims_text(s.rank, s.dims, x), rt_shape_text(b, z));
     if (rt_out(ctx, 0, b->dtype, 1, &s.n, &y, err) < 0)
         return -(int)err->code;

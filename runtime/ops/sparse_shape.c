@@ -177,14 +177,15 @@ rt_run_sparse_reshape(struct rt_ctx *ctx, struct err *err)
 int
 rt_run_sparse_fill_empty_rows(struct rt_ctx *ctx, struct err *err)
 {
+    char text[RT_SHAPE_TEXT_BYTES];
     struct sparse s;
     struct rt_tensor *values, *empty;
     int64_t *at, *map, total = 0;
     if (sparse_in(ctx, 0, 1, 2, &s, err) < 0)
         return -(int)err->code;
     if (ctx->in[3]->rank != 0)
-        return rt_fail(ctx, err, ERR_FAILED,
-                       "default_value must be a scalar, saw rank %d", ctx->in[3]->rank);
+        return rt_fail(ctx, err, ERR_FAILED, "default_value must be a scalar, saw: %s",
+                       rt_shape_text(ctx->in[3], text));
     if (s.rank == 0)
         return rt_fail(ctx, err, ERR_FAILED, "Dense shape cannot be empty.");
     int64_t n_rows = s.dims[0];

@@ -228,6 +228,21 @@ TEST(test_fp_weights__strings)
     sm_tensor_release(&other);
 }
 
+TEST(test_fp_weights__variants)
+{
+    struct sm_bundle *b AUTO(sm_bundle_close_p) = NULL;
+    struct fp_weights w AUTO(fp_weights_release) = { .v = NULL };
+    struct err err = ERR_INIT;
+    char *prefix AUTO(free_ptr) =
+        xasprintf("%s/v", unit_data("formats/bundle_variant"));
+    CHECK_OK(sm_bundle_open(&b, AT_FDCWD, prefix, &err));
+    CHECK_OK(fp_weights_of(&w, b, &err));
+    const struct fp_tensor *lists = fp_weights_find(&w, STR_LIT("lists"));
+    CHECK(lists && lists->entry->dtype == SM_VARIANT && w.n >= 2);
+    for (int i = 0; i < w.n; i++)
+        CHECK(&w.v[i] == lists || !digest_eq(&w.v[i].digest, &lists->digest));
+}
+
 TEST(test_fp_weights__no_variables)
 {
     struct fp_weights w AUTO(fp_weights_release) = { .v = NULL };
@@ -275,4 +290,27 @@ TEST(test_fp_weights__missing_asset)
     CHECK_INT(fp_identity_of(&id, fd, dir, &err), -ERR_NOTFOUND);
     CHECK(strstr(err.msg, "assets/vocabulary.txt"));
     err_clear(&err);
+}
+
+/* The same model as text, and in chunks. */
+TEST(test_fp_weights__other_forms)
+{
+    static const char *const forms[][2] = { { "pbtxt", "saved_model.pbtxt" },
+                                            { "cpb_none", "saved_model.cpb" },
+                                            { "cpb_brotli", "saved_model.cpb" } };
+    char *dir AUTO(free_ptr) = xasprintf("%s/model", unit_dir());
+    char *pb AUTO(free_ptr) = xasprintf("%s/saved_model.pb", dir);
+    struct fp_identity plain;
+    struct err err = ERR_INIT;
+    variant_make(NULL, "half_plus_two_tf2/model", dir);
+    variant_identity(&plain, dir);
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        char *name AUTO(free_ptr) =
+            xasprintf("formats/%s/%s", forms[i][0], forms[i][1]);
+        char *to AUTO(free_ptr) = xasprintf("%s/%s", dir, forms[i][1]);
+        variant_make(NULL, "half_plus_two_tf2/model", dir);
+        CHECK_OK(fs_unlink(AT_FDCWD, pb, &err));
+        CHECK_OK(fs_copy(AT_FDCWD, unit_data(name), AT_FDCWD, to, 0644, &err));
+        variant_expect("half_plus_two_tf2/model", forms[i][0], dir, &plain);
+    }
 }

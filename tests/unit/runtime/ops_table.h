@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels against tables of answers that TensorFlow gave. A case is an op, attributes
- * (the words of mb_node; also g: a float, I and G: lists of ints and floats), inputs and
- * outputs as "f32[2,2] 1 2 3 4; i32[] 1"; an output that begins with "!" is the text an
- * error must hold. Each case runs twice, the second time with inputs that may be reused
- * in place. */
+ * (the words of mb_node; also g: a float, I, G and S: lists of ints, floats and
+ * strings), inputs
+ * and outputs as "f32[2,2] 1 2 3 4; i32[] 1"; an output that begins with "!" is the
+ * text an error must hold. Each case runs twice, the second time with inputs that may
+ * be reused in place. */
 #ifndef TESTS_OPS_TABLE_H
 #define TESTS_OPS_TABLE_H
 
@@ -23,12 +24,12 @@ static const struct {
     const char *name;
     int dtype;
 } ot_dtypes[] = {
-    { "f32", SM_FLOAT },     { "f64", SM_DOUBLE },     { "f16", SM_HALF },
-    { "bf16", SM_BFLOAT16 }, { "i8", SM_INT8 },        { "i16", SM_INT16 },
-    { "i32", SM_INT32 },     { "i64", SM_INT64 },      { "u8", SM_UINT8 },
-    { "u16", SM_UINT16 },    { "u32", SM_UINT32 },     { "u64", SM_UINT64 },
-    { "bool", SM_BOOL },     { "c64", SM_COMPLEX64 },  { "c128", SM_COMPLEX128 },
-    { "str", SM_STRING },
+    { "f32", SM_FLOAT },     { "f64", SM_DOUBLE },    { "f16", SM_HALF },
+    { "bf16", SM_BFLOAT16 }, { "i8", SM_INT8 },       { "i16", SM_INT16 },
+    { "i32", SM_INT32 },     { "i64", SM_INT64 },     { "u8", SM_UINT8 },
+    { "u16", SM_UINT16 },    { "u32", SM_UINT32 },    { "u64", SM_UINT64 },
+    { "bool", SM_BOOL },     { "c64", SM_COMPLEX64 }, { "c128", SM_COMPLEX128 },
+    { "str", SM_STRING },    { "qi8", SM_QINT8 },     { "qu8", SM_QUINT8 },
 };
 
 /* Puts the next word of *p into an element; complex numbers are two words. */
@@ -128,6 +129,10 @@ ot_attr(struct buf *node, const char *key, size_t key_len, char kind, const char
             buf_add(&l, &f, sizeof(f));
         }
         pb_msg(&v, 1, &l);
+    } else if (kind == 'S') {
+        for (const char *p = text; *p; p += strcspn(p, ","), p += *p == ',')
+            pb_bytes(&l, 2, p, strcspn(p, ","));
+        pb_msg(&v, 1, &l);
     } else {
         mb_attr_value(&v, kind, text);
     }
@@ -179,8 +184,8 @@ ot_compare(const struct op_case *c, int k, const struct rt_tensor *got,
     int64_t n = want->n_elems * (pairs ? 2 : 1);
     double tolerance = ot_tolerance(want->dtype), most = 1;
     if (got->dtype != want->dtype || !rt_same_shape(got, want))
-        unit_fail(__FILE__, __LINE__, "%s (%s) output %d is %s%s, not %s%s", c->op, c->in,
-                  k, rt_dtype_text(got->dtype), rt_shape_text(got, a),
+        unit_fail(__FILE__, __LINE__, "%s (%s) output %d is %s%s, not %s%s", c->op,
+                  c->in, k, rt_dtype_text(got->dtype), rt_shape_text(got, a),
                   rt_dtype_text(want->dtype), rt_shape_text(want, b));
     for (int64_t i = 0; i < n && tolerance > 0; i++)
         if (isfinite(ot_value(want, i)))
@@ -202,6 +207,20 @@ ot_compare(const struct op_case *c, int k, const struct rt_tensor *got,
             unit_fail(__FILE__, __LINE__, "%s {%s} (%s) output %d differs at %" PRId64,
                       c->op, c->attrs, c->in, k, i);
     }
+}
+
+/* How many outputs a failing case would have: as many as ops.def names, or what an
+ * attribute like "num_split:i=2" says. */
+static inline int
+ot_count_out(const struct rt_op_def *def, const char *attrs)
+{
+    const char *num = strstr(attrs, "num_");
+    int n = 1;
+    if (num)
+        return (int)strtol(strchr(num, '=') + 1, NULL, 10);
+    for (const char *p = def->out; *p; p++)
+        n += *p == ',';
+    return n;
 }
 
 /* Runs one case with the inputs' buffers given (may_forward) or kept. */
@@ -232,9 +251,12 @@ ot_run(struct rt_session *s, const struct op_case *c, uint64_t may_forward)
     }
     CHECK_OK(sm_node_parse((struct str){ bytes.data, bytes.len }, &sm, &err));
     int n_in = ot_tensors(c->in, &s->mem, in);
-    int n_out = fails ? 1 : ot_tensors(c->out, &s->mem, want);
-    struct rt_step step = { .node = { .name = "n", .op = def->name, .def = def,
-                                      .n_in = n_in, .n_out = n_out },
+    int n_out = fails ? ot_count_out(def, c->attrs) : ot_tensors(c->out, &s->mem, want);
+    struct rt_step step = { .node = { .name = "n",
+                                      .op = def->name,
+                                      .def = def,
+                                      .n_in = n_in,
+                                      .n_out = n_out },
                             .run = def->run,
                             .may_forward = may_forward };
     struct rt_prep prep = { .node = &step.node, .err = &err, .mem = &mem, .sm = &sm };
@@ -245,8 +267,8 @@ ot_run(struct rt_session *s, const struct op_case *c, uint64_t may_forward)
     if (rc == 0)
         rc = rt_step_run(&run, &step, ins, deref, out, &err);
     if (fails && (rc == 0 || !strstr(err.msg, c->out + 1)))
-        unit_fail(__FILE__, __LINE__, "%s {%s} (%s): \"%s\" does not hold \"%s\"", c->op,
-                  c->attrs, c->in, err.msg, c->out + 1);
+        unit_fail(__FILE__, __LINE__, "%s {%s} (%s): \"%s\" does not hold \"%s\"",
+                  c->op, c->attrs, c->in, err.msg, c->out + 1);
     if (!fails && rc < 0)
         unit_fail(__FILE__, __LINE__, "%s (%s): %s", c->op, c->in, err.msg);
     for (int k = 0; k < n_out && !fails; k++) {
@@ -269,6 +291,9 @@ ot_run_all(const struct op_case *cases, size_t n)
         ot_run(&s, &cases[i], 0);
         ot_run(&s, &cases[i], UINT64_MAX);
     }
+    for (int i = 0; i < RT_SLOT_END; i++)
+        if (s.slot[i])
+            s.slot_drop[i](s.slot[i]);
     rt_mem_release(&s.mem);
 }
 #define OT_RUN(table) ot_run_all(table, sizeof(table) / sizeof(table[0]))
