@@ -3,6 +3,8 @@
 #include "savedmodel/savedmodel.h"
 #include "tests/fuzz/scratch.h"
 
+#include <string.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 int
