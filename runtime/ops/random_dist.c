@@ -143,7 +143,7 @@ static void
 block(struct rnd *r, enum rnd_kind kind, int dtype, double v[4])
 {
     uint32_t x[4];
-    float f[4];
+    float f[4] = { 0 };
     if (kind == RND_TRUNCATED) {
         int n = dtype == SM_DOUBLE ? 2 : 4;
         truncated(*r, dtype == SM_DOUBLE, v, n);
