@@ -146,8 +146,8 @@ find_signature(const struct sm_meta *m, struct str key)
     return NULL;
 }
 
-static void
-diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
+void
+svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
 {
     for (int i = 0; i < a->n_signatures; i++) {
         const struct sm_signature *s = &a->signatures[i];
@@ -421,7 +421,7 @@ svc_do_diff(struct svc_call *c, struct err *err)
         if (i != FP_PART_WEIGHTS)
             json_put_bool(same, fp_part_name(i),
                           digest_eq(&a.meaning.part[i], &b.meaning.part[i]));
-    diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"), a.meta, b.meta);
+    svc_diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"), a.meta, b.meta);
     if (diff_graphs(c->reply, &a, &b, err) < 0 ||
         diff_tensors(c->reply, &a, &b, err) < 0)
         return -(int)err->code;

@@ -57,6 +57,12 @@ struct sm_signature;
 int svc_show_graph(cJSON *reply, const struct sm_meta *meta,
                    const struct sm_signature *only_or_null, struct err *err) MUST_CHECK;
 
+/* All members of object `from` become members of `to`. */
+void svc_move_members(cJSON *from, cJSON *to);
+/* What changed in the signatures from a to b, as elements of `list`: {"signature",
+ * "change", "breaks_callers", "why"}. */
+void svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
+
 /* A model directory to look at: field `dir`, or a view of the version `ref` names. */
 struct svc_dir {
     const char *path;

@@ -4,8 +4,8 @@
 #include "service/svc_int.h"
 #include "validate/scan.h"
 
-static void
-move_members(cJSON *from, cJSON *to)
+void
+svc_move_members(cJSON *from, cJSON *to)
 {
     while (from->child) {
         char *key AUTO(free_ptr) = xstrdup(from->child->string);
@@ -29,7 +29,7 @@ svc_do_scan(struct svc_call *c, struct err *err)
     json_put_str(c->reply, "model", what);
     if (svc_flag(c, "sarif"))
         cJSON_AddItemToObject(c->reply, "sarif", val_scan_sarif(report, what));
-    move_members(report, c->reply);
+    svc_move_members(report, c->reply);
     if (n)
         return err_set(err, ERR_FAILED, "%s: %d finding%s", what, n, n == 1 ? "" : "s");
     return 0;

@@ -14,7 +14,7 @@ struct val_scan_options {
 };
 
 /* Scans the SavedModel in directory `dir`. *report (the caller's, when 0 is returned):
- *   { "meta_graphs": [{"tags", "tensorflow", "nodes", "functions"}],
+ *   { "model_file", "meta_graphs": [{"tags", "tensorflow", "nodes", "functions"}],
  *     "findings": [{"class", "severity", "op", "node", "function", "tag_set", "file",
  *                   "message", "fix", "reached_by": [{"from", "name", "path": […]}]}],
  *     "n_findings", "allowed": {name: count}, "reach_complete" }

@@ -11,8 +11,8 @@ struct gate {
     struct repo *r;
     const struct val_gate_args *args;
     cJSON *report;
-    struct buf refused; /* a line for each gate that said no */
-    int n_refused;
+    struct buf refused;      /* a line for each gate that said no */
+    int n_refused, n_hidden; /* hidden: without a line, for which there was no room */
 };
 
 /* One gate's answer. */
@@ -32,7 +32,11 @@ add_gate(struct gate *g, const char *name, const char *wanted, const char *saw, 
     if (ok)
         return;
     g->n_refused++;
-    buf_addf(&g->refused, "\n  %s: wanted %s; saw %s; %s", name, wanted, saw, fix);
+    if (g->refused.len + strlen(wanted) + strlen(saw) + strlen(fix) >
+        ERR_MSG_BYTES - 700)
+        g->n_hidden++;
+    else
+        buf_addf(&g->refused, "\n  %s: wanted %s; saw %s; %s", name, wanted, saw, fix);
 }
 
 /* ---- the version and the alias -------------------------------------------------- */
@@ -149,10 +153,10 @@ ask_verdict(struct gate *g, const struct val_set *s, struct buf *saw, struct buf
             buf_addf(saw, "passed: %s", summary);
         return e;
     }
-    buf_addf(saw, "%s: %s%s", val_outcome_text(verdict.outcome), summary,
-             verdict.outcome == VAL_UNSUPPORTED
-                 ? " (what cannot be run never counts as passed)"
-                 : "");
+    buf_addf(saw, "%s: ", val_outcome_text(verdict.outcome));
+    val_add_short(saw, summary);
+    if (verdict.outcome == VAL_UNSUPPORTED)
+        buf_adds(saw, " (what cannot be run never counts as passed)");
     buf_addf(fix,
              "push a better version; sluice validate %s@%" PRId64
              " judges this one again",
@@ -258,6 +262,8 @@ val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
     ask_freeze(&g);
     e = ask_policy(&g, err);
     *report = g.report;
+    if (g.n_hidden > 0)
+        buf_addf(&g.refused, "\n  and %d more gates (--json has all)", g.n_hidden);
     if (e == 0 && g.n_refused > 0)
         e = err_set(err, ERR_REFUSED,
                     "%s@%" PRId64

@@ -114,6 +114,8 @@ void val_add_number(struct buf *out, double v, double other);
 
 /* A string member of a report's object; "" when there is none. */
 const char *val_text(const cJSON *obj, const char *key);
+/* Appends `text`, a list cut to its first names "…, and N more". */
+void val_add_short(struct buf *out, const char *text);
 /* One line from a report: what failed, or what was found good. */
 void val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out);
 

@@ -350,22 +350,54 @@ summarise(const cJSON *report, enum val_outcome outcome, struct buf *out)
         buf_addf(out, "; and %d more", n - WHY_MAX);
 }
 
+/* Of a long list the first names stay, and how many more there are: what follows in the
+ * same line, or in the same error, must have room too. */
+void
+val_add_short(struct buf *out, const char *text)
+{
+    enum { MAX_BYTES = 480 };
+    size_t cut = strlen(text);
+    long n = 0;
+
+    if (cut <= MAX_BYTES) {
+        buf_adds(out, text);
+        return;
+    }
+    for (cut = MAX_BYTES; cut > MAX_BYTES / 2; cut--)
+        if (text[cut] == ';' || (text[cut] == ',' && text[cut + 1] == ' '))
+            break;
+    if (cut == MAX_BYTES / 2) { /* no list: between two characters of UTF-8 */
+        for (cut = MAX_BYTES; (text[cut] & 0xc0) == 0x80; cut--)
+            ;
+        buf_addf(out, "%.*s …", (int)cut, text);
+        return;
+    }
+    for (const char *p = text + cut; p;
+         p = strstr(p + 1, text[cut] == ';' ? ";" : ", "))
+        if (strncmp(p, ", and ", 6) == 0 || strncmp(p, "; and ", 6) == 0)
+            n += strtol(p + 6, NULL, 10); /* the list counts what it left out itself */
+        else
+            n++;
+    buf_addf(out, "%.*s, and %ld more", (int)cut, text, n);
+}
+
 /* Lists have lines that begin with blanks: "ops:\n  A\n  B" becomes "ops: A; B". */
 void
 val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out)
 {
-    struct buf text AUTO(buf_release) = BUF_INIT;
+    struct buf text AUTO(buf_release) = BUF_INIT, line AUTO(buf_release) = BUF_INIT;
     const char *p;
 
     summarise(report, outcome, &text);
     for (p = buf_str(&text); *p; p++) {
         if (*p != '\n') {
-            buf_addc(out, *p);
+            buf_addc(&line, *p);
             continue;
         }
-        buf_adds(out, out->len > 0 && out->data[out->len - 1] == ':' ? " " : "; ");
+        buf_adds(&line, line.len > 0 && line.data[line.len - 1] == ':' ? " " : "; ");
         p += strspn(p + 1, " \n");
     }
+    val_add_short(out, buf_str(&line));
 }
 
 /* Loads the model and runs the cases. */

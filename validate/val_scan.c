@@ -10,7 +10,7 @@
 
 /* ---- tables ---- */
 
-const struct scan_class_info scan_classes[SCAN_N_CLASSES] = {
+const struct scan_rule scan_classes[SCAN_N_CLASSES] = {
 #define SCAN_CLASS(id, title, fix) { #id, title, fix },
 #include "validate/scan_ops.def"
 };
@@ -89,18 +89,24 @@ is_listed(const char *list, struct str name)
     return false;
 }
 
-static bool
-is_allowed(struct scan *s, struct str name)
+bool
+scan_is_allowed(const char *list, cJSON *allowed, struct str name)
 {
-    if (!name.n || !is_listed(s->options->allow, name))
+    if (!name.n || !is_listed(list, name))
         return false;
     char *key AUTO(free_ptr) = xstrndup(name.p, name.n);
-    cJSON *count = cJSON_GetObjectItemCaseSensitive(s->allowed, key);
+    cJSON *count = cJSON_GetObjectItemCaseSensitive(allowed, key);
     if (count)
         cJSON_SetNumberValue(count, count->valuedouble + 1);
     else
-        json_put_int(s->allowed, key, 1);
+        json_put_int(allowed, key, 1);
     return true;
+}
+
+static bool
+is_allowed(struct scan *s, struct str name)
+{
+    return scan_is_allowed(s->options->allow, s->allowed, name);
 }
 
 static void
@@ -230,20 +236,20 @@ one_op(struct scan *s, struct scan_graph *g, int body, int node)
 
 /* ---- the report ---- */
 
-static void
-put_text(cJSON *o, const char *key, struct str s)
+void
+scan_put_text(cJSON *o, const char *key, struct str s)
 {
     char *text AUTO(free_ptr) = scan_text(s);
     json_put_str(o, key, text);
 }
 
-static void
-put_tags(cJSON *o, const char *key, const struct sm_meta *meta)
+void
+scan_put_tags(cJSON *o, const char *key, const struct sm_meta *meta)
 {
     struct buf b AUTO(buf_release) = BUF_INIT;
     for (int i = 0; i < meta->n_tags; i++)
         buf_addf(&b, "%s%.*s", i ? "," : "", STR_ARG(meta->tags[i]));
-    put_text(o, key, (struct str){ buf_str(&b), b.len });
+    scan_put_text(o, key, (struct str){ buf_str(&b), b.len });
 }
 
 static cJSON *
@@ -255,16 +261,16 @@ finding_json(const struct scan_finding *f, const struct scan_graph *g)
     json_put_str(o, "severity", severities[f->severity]);
     if (f->node >= 0) {
         struct sm_node n = scan_node(g, f->node);
-        put_text(o, "op", n.op);
-        put_text(o, "node", n.name);
+        scan_put_text(o, "op", n.op);
+        scan_put_text(o, "node", n.name);
     }
     if (f->body > 0)
-        put_text(o, "function", g->bodies[f->body].name);
+        scan_put_text(o, "function", g->bodies[f->body].name);
     if (f->body >= 0)
-        put_tags(o, "tag_set", g->meta);
+        scan_put_tags(o, "tag_set", g->meta);
     if (f->file)
-        put_text(o, "file", str_of(f->file));
-    put_text(o, "message", str_of(f->message));
+        scan_put_text(o, "file", str_of(f->file));
+    scan_put_text(o, "message", str_of(f->message));
     json_put_str(o, "fix", scan_classes[f->class_].fix);
     return o;
 }
@@ -299,7 +305,7 @@ put_reach(struct scan *s, struct scan_graph *g, int first, cJSON *report, cJSON 
                 continue;
             cJSON *way = cJSON_CreateObject();
             json_put_str(way, "from", scan_root_text(kind));
-            put_text(way, "name", r.roots[k].name);
+            scan_put_text(way, "name", r.roots[k].name);
             cJSON_AddItemToObject(way, "path",
                                   scan_reach_path(&r, g, f->body, f->node));
             cJSON_AddItemToArray(list, way);
@@ -324,8 +330,8 @@ scan_meta(struct scan *s, const struct sm_meta *meta, cJSON *report, cJSON *find
     if (scan_graph_open(&g, meta, err) < 0)
         return -(int)err->code;
     cJSON *o = cJSON_CreateObject();
-    put_tags(o, "tags", meta);
-    put_text(o, "tensorflow", meta->tf_version);
+    scan_put_tags(o, "tags", meta);
+    scan_put_text(o, "tensorflow", meta->tf_version);
     json_put_int(o, "nodes", g.n_nodes);
     json_put_int(o, "functions", g.n_bodies - 1);
     cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(report, "meta_graphs"), o);
@@ -357,8 +363,7 @@ same_tags(struct scan *s, const struct sm_model *model)
 {
     int n = sm_n_metas(model);
     if (n > 1000) {
-        scan_add_file(s, SCAN_oversize, SCAN_ERROR, "saved_model.pb", "%d MetaGraphs",
-                      n);
+        scan_add_file(s, SCAN_oversize, SCAN_ERROR, s->model_file, "%d MetaGraphs", n);
         return;
     }
     for (int i = 1; i < n; i++) {
@@ -368,7 +373,7 @@ same_tags(struct scan *s, const struct sm_model *model)
         for (int k = 0; k < meta->n_tags; k++)
             buf_addf(&tags, "%s%.*s", k ? "," : "", STR_ARG(meta->tags[k]));
         if (sm_find_meta(model, buf_str(&tags), &first, &err) >= 0 && first != meta)
-            scan_add_file(s, SCAN_structure, SCAN_ERROR, "saved_model.pb",
+            scan_add_file(s, SCAN_structure, SCAN_ERROR, s->model_file,
                           "two MetaGraphs have the tag set '%s': readers differ in "
                           "which they take",
                           buf_str(&tags));
@@ -391,8 +396,8 @@ scan_model(struct scan *s, const struct sm_model *model, cJSON *report, cJSON *f
     return 0;
 }
 
-static int
-open_dir(int *dirfd, const char *dir, struct err *err)
+int
+scan_open_dir(int *dirfd, const char *dir, struct err *err)
 {
     if (fs_open_dir(dirfd, AT_FDCWD, dir, err) >= 0)
         return 0;
@@ -415,7 +420,7 @@ open_model(struct scan *s, struct sm_model **model, int dirfd, const char *dir,
     err_clear(err);
     if (why.code != ERR_LIMIT)
         return err_set(err, ERR_PENDING, "%s", why.msg);
-    scan_add_file(s, SCAN_oversize, SCAN_ERROR, "saved_model.pb", "%s", why.msg);
+    scan_add_file(s, SCAN_oversize, SCAN_ERROR, s->model_file, "%s", why.msg);
     return 0;
 }
 
@@ -424,12 +429,17 @@ val_scan(cJSON **report, const char *dir, const struct val_scan_options *options
          struct err *err)
 {
     struct scan s AUTO(scan_release) = { .options = options,
+                                         .model_file = "saved_model.pb",
                                          .allowed = cJSON_CreateObject() };
     struct sm_model *model AUTO(sm_close_p) = NULL;
     int dirfd AUTO(fs_close) = -1;
     cJSON *j AUTO(json_free) = cJSON_CreateObject();
-    if (open_dir(&dirfd, dir, err) < 0 || open_model(&s, &model, dirfd, dir, err) < 0)
+    if (scan_open_dir(&dirfd, dir, err) < 0 ||
+        open_model(&s, &model, dirfd, dir, err) < 0)
         return -(int)err->code;
+    if (model)
+        s.model_file = sm_form_file(sm_form(model));
+    json_put_str(j, "model_file", s.model_file);
     cJSON_AddArrayToObject(j, "meta_graphs");
     json_put_bool(j, "reach_complete", true);
     cJSON *findings = cJSON_AddArrayToObject(j, "findings");

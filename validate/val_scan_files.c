@@ -49,7 +49,7 @@ scan_assets(struct scan *s, const struct sm_meta *meta)
         const char *why = path_leaves(name);
         char *text AUTO(free_ptr) = scan_text(name);
         if (why)
-            scan_add_file(s, SCAN_asset, SCAN_ERROR, "saved_model.pb",
+            scan_add_file(s, SCAN_asset, SCAN_ERROR, s->model_file,
                           "the asset file name '%s' %s", text, why);
     }
 }
@@ -105,7 +105,7 @@ scan_keras_metadata(struct scan *s, struct str object_graph)
     while (sm_pb_next_msg(&object_graph, 1, &object) > 0)
         if (sm_pb_get(object, 4, &f) && f.wire == 2)
             n += is_lambda(sm_pb_bytes(f.bytes, 3));
-    say_lambda(s, "saved_model.pb", n);
+    say_lambda(s, s->model_file, n);
 }
 
 /* keras_metadata.pb: SavedMetadata { 1 repeated SavedObject { … 5 metadata } }. */

@@ -14,10 +14,10 @@ enum scan_class {
 enum scan_severity { SCAN_NOTE, SCAN_WARNING, SCAN_ERROR };
 enum scan_how { SCAN_ALWAYS, SCAN_UNLESS_ASSET, SCAN_UNLESS_EMPTY, SCAN_UNLESS_SAVER };
 
-struct scan_class_info {
+struct scan_rule {
     const char *id, *title, *fix;
 };
-extern const struct scan_class_info scan_classes[SCAN_N_CLASSES];
+extern const struct scan_rule scan_classes[SCAN_N_CLASSES];
 struct scan_op {
     const char *name;
     enum scan_class class_;
@@ -156,6 +156,7 @@ struct scan_finding {
 #define SCAN_MAX_FINDINGS 10000
 struct scan {
     const struct val_scan_options *options;
+    const char *model_file; /* "saved_model.pb", or the form that was read */
     struct scan_finding *v;
     int n;
     int64_t n_more;
@@ -175,6 +176,20 @@ void scan_assets(struct scan *s, const struct sm_meta *meta);
 int scan_files(struct scan *s, int dirfd, struct err *err) MUST_CHECK;
 /* Keras layers that are Python byte code: metadata of the object graph's objects. */
 void scan_keras_metadata(struct scan *s, struct str object_graph);
+
+/* ---- shared with lint ---------------------------------------------------------------
+ */
+
+/* An item of `list` ("A,B,C", may be NULL): then it is counted in `allowed`. */
+bool scan_is_allowed(const char *list, cJSON *allowed, struct str name);
+void scan_put_text(cJSON *o, const char *key, struct str s); /* as scan_text */
+void scan_put_tags(cJSON *o, const char *key, const struct sm_meta *meta);
+/* ERR_NOTFOUND: no such directory. */
+int scan_open_dir(int *dirfd, const char *dir, struct err *err) MUST_CHECK;
+/* A report with "findings" as SARIF: `tool` is its name, member `key` of a finding its
+ * rule. */
+cJSON *scan_sarif(const cJSON *report, const char *uri, const char *tool,
+                  const char *key, const struct scan_rule *rules, int n_rules);
 
 char *scan_text(struct str s); /* owned; control characters as \xNN, cut at 200 bytes */
 

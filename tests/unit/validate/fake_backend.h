@@ -4,6 +4,7 @@
  * {S x, 1}; digit = 1 where x > 0; count = runs since load or reset; text, half =
  * inputs, unchanged unsupported 0  load says that an op is missing broken 0       load
  * says that the model is corrupt gone 0         load says that the system is in the way
+ *   many 0         load says that 107 ops are missing, and names 100
  *   limits S       run of signature "other" is unsupported, else as scale
  *   asserts 0      run fails where x[0] < 0, else as scale 1 */
 #ifndef TESTS_UNIT_VALIDATE_FAKE_BACKEND_H
@@ -57,6 +58,13 @@ fake_load(struct backend **out, const struct backend_args *args, struct err *err
         return err_set(err, ERR_CORRUPT, "fake: no word and number");
     if (strcmp(b.word, "unsupported") == 0)
         return err_set(err, ERR_UNSUPPORTED, "op DecodeWav (node a, function f)");
+    if (strcmp(b.word, "many") == 0) {
+        struct buf ops AUTO(buf_release) = BUF_INIT;
+        for (int i = 0; i < 100; i++)
+            buf_addf(&ops, "%sDecodeOp%03d (node n%03d)", i ? ", " : "", i, i);
+        return err_set(err, ERR_UNSUPPORTED, "needs: %s, and 7 other ops",
+                       buf_str(&ops));
+    }
     if (strcmp(b.word, "broken") == 0)
         return err_set(err, ERR_CORRUPT, "variables.index: block 3: wrong checksum");
     if (strcmp(b.word, "gone") == 0)

@@ -195,6 +195,34 @@ TEST(test_val_gate__a_failed_or_unsupported_verdict_refuses)
         "counts as passed); "));
 }
 
+/* A long list of ops leaves room for the gates after it; ten gates of that kind for the
+ * count of those that have no line. */
+TEST(test_val_gate__a_long_list_hides_no_gate)
+{
+    struct repo *r AUTO(repo_close_p) = new_store();
+    struct repo_version many = push(r, "many 0");
+    struct val_set s = exam(r, "quality", "\"min\": 0.5");
+    struct val_set t = exam(r, "zebra", "\"min\": 0.25");
+    const char *said;
+
+    set_policy(r, NULL, STAR);
+    CHECK_INT(validate(r, &many, &s), VAL_UNSUPPORTED);
+    CHECK_INT(validate(r, &many, &t), VAL_UNSUPPORTED);
+    said = ask_for(r, &many, NULL);
+    CHECK(strstr(said, "saw unsupported: needs: DecodeOp000 (node n000), "));
+    CHECK(strstr(said, "DecodeOp018 (node n018), and 88 more (what cannot be run"));
+    CHECK(strstr(said, "\n  acceptance zebra: wanted "));
+    CHECK(!strstr(said, "DecodeOp050"));
+    for (int i = 0; i < 10; i++) {
+        char *name AUTO(free_ptr) = xasprintf("set-%d", i);
+        struct val_set more = exam(r, name, "\"min\": 0.5");
+        CHECK_INT(validate(r, &many, &more), VAL_UNSUPPORTED);
+    }
+    said = ask_for(r, &many, NULL);
+    CHECK(strstr(said, " more gates (--json has all)"));
+    CHECK(strlen(said) < ERR_MSG_BYTES - 1);
+}
+
 TEST(test_val_gate__the_newest_verdict_on_the_current_set_counts)
 {
     struct repo *r AUTO(repo_close_p) = new_store();
