@@ -158,8 +158,11 @@ demo: $(PROGRAMS) ## the main job on a real model, step by step
 
 $(D)/bench/%: $(D)/bench/%.o
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3
-bench: $(PROGRAMS) $(D)/bench/floor $(D)/bench/spawn ## the figures of docs/performance.md
-	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run
+$(D)/bench/heap.so: bench/heap.c
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn big_model heap.so) ## the figures of docs/performance.md [PART=reading]
+	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 install: all ## to DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sluice

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -401,42 +400,6 @@ fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t m
     if (r < 0)
         unlinkat(to_dirfd, to, 0);
     return r;
-}
-
-int
-fs_map(struct fs_map *out, int dirfd, const char *path, struct err *err)
-{
-    int fd AUTO(fs_close) = -1;
-    struct stat st;
-    void *p;
-    int r = fs_open(&fd, dirfd, path, O_RDONLY | O_NONBLOCK, 0, err);
-
-    if (r < 0)
-        return r;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "stat %s", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, "open %s: %s, not a regular file", path,
-                       fs_kind(st.st_mode));
-    *out = (struct fs_map){ .p = (const uint8_t *)"", .n = (size_t)st.st_size };
-    if (st.st_size == 0) /* mmap refuses these */
-        return 0;
-    p = mmap(NULL, out->n, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED) {
-        r = err_sys(err, errno, "map %s", path);
-        *out = (struct fs_map){ .p = NULL };
-        return r;
-    }
-    out->p = p;
-    return 0;
-}
-
-void
-fs_unmap(struct fs_map *m)
-{
-    if (m->n > 0)
-        munmap((void *)(uintptr_t)m->p, m->n);
-    *m = (struct fs_map){ .p = NULL };
 }
 
 /* Opens the lock file, making it when it is absent. */

@@ -91,12 +91,26 @@ int fs_walk(int dirfd, const char *path, fs_walk_fn *fn, void *arg,
             struct err *err) MUST_CHECK;
 
 /* A read-only map of a whole regular file; an empty file gives p = "" and n = 0. */
+struct fs_range;
 struct fs_map {
     const uint8_t *p;
     size_t n;
+    struct fs_range *range; /* what fs_maps_guard knows of it */
 };
 int fs_map(struct fs_map *out, int dirfd, const char *path, struct err *err) MUST_CHECK;
 void fs_unmap(struct fs_map *m); /* for AUTO */
+/* Whole pages in [from, to) of the map leave this process's memory; reading them again
+ * brings them back. */
+void fs_map_drop(const struct fs_map *m, const void *from, const void *to);
+
+/* A mapped file that somebody cuts short kills its reader (SIGBUS), except in a program
+ * whose main called fs_maps_guard: there the missing bytes read as zeros, and what was
+ * read is not to be believed before fs_maps_check. `n_before` is fs_maps_n_cut() from
+ * before the reading; ERR_CORRUPT, in place of an error that is there already, when a
+ * map of this process was cut since. */
+int fs_maps_guard(struct err *err) MUST_CHECK;
+unsigned fs_maps_n_cut(void);
+int fs_maps_check(unsigned n_before, struct err *err);
 
 /* flock(LOCK_EX) on path, made when absent; waits at most timeout_ms (0: tries
  * once), then ERR_BUSY. The lock ends with the fd. */

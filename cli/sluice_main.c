@@ -2,6 +2,8 @@
 /* sluice: finds the verb, makes the request, calls the service, shows the reply. */
 #include "cli/cli.h"
 
+#include "base/fs.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +63,7 @@ main(int argc, char **argv)
     struct err err = ERR_INIT;
     struct cli_call parsed;
     int status;
-    if (cli_parse(argc, argv, &parsed, &err) < 0) {
+    if (cli_parse(argc, argv, &parsed, &err) < 0 || fs_maps_guard(&err) < 0) {
         status = complain(&err);
     } else if (parsed.help || !parsed.verb) {
         struct buf out AUTO(buf_release) = BUF_INIT;

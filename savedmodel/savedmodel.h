@@ -184,6 +184,7 @@ int sm_node_parse(struct str raw, struct sm_node *out, struct err *err) MUST_CHE
 #define SM_GRAPH_NODE 1
 #define SM_LIBRARY_FUNCTION 1
 #define SM_FUNCTION_NODE 3
+#define SM_ATTR_LIST_SHAPE 7
 #define SM_NODE_INPUT 3 /* strings, in order; "^name" are control inputs */
 
 enum sm_attr_kind {
@@ -237,6 +238,9 @@ int sm_function_parse(struct str raw, struct sm_function *out,
                       struct err *err) MUST_CHECK;
 int sm_arg_parse(struct str raw, struct sm_arg *out, struct err *err) MUST_CHECK;
 
+/* What the node alone says of an output's type; SM_INVALID: nothing. */
+int sm_node_out_type(const struct sm_node *n, int64_t output);
+
 /* TensorShapeProto. ERR_LIMIT: rank above SM_MAX_RANK. */
 int sm_shape_parse(struct str raw, struct sm_shape *out, struct err *err) MUST_CHECK;
 /* TensorProto to a value: borrows tensor_content where it is aligned for its dtype,
@@ -244,6 +248,25 @@ int sm_shape_parse(struct str raw, struct sm_shape *out, struct err *err) MUST_C
  * value). RESOURCE and VARIANT are ERR_UNSUPPORTED; ERR_LIMIT: more than 1 GiB that is
  * not in the file. */
 int sm_tensor_proto(struct str raw, struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* ---- frozen graph: a GraphDef alone ---------------------------------------------- */
+
+/* The bytes head, graph, tail in a row are a SavedModel with one MetaGraph "serve" and
+ * one signature "serving_default". */
+struct sm_frozen {
+    struct buf head;
+    struct str graph;
+    struct buf tail;
+    struct sm_file *file;
+};
+/* Reads the GraphDef in `path`, in text form when that ends in ".pbtxt". The signature
+ * gives `outputs` ("a:0,b" with b for b:0) and takes `feeds` (such a list, or NULL) and
+ * the Placeholders needed besides. ERR_USAGE: no outputs; lists those that nobody
+ * consumes. ERR_NOTFOUND: no such file or tensor. ERR_CORRUPT, ERR_LIMIT.
+ * ERR_UNSUPPORTED: a feed of unknown type. */
+int sm_frozen_open(struct sm_frozen *out, const char *path, const char *outputs,
+                   const char *feeds, struct err *err) MUST_CHECK;
+void sm_frozen_release(struct sm_frozen *f); /* for AUTO */
 
 /* ---- checkpoint: tensor bundle --------------------------------------------------- */
 

@@ -35,40 +35,68 @@ static const uint8_t subs[SM_N_MSG][SM_FIELD_NUM_MAX + 1] = {
 _Static_assert(SM_N_MSG < IS_ENTRY, "too many messages");
 
 static uint8_t
-sub_of(uint8_t type, uint32_t num)
+sub_of(uint8_t type, uint64_t num)
 {
     if (type & IS_ENTRY)
         return num == 2 ? type & ~IS_ENTRY : 0;
     return num <= SM_FIELD_NUM_MAX ? subs[type - 1][num] : 0;
 }
 
-/* Returns NULL, or where the bytes stop making sense. */
+struct walk {
+    const struct sm_file *file_or_null;
+    const char *passed;
+    bool is_deep;
+};
+
+/* Returns NULL, or where the bytes stop making sense. A walk of its own and not with
+ * sm_pb_next: nearly all the time that it takes to open a big graph goes here. */
 static const char *
-check(struct str msg, uint8_t type, int depth, bool *is_deep)
+check(struct walk *w, const char *at, const char *end, uint8_t type, int depth)
 {
-    struct sm_field f;
-    int r;
     if (depth == MAX_DEPTH) {
-        *is_deep = true;
-        return msg.p;
+        w->is_deep = true;
+        return at;
     }
-    while ((r = sm_pb_next(&msg, &f)) > 0) {
-        uint8_t sub = f.wire == 2 ? sub_of(type, f.num) : 0;
-        if (sub == 0)
+    while (at < end) {
+        struct str rest = { at, (size_t)(end - at) };
+        uint64_t tag, n;
+        if (!sm_varint(&rest, &tag))
+            return at;
+        uint64_t num = tag >> 3;
+        bool is_num = num > 0 && num <= SM_PB_MAX_NUM;
+        if (is_num && (tag & 7) == 0) {
+            if (!sm_varint(&rest, &n))
+                return rest.p;
+            at = rest.p;
             continue;
-        const char *bad = check(f.bytes, sub, depth + 1, is_deep);
+        }
+        if (!is_num || (tag & 7) != 2) {
+            rest = (struct str){ at, (size_t)(end - at) };
+            if (!sm_pb_skip(&rest))
+                return rest.p;
+            at = rest.p;
+            continue;
+        }
+        if (!sm_varint(&rest, &n) || n > rest.n)
+            return rest.p;
+        uint8_t sub = sub_of(type, num);
+        const char *bad = sub ? check(w, rest.p, rest.p + n, sub, depth + 1) : NULL;
         if (bad)
             return bad;
+        at = rest.p + n;
+        if (w->file_or_null)
+            sm_file_passed(w->file_or_null, &w->passed, at);
     }
-    return r < 0 ? msg.p : NULL;
+    return NULL;
 }
 
-int
-sm_check_msg(struct str file, enum sm_msg type, const char *path, struct err *err)
+static int
+check_all(struct walk *w, struct str file, enum sm_msg type, const char *path,
+          struct err *err)
 {
-    bool is_deep = false;
-    const char *bad = check(file, (uint8_t)(type + 1), 0, &is_deep);
-    if (is_deep)
+    w->passed = file.p;
+    const char *bad = check(w, file.p, file.p + file.n, (uint8_t)(type + 1), 0);
+    if (w->is_deep)
         return err_set(err, ERR_LIMIT,
                        "%s: messages nested more than %d deep at byte %zu", path,
                        MAX_DEPTH, (size_t)(bad - file.p));
@@ -77,4 +105,19 @@ sm_check_msg(struct str file, enum sm_msg type, const char *path, struct err *er
                        "%s: cut off, damaged or no %s: byte %zu of %zu", path,
                        sm_schemas[type].name, (size_t)(bad - file.p), file.n);
     return 0;
+}
+
+int
+sm_check_msg(struct str msg, enum sm_msg type, const char *path, struct err *err)
+{
+    struct walk w = { .file_or_null = NULL };
+    return check_all(&w, msg, type, path, err);
+}
+
+int
+sm_check_file(const struct sm_file *f, enum sm_msg type, const char *path,
+              struct err *err)
+{
+    struct walk w = { .file_or_null = f };
+    return check_all(&w, f->bytes, type, path, err);
 }

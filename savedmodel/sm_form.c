@@ -61,7 +61,7 @@ sm_form_convert(struct sm_file *f, enum sm_form form, enum sm_msg type,
         return err_ctx(err, "%s", path);
     if (form != SM_FORM_PB)
         replace(f, &out);
-    return sm_check_msg(f->bytes, type, path, err);
+    return sm_check_file(f, type, path, err);
 }
 
 int

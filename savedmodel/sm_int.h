@@ -31,6 +31,18 @@ struct sm_file {
 int sm_file_open(struct sm_file *f, int dirfd, const char *path,
                  struct err *err) MUST_CHECK;
 void sm_file_release(struct sm_file *f); /* for AUTO */
+/* Who walks a big file once calls this with where it is; *passed begins at the start of
+ * the walk. What lies behind leaves the process's memory when it is mapped. */
+#define SM_FILE_KEEP_BYTES (16 << 20)
+static inline void
+sm_file_passed(const struct sm_file *f, const char **passed, const char *at)
+{
+    if (at - *passed < SM_FILE_KEEP_BYTES)
+        return;
+    if (f->map.n > 0)
+        fs_map_drop(&f->map, *passed, at);
+    *passed = at;
+}
 
 static inline uint32_t
 sm_le16(const char *p)
@@ -66,6 +78,17 @@ void sm_map_read(struct str msg, uint32_t num, struct sm_map *out);
 void sm_map_release(struct sm_map *m); /* for AUTO */
 const struct sm_kv *sm_map_find(const struct sm_map *m, struct str key);
 
+/* A set of slices that somebody keeps, each with a number: its place in `v`. */
+struct sm_names {
+    struct str *v;
+    int n;
+    int *slots; /* 1 + place, 0: free */
+    uint32_t n_slots;
+};
+int sm_names_find(const struct sm_names *set, struct str s); /* -1: not in the set */
+bool sm_names_add(struct sm_names *set, struct str s);       /* true: it is new */
+void sm_names_release(struct sm_names *set);                 /* for AUTO */
+
 /* Which of the three files a model directory has, and its bytes in the wire form,
  * checked (sm_form.c). */
 int sm_form_open(struct sm_file *f, enum sm_form *form, int dirfd, const char *dir,
@@ -78,22 +101,46 @@ int sm_form_convert(struct sm_file *f, enum sm_form form, enum sm_msg type,
  * ERR_UNSUPPORTED: a kind of chunk that TensorFlow does not write. */
 int sm_cpb_merge(struct str file, struct buf *out, struct err *err) MUST_CHECK;
 
-/* The file is a message of that type, and every message in it is well-formed.
+/* The bytes are a message of that type, and every message in it is well-formed.
  * ERR_CORRUPT, ERR_LIMIT. */
-int sm_check_msg(struct str file, enum sm_msg type, const char *path,
+int sm_check_msg(struct str msg, enum sm_msg type, const char *path,
                  struct err *err) MUST_CHECK;
+/* The same of a whole file, of which little stays in memory when it is mapped. */
+int sm_check_file(const struct sm_file *f, enum sm_msg type, const char *path,
+                  struct err *err) MUST_CHECK;
 
 /* Appends the wire form of a message in text format. ERR_CORRUPT with line and column;
  * ERR_LIMIT: nested more than 100 deep, or more than 2 GiB. */
 int sm_pbtxt(struct str text, enum sm_msg root, struct buf *out,
              struct err *err) MUST_CHECK;
 
+bool sm_varint_long(struct str *it, uint64_t *v);
 /* Reads a varint of at most ten bytes from *it and moves it on; false: malformed. */
-bool sm_varint(struct str *it, uint64_t *v);
+static inline bool
+sm_varint(struct str *it, uint64_t *v)
+{
+    /* Nearly all have one byte or two. */
+    size_t n = it->n < 2 || !(it->p[0] & 0x80) ? 1 : 2;
+    if (it->n == 0 || (it->p[n - 1] & 0x80))
+        return sm_varint_long(it, v);
+    *v = n == 1 ? (uint64_t)(uint8_t)it->p[0]
+                : (uint64_t)(it->p[0] & 0x7f) | (uint64_t)it->p[1] << 7;
+    it->p += n;
+    it->n -= n;
+    return true;
+}
 /* As sm_varint, and false when the value passes 32 bits. */
 bool sm_varint32(struct str *it, uint32_t *v);
 /* Cuts n bytes off the front of *it; false: there are fewer. */
 bool sm_take(struct str *it, uint64_t n, struct str *out);
+#define SM_PB_MAX_NUM 0x1fffffff /* of a field */
+/* Moves *it behind the next field of any kind; false: malformed, or a group's end. */
+bool sm_pb_skip(struct str *it);
+/* Append a field. */
+void sm_pb_put_int(struct buf *b, uint32_t num, uint64_t v);
+void sm_pb_put_bytes(struct buf *b, uint32_t num, struct str s);
+/* Only the tag and length of one whose bytes come later. */
+void sm_pb_put_head(struct buf *b, uint32_t num, uint64_t n_bytes);
 /* A packable repeated number field of one wire kind: each call gives the next element
  * of `field`, whether it came packed or alone. Start with part = the field's. */
 bool sm_pb_packed_next(struct str *part, uint32_t elem_wire, uint64_t *v);

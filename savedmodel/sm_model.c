@@ -32,10 +32,16 @@ struct sm_model {
 static struct str
 merged(struct sm_model *m, struct str msg, uint32_t num)
 {
-    struct str it = msg, part, first = { "", 0 };
+    struct str it = msg, first = { "", 0 }, part;
+    const char *passed = msg.p;
     size_t total = 0;
     int n = 0;
-    while (sm_pb_next_msg(&it, num, &part) > 0) {
+    struct sm_field f;
+    while (sm_pb_next(&it, &f) > 0) {
+        sm_file_passed(&m->file, &passed, it.p);
+        if (f.num != num || f.wire != 2)
+            continue;
+        part = f.bytes;
         if (n++ == 0)
             first = part;
         total += part.n;
@@ -196,10 +202,13 @@ int
 sm_open(struct sm_model **out, int dirfd, const char *dir, struct err *err)
 {
     struct sm_model *m = xcalloc(1, sizeof(*m));
+    unsigned n_cut = fs_maps_n_cut();
     *out = NULL;
     int rc = sm_form_open(&m->file, &m->form, dirfd, dir, err);
     if (rc == 0 && model_parse(m, err) < 0)
         rc = err_ctx(err, "%s/%s", dir, sm_form_file(m->form));
+    if (fs_maps_check(n_cut, err) < 0)
+        rc = err_ctx(err, "%s", dir);
     if (rc < 0) {
         sm_close(m);
         return rc;

@@ -2,75 +2,14 @@
 /* The op types of a MetaGraph as saved_model_cli counts them: those of the graph's
  * nodes and of the functions reached from there, where "reached" is an op type that is
  * a function's name, or attribute f of PartitionedCall and StatefulPartitionedCall. */
-#include "savedmodel/savedmodel.h"
+#include "savedmodel/sm_int.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-/* A set of slices, with a number each: position of insertion. */
-struct names {
-    struct str *v;
-    int n;
-    int *slots; /* 1 + position, 0: free */
-    uint32_t n_slots;
-};
-
-static uint32_t
-hash(struct str s)
-{
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (uint8_t)s.p[i]) * 16777619u;
-    return h;
-}
-
-static int *
-slot_of(const struct names *set, struct str s)
-{
-    uint32_t i = hash(s) & (set->n_slots - 1);
-    while (set->slots[i] && !str_eq(set->v[set->slots[i] - 1], s))
-        i = (i + 1) & (set->n_slots - 1);
-    return &set->slots[i];
-}
-
-/* -1: not in the set. */
-static int
-find(const struct names *set, struct str s)
-{
-    return set->n_slots ? *slot_of(set, s) - 1 : -1;
-}
-
-/* true: it is new. */
-static bool
-add(struct names *set, struct str s)
-{
-    if (find(set, s) >= 0)
-        return false;
-    if ((uint32_t)set->n * 2 >= set->n_slots) {
-        set->n_slots = set->n_slots ? set->n_slots * 2 : 64;
-        free(set->slots);
-        set->slots = xcalloc(set->n_slots, sizeof *set->slots);
-        set->v = xreallocarray(set->v, set->n_slots, sizeof *set->v);
-        for (int i = 0; i < set->n; i++)
-            *slot_of(set, set->v[i]) = i + 1;
-    }
-    int *slot = slot_of(set, s);
-    set->v[set->n] = s;
-    *slot = ++set->n;
-    return true;
-}
-
-static void
-names_release(struct names *set)
-{
-    free(set->v);
-    free(set->slots);
-}
 
 struct walk {
-    struct names functions; /* all of the library */
-    struct str *bodies;     /* FunctionDef messages, by number in `functions` */
-    struct names reached, ops;
+    struct sm_names functions; /* all of the library */
+    struct str *bodies;        /* FunctionDef messages, by number in `functions` */
+    struct sm_names reached, ops;
 };
 
 static int
@@ -83,16 +22,16 @@ add_nodes(struct walk *w, struct str msg, uint32_t field, struct err *err)
         struct sm_attr f;
         if (sm_node_parse(raw, &node, err) < 0)
             return -(int)err->code;
-        if (find(&w->functions, node.op) >= 0) {
-            add(&w->reached, node.op);
+        if (sm_names_find(&w->functions, node.op) >= 0) {
+            sm_names_add(&w->reached, node.op);
             continue;
         }
-        add(&w->ops, node.op);
+        sm_names_add(&w->ops, node.op);
         if ((str_is(node.op, "PartitionedCall") ||
              str_is(node.op, "StatefulPartitionedCall")) &&
             sm_node_attr(&node, "f", &f) && f.kind == SM_ATTR_FUNC &&
-            find(&w->functions, sm_attr_func_name(&f)) >= 0)
-            add(&w->reached, sm_attr_func_name(&f));
+            sm_names_find(&w->functions, sm_attr_func_name(&f)) >= 0)
+            sm_names_add(&w->reached, sm_attr_func_name(&f));
     }
     return r < 0 ? err_set(err, ERR_CORRUPT, "a graph's list of nodes is malformed")
                  : 0;
@@ -113,7 +52,7 @@ walk_ops(struct walk *w, const struct sm_meta *meta, struct err *err)
         struct sm_function f;
         if (sm_function_parse(raw, &f, err) < 0)
             return -(int)err->code;
-        if (!add(&w->functions, f.name))
+        if (!sm_names_add(&w->functions, f.name))
             continue;
         w->bodies = xreallocarray(w->bodies, (size_t)w->functions.n, sizeof *w->bodies);
         w->bodies[w->functions.n - 1] = raw;
@@ -123,7 +62,7 @@ walk_ops(struct walk *w, const struct sm_meta *meta, struct err *err)
     if (add_nodes(w, meta->graph, SM_GRAPH_NODE, err) < 0)
         return -(int)err->code;
     for (int i = 0; i < w->reached.n; i++)
-        if (add_nodes(w, w->bodies[find(&w->functions, w->reached.v[i])],
+        if (add_nodes(w, w->bodies[sm_names_find(&w->functions, w->reached.v[i])],
                       SM_FUNCTION_NODE, err) < 0)
             return -(int)err->code;
     return 0;
@@ -141,9 +80,9 @@ sm_meta_ops(const struct sm_meta *meta, struct str **names, int *n, struct err *
             memcpy(*names, w.ops.v, (size_t)w.ops.n * sizeof **names);
         qsort(*names, (size_t)*n, sizeof **names, by_name);
     }
-    names_release(&w.functions);
-    names_release(&w.reached);
-    names_release(&w.ops);
+    sm_names_release(&w.functions);
+    sm_names_release(&w.reached);
+    sm_names_release(&w.ops);
     free(w.bodies);
     return r;
 }

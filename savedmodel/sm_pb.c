@@ -14,7 +14,7 @@
 #define PB_MAX_DEPTH 100
 
 bool
-sm_varint(struct str *it, uint64_t *v)
+sm_varint_long(struct str *it, uint64_t *v)
 {
     uint64_t r = 0;
     for (size_t i = 0; i < 10 && i < it->n; i++) {
@@ -52,11 +52,11 @@ sm_take(struct str *it, uint64_t n, struct str *out)
 }
 
 /* One field of any kind; a group start or end is handed out as wire 3 or 4. */
-static bool
+static inline bool
 next_raw(struct str *it, struct sm_field *f)
 {
     uint64_t tag, n;
-    if (!sm_varint(it, &tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff)
+    if (!sm_varint(it, &tag) || tag >> 3 == 0 || tag >> 3 > SM_PB_MAX_NUM)
         return false;
     *f = (struct sm_field){ .num = (uint32_t)(tag >> 3), .wire = (uint32_t)(tag & 7) };
     struct str part;
@@ -117,6 +117,13 @@ sm_pb_next(struct str *it, struct sm_field *f)
             return -1;
     }
     return 0;
+}
+
+bool
+sm_pb_skip(struct str *it)
+{
+    struct sm_field f;
+    return next_raw(it, &f) && f.wire != 4 && (f.wire != 3 || skip_group(it, f.num));
 }
 
 int
@@ -255,4 +262,33 @@ sm_pb_packed_next(struct str *part, uint32_t elem_wire, uint64_t *v)
         *v = sm_le32(b.p);
         return true;
     }
+}
+
+static void
+put_varint(struct buf *b, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        buf_addc(b, (char)(v | 0x80));
+    buf_addc(b, (char)v);
+}
+
+void
+sm_pb_put_int(struct buf *b, uint32_t num, uint64_t v)
+{
+    put_varint(b, (uint64_t)num << 3);
+    put_varint(b, v);
+}
+
+void
+sm_pb_put_head(struct buf *b, uint32_t num, uint64_t n_bytes)
+{
+    put_varint(b, (uint64_t)num << 3 | 2);
+    put_varint(b, n_bytes);
+}
+
+void
+sm_pb_put_bytes(struct buf *b, uint32_t num, struct str s)
+{
+    sm_pb_put_head(b, num, s.n);
+    buf_add(b, s.p, s.n);
 }

@@ -257,7 +257,8 @@ record(struct svc_call *c, const char *outcome, struct err *err)
 int
 svc_commit(struct svc_call *c, struct err *err)
 {
-    if (record(c, "ok", err) < 0 || db_commit(c->repo->db, err) < 0)
+    if (fs_maps_check(c->n_cut, err) < 0 || record(c, "ok", err) < 0 ||
+        db_commit(c->repo->db, err) < 0)
         return -(int)err->code;
     c->recorded = true;
     return 0;
@@ -313,7 +314,13 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
          (c->verb->right != ACC_NONE &&
           acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
         return -(int)err->code;
-    return fn(c, err);
+    int r = fn(c, err);
+    if (!c->recorded && fs_maps_check(c->n_cut, err) < 0) {
+        cJSON_Delete(c->reply); /* whatever was read of it */
+        c->reply = cJSON_CreateObject();
+        return -(int)err->code;
+    }
+    return r;
 }
 
 /* An argument that contains "/" or begins with "." is a path, else a reference;
@@ -351,7 +358,9 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
             fn = verbs[i].fn;
     if (check_request(verb, request, err) < 0)
         return -(int)err->code;
-    struct svc_call c = { .s = s, .verb = verb, .req = request };
+    struct svc_call c = {
+        .s = s, .verb = verb, .req = request, .n_cut = fs_maps_n_cut()
+    };
     bool wants_store = verb->needs == SVC_STORE ||
                        (verb->needs == SVC_MAYBE && names_version(verb, request));
     if (wants_store) {
@@ -418,9 +427,14 @@ svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err)
 {
     *out = (struct svc_dir){ .path = svc_str(c, "dir") };
     const char *ref = svc_str(c, "ref");
-    if (!!ref == !!out->path)
+    bool is_frozen = svc_str(c, "graph_def") != NULL;
+    if (!!ref + !!out->path + is_frozen != 1)
         return err_set(err, ERR_USAGE, "%s needs either --dir DIR or a version",
                        c->verb->name);
+    if (!is_frozen && svc_str(c, "outputs"))
+        return err_set(err, ERR_USAGE, "--outputs goes with --graph_def");
+    if (is_frozen)
+        return svc_frozen_open(c, out, err);
     struct repo_version v;
     if (!ref)
         return 0;
@@ -454,4 +468,9 @@ svc_dir_close(struct svc_dir *d)
 {
     if (d->view.path)
         repo_view_close(&d->view);
+    struct err err = ERR_INIT;
+    if (d->scratch && fs_remove_tree(AT_FDCWD, d->scratch, &err) < 0)
+        err_clear(&err); /* it is in the system's place for such things */
+    free(d->scratch);
+    d->scratch = NULL;
 }

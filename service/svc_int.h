@@ -22,7 +22,8 @@ struct svc_call {
     char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
     char digest[REPO_DIGEST_BYTES];
     cJSON *body;
-    bool recorded; /* the event stands already, in the act's own transaction */
+    unsigned n_cut; /* fs_maps_n_cut() when the call began */
+    bool recorded;  /* the event stands already, in the act's own transaction */
 };
 
 typedef int svc_do_fn(struct svc_call *c, struct err *err);
@@ -63,12 +64,17 @@ void svc_move_members(cJSON *from, cJSON *to);
  * "change", "breaks_callers", "why"}. */
 void svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
 
-/* A model directory to look at: field `dir`, or a view of the version `ref` names. */
+/* A model directory to look at: field `dir`, a view of the version `ref` names, or one
+ * made for the frozen graph in field `graph_def`. */
 struct svc_dir {
     const char *path;
     struct repo_view view;
+    char *scratch;
 };
 int svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err) MUST_CHECK;
+/* The part of it that is about frozen graphs. */
+int svc_frozen_open(struct svc_call *c, struct svc_dir *out,
+                    struct err *err) MUST_CHECK;
 /* The directory or version that a field of type SVC_ANY names. */
 int svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
                  struct err *err) MUST_CHECK;

@@ -194,6 +194,8 @@ show_outputs(struct svc_call *c, const struct sm_tensor_list *outs, struct err *
             continue;
         struct buf file AUTO(buf_release) = BUF_INIT, npy AUTO(buf_release) = BUF_INIT;
         buf_addf(&file, "%s.npy", outs->v[i].name);
+        for (char *p = file.data; (p = strchr(p, '/')) != NULL;)
+            *p = '_'; /* tensors of frozen graphs have them */
         if (sm_npy_write(t, &npy, err) < 0 || save(dirfd, outdir, buf_str(&file), &npy,
                                                    svc_flag(c, "overwrite"), err) < 0)
             return -(int)err->code;

@@ -3,7 +3,8 @@
  * Domains and special values are those of TensorFlow (Eigen). */
 #include "runtime/ops/math_special.h"
 
-#include <complex.h>
+#include "runtime/rt_complex.h"
+
 #include <math.h>
 #include <stdbool.h>
 

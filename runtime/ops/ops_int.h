@@ -4,10 +4,9 @@
 #ifndef RUNTIME_OPS_OPS_INT_H
 #define RUNTIME_OPS_OPS_INT_H
 
+#include "runtime/rt_complex.h"
 #include "runtime/rt_half.h"
 #include "runtime/rt_ops.h"
-
-#include <complex.h>
 
 /* Each is a list of X(dtype, C type, suffix). float16 and bfloat16 are no C types:
  * their drivers widen to float (k_widen) and narrow again. */

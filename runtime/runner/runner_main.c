@@ -3,6 +3,8 @@
  * as descriptor 3. It is of no use by hand. */
 #include "runtime/runner/runner_int.h"
 
+#include "base/fs.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,5 +29,10 @@ main(int argc, char **argv)
         return 1;
     close_range(SOCK_FD + 1, ~0U, 0);
     signal(SIGPIPE, SIG_IGN);
+    struct err err = ERR_INIT;
+    if (fs_maps_guard(&err) < 0) {
+        fprintf(stderr, "sluice-runner: %s\n", err.msg);
+        return 1;
+    }
     return runner_serve(SOCK_FD);
 }

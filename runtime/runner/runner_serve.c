@@ -122,7 +122,9 @@ runner_serve(int sock)
         if ((rc = wire_recv(sock, &in, 0, &err)) <= 0)
             break;
         out.kind = WIRE_OK;
-        if (serve_one(&s, &in, &out, &err) < 0) {
+        /* A model whose files were cut once is never right again. */
+        if (serve_one(&s, &in, &out, &err) < 0 || fs_maps_n_cut() > 0) {
+            (void)fs_maps_check(0, &err);
             wire_msg_release(&out);
             out.kind = WIRE_ERROR;
             wire_put_u32(&out, err.code);

@@ -375,3 +375,52 @@ TEST(test_sm_model__not_a_file)
     CHECK_OK(fs_mkdirs(AT_FDCWD, path, 0755, &err));
     CHECK_ERR(open_at(&m, unit_dir(), &err), ERR_INVALID);
 }
+
+/* What stands before a message that is cut off does not hide it. */
+TEST(test_sm_model__damage_behind_any_field)
+{
+    static const char *const before[] = {
+        "",
+        "08 01",
+        "08 ff01",
+        "79 0102030405060708",
+        "7d 01020304",
+        "7a 03 616263",
+        "7b 08 01 7c",            /* a group */
+        "7b 7b 0a 01 00 7c 7c",   /* in a group */
+        "f8ffffff0f 01",          /* the greatest number */
+        "08 ffffffffffffffffff01" /* -1 */
+    };
+    static const char *const bad[] = {
+        "12 02 12 05",    /* MetaGraphDef { GraphDef longer than it } */
+        "12 03 12 01 0a", /* GraphDef { a tag without a length } */
+        "7b 08 01",
+        "7c",
+        "7b 83 01 7c",
+        "00 00",
+        "0f 01",
+        "79 01",
+        "7d 0102",
+        "08 ffffffffffffffffffff01",
+        "12 ffffffffffffffff7f",
+        "82"
+    };
+    struct buf whole AUTO(buf_release) = BUF_INIT;
+    struct err err = ERR_INIT;
+    struct sm_model *m;
+    add_hex(&whole, "12 04 0a 02 22 00"); /* a MetaGraph with a tag */
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        struct buf good AUTO(buf_release) = BUF_INIT;
+        add_hex(&good, before[i]);
+        buf_add(&good, whole.data, whole.len);
+        CHECK_OK(open_bytes(&m, &good, &err));
+        sm_close(m);
+        for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
+            struct buf b AUTO(buf_release) = BUF_INIT;
+            buf_add(&b, good.data, good.len);
+            add_hex(&b, before[i]);
+            add_hex(&b, bad[k]);
+            CHECK_ERR(open_bytes(&m, &b, &err), ERR_CORRUPT);
+        }
+    }
+}
