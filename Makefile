@@ -83,7 +83,7 @@ $(D)/bin/sluice-runner: $(D)/runtime/runner/runner_main.o $(call libs_of,$(RUNNE
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(RUNNER_LIBS)
 
 # Kernels are loops over arrays: the compiler may vectorise them.
-$(D)/runtime/%.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)
+$(D)/runtime/%.o $(D)/fingerprint/fp_stats.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)
 
 $(D)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -156,12 +156,12 @@ interop-tools: ## installs the peers of check-interop below build/interop (Pytho
 demo: $(PROGRAMS) ## the main job on a real model, step by step
 	@SLUICE_BIN=$(abspath $(D)/bin) demo/run
 
-$(D)/bench/%: $(D)/bench/%.o
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3
+$(D)/bench/%: $(D)/bench/%.o $(LIB_base)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lcjson -lm
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn big_model heap.so) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model heap.so) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 install: all ## to DESTDIR/PREFIX

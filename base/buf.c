@@ -225,3 +225,19 @@ str_cmp(struct str a, struct str b)
 
     return c != 0 ? c : (a.n > b.n) - (a.n < b.n);
 }
+
+int
+str_distance(struct str a, struct str b, int cap)
+{
+    if (cap < 0)
+        return 0;
+    while (a.n && b.n && *a.p == *b.p)
+        a.p++, a.n--, b.p++, b.n--;
+    if (!a.n || !b.n)
+        return (int)(a.n + b.n);
+    struct str a1 = { a.p + 1, a.n - 1 }, b1 = { b.p + 1, b.n - 1 };
+    int best = str_distance(a1, b1, cap - 1), d = str_distance(a1, b, cap - 1);
+    best = d < best ? d : best;
+    d = str_distance(a, b1, cap - 1);
+    return 1 + (d < best ? d : best);
+}

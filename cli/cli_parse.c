@@ -12,22 +12,6 @@ cli_verb_words(const char *verb, struct buf *out)
         buf_addc(out, *verb == '_' ? ' ' : *verb);
 }
 
-/* Number of single-letter edits between two words, up to `cap`. */
-static int
-distance(const char *a, const char *b, int cap)
-{
-    if (cap < 0)
-        return 0;
-    while (*a && *a == *b)
-        a++, b++;
-    if (!*a || !*b)
-        return (int)(strlen(a) + strlen(b));
-    int best = distance(a + 1, b + 1, cap - 1), d = distance(a + 1, b, cap - 1);
-    best = d < best ? d : best;
-    d = distance(a, b + 1, cap - 1);
-    return 1 + (d < best ? d : best);
-}
-
 static int
 no_such_command(const char *word, const char *second, struct err *err)
 {
@@ -36,7 +20,7 @@ no_such_command(const char *word, const char *second, struct err *err)
     for (int i = 0; i < svc_n_verbs(); i++) {
         const char *name = svc_verb_at(i)->name;
         bool group = strncmp(name, word, n) == 0 && name[n] == '_';
-        if (group || (n > 2 && distance(word, name, 2) <= 2)) {
+        if (group || (n > 2 && str_distance(str_of(word), str_of(name), 2) <= 2)) {
             buf_adds(&near, near.len ? ", sluice " : "sluice ");
             cli_verb_words(name, &near);
         }

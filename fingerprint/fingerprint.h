@@ -102,12 +102,87 @@ struct fp_check {
 int fp_check(struct fp_check *out, int dirfd, const char *dir,
              struct err *err) MUST_CHECK;
 
-/* ---- tensors and weights (fingerprint/fp_weights.c) ---- */
+/* ---- a tensor's values: digest, statistics (fingerprint/fp_stats.c, fp_look.c) ----
+ */
+
+enum fp_of { FP_OF_NOTHING, FP_OF_VALUE, FP_OF_MAGNITUDE, FP_OF_LENGTH };
+/* What statistics of this dtype are of: complex numbers' magnitudes, strings' lengths,
+ * others' values; nothing of resources and variants. */
+enum fp_of fp_stats_of(int dtype);
+
+enum fp_number { FP_REAL, FP_INT, FP_UINT };
+union fp_number_value {
+    double real;
+    int64_t i;
+    uint64_t u;
+};
+struct fp_stats {
+    uint8_t of;     /* enum fp_of */
+    uint8_t number; /* enum fp_number: which member of min and max holds */
+    int64_t n_elems, n_zero, n_nan, n_pos_inf, n_neg_inf;
+    int64_t n_finite;
+    /* Of the finite ones; when n_finite is 0 min and max mean nothing, and mean and std
+     * are NaN. std is the population's: the root of the mean square of distances. */
+    union fp_number_value min, max;
+    double mean, std;
+};
+double fp_number_real(const struct fp_stats *s, union fp_number_value v);
+
+/* Counts of finite values in equal steps from the least to the greatest (which is in
+ * the last bin); integers that lie close have a bin each. */
+#define FP_BINS 20
+struct fp_histogram {
+    int dtype;
+    double lo, hi;
+    bool is_by_value; /* bin i counts the integer lo + i */
+    int n_bins;       /* 0: there are no finite values */
+    int64_t bin[FP_BINS];
+    double small[256]; /* values of an eight-bit float's patterns */
+};
+void fp_histogram_init(struct fp_histogram *h, int dtype, const struct fp_stats *s);
+/* Where bin i begins (its integer, when is_by_value); i = n_bins: where the last ends.
+ */
+double fp_histogram_edge(const struct fp_histogram *h, int i);
+
+enum { FP_LOOK_DIGEST = 1, FP_LOOK_STATS = 2 };
+struct fp_look {
+    const struct sm_entry *entry; /* NULL: of a value in memory */
+    uint64_t n_bytes;             /* of the value */
+    bool has_digest, has_stats;
+    struct digest digest;
+    struct fp_stats stats;
+    /* Of fp_look_all: ERR_OK, or why this one could not be read (owned). */
+    enum err_code code;
+    char *why;
+};
+/* Looks once at a stored tensor, and checks its checksum. `want`: FP_LOOK_…; what a
+ * dtype does not have is left out. h_or_null, initialised, counts too. ERR_NOTFOUND: a
+ * shard is missing; ERR_CORRUPT: cut short, or a wrong checksum; ERR_UNSUPPORTED: a
+ * dtype without plain values. */
+int fp_look_entry(struct fp_look *out, struct sm_bundle *b, const struct sm_entry *e,
+                  unsigned want, struct fp_histogram *h_or_null,
+                  struct err *err) MUST_CHECK;
+void fp_look_tensor(struct fp_look *out, const struct sm_tensor *t, unsigned want,
+                    struct fp_histogram *h_or_null);
+/* Looks at v[i].entry of the checkpoint `prefix` below dirfd, open as `b`, for all i,
+ * in up to n_threads threads, big ones first. One that cannot be read does not stop the
+ * others. */
+void fp_look_all(struct fp_look *v, int n, struct sm_bundle *b, int dirfd,
+                 const char *prefix, unsigned want, int n_threads);
+void fp_look_free(struct fp_look *v, int n); /* what fp_look_all made, and v */
 
 /* SHA-256 of a tensor's value: its elements row-major, little-endian, one after the
  * other; of strings, each one's length (8 bytes, little-endian) and bytes. Dtype and
  * shape are not in it. */
 void fp_tensor_digest(const struct sm_tensor *t, struct digest *out);
+
+/* The checkpoint's own object graph, which is no tensor of the model. */
+bool fp_is_object_graph(const struct sm_entry *e);
+/* By its name, this is an optimizer's (a slot variable, its hyperparameters or step):
+ * needed to train on, not to answer. */
+bool fp_is_training_state(const struct sm_bundle *b, struct str name);
+
+/* ---- all weights (fingerprint/fp_weights.c) ---- */
 
 struct fp_tensor {
     const struct sm_entry *entry; /* name, dtype, shape; lent by the bundle */

@@ -302,6 +302,25 @@ void fp_graph_use(struct fp_graph *g, struct str function);
 int fp_graph_end(struct sha256 *h, struct fp_graph *g, struct fp_uses *uses,
                  struct err *err) MUST_CHECK;
 
+/* ---- statistics (fp_stats.c) ---- */
+
+/* What is known of the numbers seen so far. */
+struct chunk;
+typedef void fp_sum_up_fn(const double *x, size_t n, double from, struct chunk *out);
+struct fp_sum {
+    int dtype;
+    fp_sum_up_fn *sum_up;
+    long double mean, squares; /* of the finite ones: sum of squared distances */
+    double lo, hi;
+    struct fp_stats out;
+    double small[256];
+};
+/* fp_stats_of(dtype) must not be FP_OF_NOTHING. n elements at any address. */
+void fp_sum_init(struct fp_sum *s, int dtype);
+void fp_sum_add(struct fp_sum *s, const void *p, size_t n);
+void fp_sum_end(const struct fp_sum *s, struct fp_stats *out);
+void fp_histogram_add(struct fp_histogram *h, const void *p, size_t n);
+
 /* ---- object graph (fp_objects.c) ---- */
 
 /* `b` may be NULL: a model without variables. */

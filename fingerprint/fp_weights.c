@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Digests of tensors, and of all weights of a checkpoint. The latter is the SHA-256 of
- * this text, so that anybody can make it again:
+/* The digest of all weights of a checkpoint is the SHA-256 of this text, so that
+ * anybody can make it again:
  *
  *   sluice-weights 1
  *   <64 hex: digest of the value> <dtype> [<dim>,<dim>] <name>      one line a tensor
@@ -11,23 +11,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-
-#define OBJECT_GRAPH_KEY "_CHECKPOINTABLE_OBJECT_GRAPH"
-
-void
-fp_tensor_digest(const struct sm_tensor *t, struct digest *out)
-{
-    struct sha256 h;
-    sha256_init(&h);
-    if (t->dtype != SM_STRING) {
-        sha256_add(&h, t->data, sm_tensor_bytes(t));
-    } else {
-        const struct str *v = sm_tensor_str(t);
-        for (int64_t i = 0; i < t->n_elems; i++)
-            fp_h_str(&h, v[i]);
-    }
-    sha256_end(&h, out);
-}
 
 static void
 add_line(struct buf *b, const struct fp_tensor *t)
@@ -50,39 +33,6 @@ add_line(struct buf *b, const struct fp_tensor *t)
     buf_addc(b, '\n');
 }
 
-/* Variants hold tensors and other things, by kind: each element by its message. */
-static int
-variant_digest(struct sm_bundle *b, struct str key, struct digest *out,
-               uint64_t *n_bytes, struct err *err)
-{
-    struct str *v AUTO(free_ptr) = NULL;
-    struct sha256 h;
-    int64_t n;
-    int rc = sm_bundle_variants(b, key, &v, &n, err);
-    sha256_init(&h);
-    for (int64_t i = 0; rc == 0 && i < n; i++) {
-        rc = fp_h_det(&h, FP_M_VariantTensorDataProto, v[i], err);
-        *n_bytes += v[i].n;
-    }
-    sha256_end(&h, out);
-    return rc;
-}
-
-static int
-value_digest(struct sm_bundle *b, const struct sm_entry *e, struct digest *out,
-             uint64_t *n_bytes, struct err *err)
-{
-    struct sm_tensor t AUTO(sm_tensor_release) = { .data = NULL };
-    if (e->dtype == SM_VARIANT)
-        return variant_digest(b, e->key, out, n_bytes, err);
-    int rc = sm_bundle_tensor(b, e->key, (struct str){ "", 0 }, true, &t, err);
-    if (rc < 0)
-        return rc;
-    fp_tensor_digest(&t, out);
-    *n_bytes += sm_tensor_bytes(&t);
-    return 0;
-}
-
 int
 fp_weights_of(struct fp_weights *out, struct sm_bundle *b, struct err *err)
 {
@@ -95,11 +45,13 @@ fp_weights_of(struct fp_weights *out, struct sm_bundle *b, struct err *err)
     *out = (struct fp_weights){ .v = xcalloc((size_t)n + 1, sizeof(*out->v)) };
     for (int i = 0; i < n; i++) {
         const struct sm_entry *e = sm_bundle_entry(b, i);
-        if (str_is(e->key, OBJECT_GRAPH_KEY))
+        if (fp_is_object_graph(e))
             continue;
         struct fp_tensor *x = &out->v[out->n++];
-        x->entry = e;
-        int rc = value_digest(b, e, &x->digest, &out->n_bytes, err);
+        struct fp_look look;
+        int rc = fp_look_entry(&look, b, e, FP_LOOK_DIGEST, NULL, err);
+        *x = (struct fp_tensor){ e, look.digest };
+        out->n_bytes += look.n_bytes;
         if (rc < 0) {
             fp_weights_release(out);
             return rc;

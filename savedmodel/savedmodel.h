@@ -302,6 +302,15 @@ int sm_bundle_check_sizes(struct sm_bundle *b, struct err *err) MUST_CHECK;
 int sm_bundle_tensor(struct sm_bundle *b, struct str key, struct str spec,
                      bool check_crc, struct sm_tensor *out, struct err *err) MUST_CHECK;
 
+/* Hands the value of a tensor with elements of a fixed size to fn, whole elements at a
+ * time, row-major and little-endian, at any address. Of a tensor that is stored whole
+ * little memory is in use at a time, and its checksum is known at the end: when this
+ * fails, what fn made is not to be used. Errors as sm_bundle_tensor; ERR_UNSUPPORTED:
+ * strings, variants. */
+typedef void sm_piece_fn(void *arg, const void *p, size_t n_bytes);
+int sm_bundle_pieces(struct sm_bundle *b, const struct sm_entry *e, sm_piece_fn *fn,
+                     void *arg, struct err *err) MUST_CHECK;
+
 /* The elements of a VARIANT tensor as VariantTensorDataProto messages (checksums
  * checked), lent by the bundle; the caller frees *out. ERR_INVALID: another dtype. */
 int sm_bundle_variants(struct sm_bundle *b, struct str key, struct str **out,
