@@ -366,9 +366,75 @@ int sm_npy_write(const struct sm_tensor *t, struct buf *out,
  * them own their bytes. */
 int sm_npz_read(struct str bytes, const char *what, struct sm_tensor_list *out,
                 struct err *err) MUST_CHECK;
+/* As sm_npz_read, of the member `only` alone, whatever the others hold; none when it is
+ * not there. */
+int sm_npz_read_one(struct str bytes, const char *what, const char *only,
+                    struct sm_tensor_list *out, struct err *err) MUST_CHECK;
+/* It looks like a pickle; a guess. */
+bool sm_is_pickle(struct str file);
+/* A pickled array, or a dict of them (*is_dict: by key; else one named ""): protocols 0
+ * to 5, nothing imported or run (savedmodel/sm_pickle.c). Numbers, strings and nested
+ * lists of them count as arrays too. All own their bytes. Of a dict only the key
+ * `only` is looked at, when it is not NULL. ERR_UNSUPPORTED names the
+ * global or opcode that is refused, and its place; ERR_CORRUPT, ERR_LIMIT. */
+int sm_pickle_read(struct str file, const char *what, const char *only,
+                   struct sm_tensor_list *out, bool *is_dict,
+                   struct err *err) MUST_CHECK;
 /* A stored (uncompressed) .npz, as numpy.savez writes. */
 int sm_npz_write(const struct sm_tensor_list *l, struct buf *out,
                  struct err *err) MUST_CHECK;
+
+/* ---- records and examples -------------------------------------------------------- */
+
+/* The records of a TFRecord file. */
+struct sm_records {
+    struct str *v; /* slices of the file, or of `unpacked` */
+    size_t n;
+    char *unpacked; /* of a gzip or zlib file; else NULL */
+};
+/* It begins as such a file does, packed or not. (An empty file does not.) */
+bool sm_is_tfrecord(struct str file);
+/* ERR_CORRUPT names the record: cut off, a checksum. ERR_LIMIT: packed bytes that
+ * become more than 1 GiB. */
+int sm_tfrecord_read(struct str file, const char *what, struct sm_records *out,
+                     struct err *err) MUST_CHECK;
+void sm_records_release(struct sm_records *r); /* for AUTO */
+
+/* One feature of records that are tf.Examples or tf.SequenceExamples: string, float32
+ * or int64, [records, values] or, of a feature list, [records, steps, values].
+ * ERR_NOTFOUND lists the features there are; ERR_INVALID: records that have different
+ * numbers of values; ERR_CORRUPT. */
+int sm_examples_column(const struct sm_records *r, struct str name,
+                       struct sm_tensor *out, struct err *err) MUST_CHECK;
+
+/* A record of TF Serving's warm-up file (assets.extra/tf_serving_warmup_requests). */
+enum sm_warmup_kind {
+    SM_WARMUP_PREDICT,
+    SM_WARMUP_CLASSIFY,
+    SM_WARMUP_REGRESS,
+    SM_WARMUP_MULTI,
+    SM_WARMUP_SESSION_RUN
+};
+#define SM_WARMUP_FILE "assets.extra/tf_serving_warmup_requests"
+#define SM_WARMUP_MAX_RECORDS 1000 /* more are refused by TF Serving */
+struct sm_warmup {
+    enum sm_warmup_kind kind;
+    struct str model, label; /* of the ModelSpec; may be empty */
+    int64_t version;         /* -1: not told */
+    struct str *signatures;  /* one, or one a task of SM_WARMUP_MULTI */
+    int n_signatures;
+    /* By input key; the Examples of classify, regress and multi as the string tensor
+     * "inputs"; of SM_WARMUP_SESSION_RUN by tensor name ("x:0"). */
+    struct sm_tensor_list inputs;
+    struct str *fetches; /* tensor names, of SM_WARMUP_SESSION_RUN */
+    int n_fetches;
+};
+/* Slices and values are lent by `record`. ERR_CORRUPT, ERR_LIMIT; ERR_UNSUPPORTED: a
+ * streamed request, or none. */
+int sm_warmup_parse(struct str record, struct sm_warmup *out,
+                    struct err *err) MUST_CHECK;
+void sm_warmup_release(struct sm_warmup *w); /* for AUTO */
+const char *sm_warmup_kind_name(enum sm_warmup_kind kind);
 
 /* ---- text ------------------------------------------------------------------------ */
 
@@ -377,5 +443,14 @@ int sm_npz_write(const struct sm_tensor_list *l, struct buf *out,
  * but strings and numbers do not mix. ERR_INVALID with the column. */
 int sm_literal_read(const char *text, struct sm_tensor *out,
                     struct err *err) MUST_CHECK;
+/* A literal, or one of the NumPy calls of savedmodel/sm_expr.c (np.ones, zeros, full,
+ * arange, linspace, array, eye, a dtype, random.RandomState(n).rand …, with .astype and
+ * .reshape behind them), whose values are NumPy's bit for bit. Nothing is evaluated:
+ * ERR_INVALID names what is not read. ERR_LIMIT: more than 2^26 elements. */
+int sm_expr_read(const char *text, struct sm_tensor *out, struct err *err) MUST_CHECK;
+/* A list of dicts, [{"age": [22], "name": ["a"]}], as the string tensor of their
+ * serialized tf.Examples (features sorted by name). The first element of a list says
+ * which kind it is: int or bool, float, text or bytes. ERR_INVALID with the place. */
+int sm_examples_of(const char *text, struct sm_tensor *out, struct err *err) MUST_CHECK;
 
 #endif

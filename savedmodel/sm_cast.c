@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "savedmodel/savedmodel.h"
 
-#include "savedmodel/sm_float.h"
+#include "savedmodel/sm_float_int.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -195,7 +195,8 @@ put(void *p, int dtype, struct number x)
         *(uint16_t *)p = small_float(x.re, 7, 8);
         return true;
     case SM_FLOAT:
-        *(float *)p = (float)x.re;
+        /* In one step: a big integer must not be rounded twice. */
+        *(float *)p = x.big ? (float)x.u : x.is_int ? (float)x.i : (float)x.re;
         return true;
     case SM_DOUBLE:
         *(double *)p = x.re;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "savedmodel/sm_float.h"
+#include "savedmodel/sm_float_int.h"
 
 #include "savedmodel/tensor.h"
 

@@ -156,6 +156,11 @@ void sm_swap(void *p, size_t n, size_t unit_bytes);
 /* Bytes that are swapped as one: the element, or half of a complex one. */
 size_t sm_swap_unit(int dtype);
 
+/* What follows an .npy header that says so ("<f4"); errors without a file's name. May
+ * borrow from `body`. */
+int sm_npy_elements(struct str descr, bool is_fortran, const struct sm_shape *shape,
+                    struct str body, struct sm_tensor *out, struct err *err) MUST_CHECK;
+
 /* Appends a code point as UTF-8; false: it is none. */
 bool sm_utf8_add(struct buf *out, uint32_t c);
 

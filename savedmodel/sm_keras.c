@@ -16,7 +16,9 @@ node_parse(struct str raw, struct sm_keras_node *n, struct err *err)
     struct str it = raw;
     struct sm_field f;
     int r;
-    *n = (struct sm_keras_node){ .path = { "", 0 } };
+    *n = (struct sm_keras_node){ .path = STR_LIT(""),
+                                 .identifier = STR_LIT(""),
+                                 .metadata = STR_LIT("") };
     while ((r = sm_pb_next(&it, &f)) > 0) {
         if (f.num == 2 && f.wire == 0)
             n->node_id = (int)(int32_t)(uint32_t)f.v;

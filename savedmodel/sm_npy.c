@@ -112,14 +112,12 @@ take_shape(struct str *it, struct sm_shape *out)
     return true;
 }
 
+/* "<f4" */
 static bool
-take_descr(struct str *it, struct npy *out)
+descr_parse(struct str d, struct npy *out)
 {
-    struct str d;
-    if (!take_quoted(it, &d))
-        return false;
     out->order = '|';
-    if (d.n > 0 && strchr("<>|=", d.p[0])) {
+    if (d.n > 0 && d.p[0] && strchr("<>|=", d.p[0])) {
         out->order = d.p[0] == '=' ? '<' : d.p[0];
         d.p++;
         d.n--;
@@ -140,7 +138,7 @@ take_descr(struct str *it, struct npy *out)
 static int
 header_parse(struct str it, struct npy *out)
 {
-    struct str key;
+    struct str key, word;
     int seen = 0;
     if (!take_char(&it, '{'))
         return -1;
@@ -152,7 +150,7 @@ header_parse(struct str it, struct npy *out)
             skip_blanks(&it);
             if (it.n > 0 && (it.p[0] == '[' || it.p[0] == '('))
                 return 1;
-            if (!take_descr(&it, out))
+            if (!take_quoted(&it, &word) || !descr_parse(word, out))
                 return -1;
         } else if (str_is(key, "fortran_order")) {
             seen |= 2;
@@ -197,8 +195,10 @@ npy_open(struct str bytes, const char *what, struct npy *out, struct err *err)
         return err_set(err, ERR_CORRUPT, "%s: cut off in the header", what);
     int r = header_parse(header, out);
     if (r > 0)
-        return err_set(err, ERR_UNSUPPORTED, "%s: structured arrays are not supported",
-                       what);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: a structured array, of which a tensor is one field: save "
+                       "x['FIELD'] of %.*s",
+                       what, STR_ARG(header));
     if (r < 0)
         return err_set(err, ERR_CORRUPT, "%s: malformed header '%.*s'", what,
                        STR_ARG(header));
@@ -330,17 +330,41 @@ read_numbers(const struct npy *a, int dtype, size_t n, size_t unit,
     return 0;
 }
 
+/* Says what to do instead. */
+static int
+no_dtype(const struct npy *a, struct err *err)
+{
+    static const struct {
+        char kind;
+        const char *advice;
+    } advice[] = {
+        { 'O', "an object array is a pickled program and is refused: save strings as "
+               "np.array(x, dtype='S'), or the array by pickle.dump as a .pkl, which "
+               "is read without running it" },
+        { 'V', "raw bytes, which is also how NumPy saves bfloat16: save "
+               "x.astype(np.float32)" },
+        { 'M', "times: save x.astype('datetime64[s]').astype(np.int64)" },
+        { 'm', "durations: save x.astype('timedelta64[s]').astype(np.int64)" },
+        { 'f', "no tensor has it: save x.astype(np.float64)" },
+        { 'c', "no tensor has it: save x.astype(np.complex128)" },
+    };
+    const char *say = "no tensor has it";
+    for (size_t i = 0; i < sizeof(advice) / sizeof(advice[0]); i++) {
+        if (advice[i].kind == a->kind)
+            say = advice[i].advice;
+    }
+    if (a->kind == 'O')
+        return err_set(err, ERR_UNSUPPORTED, "dtype 'O': %s", say);
+    return err_set(err, ERR_UNSUPPORTED, "dtype '%c%" PRId64 "': %s", a->kind, a->width,
+                   say);
+}
+
 static int
 read_body(const struct npy *a, struct sm_tensor *out, struct err *err)
 {
-    if (a->kind == 'O')
-        return err_set(err, ERR_UNSUPPORTED,
-                       "object arrays are pickles and are refused: save strings as "
-                       "np.array(x, dtype='S')");
     int dtype = npy_dtype(a);
     if (dtype == SM_INVALID)
-        return err_set(err, ERR_UNSUPPORTED, "arrays of dtype '%c%" PRId64 "'", a->kind,
-                       a->width);
+        return no_dtype(a, err);
     int64_t n, want, unit;
     int rc = sm_shape_count(&a->shape, &n, err);
     if (rc < 0)
@@ -371,6 +395,17 @@ sm_npy_read(struct str bytes, const char *what, struct sm_tensor *out, struct er
     if (read_body(&a, out, err) < 0)
         return err_ctx(err, "%s", what);
     return 0;
+}
+
+int
+sm_npy_elements(struct str descr, bool is_fortran, const struct sm_shape *shape,
+                struct str body, struct sm_tensor *out, struct err *err)
+{
+    struct npy a = { .is_fortran = is_fortran, .shape = *shape, .body = body };
+    *out = (struct sm_tensor){ .data = NULL };
+    if (!descr_parse(descr, &a))
+        return err_set(err, ERR_CORRUPT, "'%.*s' is no dtype", STR_ARG(descr));
+    return read_body(&a, out, err);
 }
 
 /* ---- writing -----------------------------------------------------------------------

@@ -242,7 +242,7 @@ totals_add(struct totals *sum, const struct member *m, size_t file_bytes,
 }
 
 static int
-member_read(struct str file, struct member *m, struct totals *sum,
+member_read(struct str file, struct member *m, struct totals *sum, const char *only,
             struct sm_tensor_list *out, struct err *err)
 {
     size_t n = m->name.n;
@@ -250,6 +250,8 @@ member_read(struct str file, struct member *m, struct totals *sum,
         return err_set(err, ERR_CORRUPT, "a member's name holds a NUL byte");
     if (n >= 4 && memcmp(m->name.p + n - 4, ".npy", 4) == 0)
         n -= 4;
+    if (only && !str_is((struct str){ m->name.p, n }, only))
+        return 0;
     char *name AUTO(free_ptr) = xstrndup(m->name.p, n);
     if (sm_tensor_list_find(out, name))
         return err_set(err, ERR_CORRUPT, "two members are named '%s'", name);
@@ -265,6 +267,13 @@ member_read(struct str file, struct member *m, struct totals *sum,
 int
 sm_npz_read(struct str bytes, const char *what, struct sm_tensor_list *out,
             struct err *err)
+{
+    return sm_npz_read_one(bytes, what, NULL, out, err);
+}
+
+int
+sm_npz_read_one(struct str bytes, const char *what, const char *only,
+                struct sm_tensor_list *out, struct err *err)
 {
     struct str dir;
     uint64_t n;
@@ -286,7 +295,7 @@ sm_npz_read(struct str bytes, const char *what, struct sm_tensor_list *out,
                          "entry %llu of the ZIP directory is malformed",
                          (unsigned long long)i);
         else
-            rc = member_read(bytes, &m, &sum, out, err);
+            rc = member_read(bytes, &m, &sum, only, out, err);
     }
     if (rc < 0) {
         sm_tensor_list_release(out);

@@ -8,7 +8,7 @@
  * TensorSpecProto: 1 name, 2 shape, 3 dtype (bounded: 4 minimum, 5 maximum).
  * TypeSpecProto: 1 class, 2 state (StructuredValue), 3 class name.
  * TensorShapeProto: 2 dims { 1 size }, 3 unknown rank. */
-#include "savedmodel/sm_float.h"
+#include "savedmodel/sm_float_int.h"
 #include "savedmodel/sm_int.h"
 
 #include <inttypes.h>

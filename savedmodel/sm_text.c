@@ -10,7 +10,7 @@
  *   - A row wraps before 75 columns; nested rows are indented by one blank each, with
  *     as many line ends between two as there are axes below them.
  *   - A scalar stands alone, with all its digits. */
-#include "savedmodel/sm_float.h"
+#include "savedmodel/sm_float_int.h"
 #include "savedmodel/sm_int.h"
 
 #include <inttypes.h>

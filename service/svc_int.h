@@ -64,6 +64,23 @@ void svc_move_members(cJSON *from, cJSON *to);
  * "change", "breaks_callers", "why"}. */
 void svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
 
+/* Files beside the graph: `assets`, `assets_extra`, and of keras_metadata.pb
+ * `keras` (or `keras_error`). */
+int svc_show_files(cJSON *reply, const char *dir, struct err *err) MUST_CHECK;
+
+/* The inputs that the fields inputs, input_exprs and input_examples name (later ones
+ * win); then whether a signature takes them, and their dtypes made its own. */
+struct backend_args;
+struct backend_signature;
+struct sm_tensor_list;
+int svc_run_inputs(struct svc_call *c, struct sm_tensor_list *in,
+                   struct err *err) MUST_CHECK;
+int svc_run_fit(struct sm_tensor_list *in, const struct backend_signature *sig,
+                struct err *err) MUST_CHECK;
+/* Runs the records of the model's warm-up file: `records` of the reply. */
+int svc_run_warmup(struct svc_call *c, const struct backend_args *args,
+                   struct err *err) MUST_CHECK;
+
 /* A model directory to look at: field `dir`, a view of the version `ref` names, or one
  * made for the frozen graph in field `graph_def`. */
 struct svc_dir {

@@ -1,155 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* run: one signature on given inputs, or every case of a golden set. */
+/* run: one signature on given inputs, every case of a golden set, or the model's own
+ * warm-up records. */
 #include "savedmodel/savedmodel.h"
 #include "service/svc_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_INPUT_BYTES = 1 << 30 };
-
-/* ---- inputs ---- */
-
-/* Adds t under `key`; a key that is there already is replaced (the later flag wins, as
- * in saved_model_cli). Takes t. */
-static void
-set_input(struct sm_tensor_list *in, const char *key, struct sm_tensor *t)
-{
-    struct sm_tensor *old = sm_tensor_list_find(in, key);
-    if (!old) {
-        sm_tensor_list_add(in, key, t);
-        return;
-    }
-    sm_tensor_release(old);
-    *old = *t;
-    *t = (struct sm_tensor){ 0 };
-}
-
-/* FILE or FILE[NAME]: an .npy, or one array of an .npz. */
-static int
-read_array(const char *file, const char *name, struct sm_tensor *out, struct err *err)
-{
-    struct buf bytes AUTO(buf_release) = { .cap_bytes = MAX_INPUT_BYTES };
-    if (fs_read(AT_FDCWD, file, &bytes, err) < 0)
-        return -(int)err->code;
-    struct str all = { buf_str(&bytes), bytes.len };
-    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
-    if (all.n < 2 || memcmp(all.p, "PK", 2) != 0) {
-        /* The name is ignored for a single array, as saved_model_cli does. */
-        return sm_npy_read(all, file, &t, err) < 0 ? -(int)err->code
-                                                   : sm_tensor_copy(out, &t, err);
-    }
-    struct sm_tensor_list arrays AUTO(sm_tensor_list_release) = { 0 };
-    if (sm_npz_read(all, file, &arrays, err) < 0)
-        return -(int)err->code;
-    if (!name && arrays.n != 1)
-        return err_set(
-            err, ERR_INVALID,
-            "Input file %s contains %s ndarrays. Please specify the name of ndarray to "
-            "use: %s[NAME]",
-            file, arrays.n ? "more than one" : "no", file);
-    const struct sm_tensor *found =
-        name ? sm_tensor_list_find(&arrays, name) : &arrays.v[0].t;
-    if (!found)
-        return err_set(err, ERR_NOTFOUND,
-                       "Input file %s does not contain variable with name \"%s\".",
-                       file, name);
-    return sm_tensor_copy(out, found, err);
-}
-
-static int
-add_file_input(struct sm_tensor_list *in, char *key, char *value, const char *item,
-               struct err *err)
-{
-    size_t n = strlen(value);
-    char *bracket = strchr(value, '[');
-    char *name = NULL;
-    if (bracket && n && value[n - 1] == ']' && bracket > value &&
-        bracket + 2 < value + n) {
-        value[n - 1] = '\0';
-        *bracket = '\0';
-        name = bracket + 1;
-    }
-    if (!*key || !*value || strpbrk(value, "[]") || (name && strpbrk(name, "[]")))
-        return err_set(err, ERR_INVALID,
-                       "--inputs \"%s\" format is incorrect. Please follow "
-                       "\"<input_key>=<filename>\", or "
-                       "\"<input_key>=<filename>[<variable_name>]\"",
-                       item);
-    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
-    if (read_array(value, name, &t, err) < 0)
-        return -(int)err->code;
-    set_input(in, key, &t);
-    return 0;
-}
-
-static int
-add_expr_input(struct sm_tensor_list *in, char *key, char *value, const char *item,
-               struct err *err)
-{
-    (void)item;
-    struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
-    if (sm_literal_read(value, &t, err) < 0)
-        return err_ctx(err,
-                       "--input_exprs: Expression \"%s\" is not a valid python literal",
-                       value);
-    set_input(in, key, &t);
-    return 0;
-}
-
-/* "key=value;key=value": each item to fn; empty ones are skipped. */
-static int
-each_item(const char *flag, const char *text, struct sm_tensor_list *in,
-          int (*fn)(struct sm_tensor_list *, char *, char *, const char *,
-                    struct err *),
-          struct err *err)
-{
-    for (const char *p = text; p && *p;) {
-        size_t n = strcspn(p, ";");
-        char *item AUTO(free_ptr) = xstrndup(p, n);
-        char *copy AUTO(free_ptr) = xstrdup(item);
-        p += n + (p[n] == ';');
-        if (!n)
-            continue;
-        char *equals = strchr(copy, '=');
-        if (!equals || equals == copy)
-            return err_set(
-                err, ERR_INVALID,
-                "--%s \"%s\" format is incorrect. Please follow \"<input_key>=<%s>\"",
-                flag, item, fn == add_file_input ? "filename" : "python expression");
-        *equals = '\0';
-        if (fn(in, copy, equals + 1, item, err) < 0)
-            return -(int)err->code;
-    }
-    return 0;
-}
-
-/* Every key is one of the signature's, and every array has the dtype it asks for. */
-static int
-fit_inputs(struct sm_tensor_list *in, const struct backend_signature *sig,
-           struct err *err)
-{
-    for (int i = 0; i < in->n; i++) {
-        const struct backend_tensor *want = NULL;
-        struct buf keys AUTO(buf_release) = BUF_INIT;
-        for (int k = 0; k < sig->n_inputs; k++) {
-            buf_addf(&keys, "\"%s\", ", sig->inputs[k].key);
-            if (strcmp(sig->inputs[k].key, in->v[i].name) == 0)
-                want = &sig->inputs[k];
-        }
-        if (!want)
-            return err_set(
-                err, ERR_INVALID,
-                "\"%s\" is not a valid input key. Please choose from %sor use show.",
-                in->v[i].name, buf_str(&keys));
-        struct buf what AUTO(buf_release) = BUF_INIT;
-        buf_addf(&what, "input \"%s\"", in->v[i].name);
-        if (sm_tensor_cast(&in->v[i].t, want->dtype % SM_REF, buf_str(&what), err) < 0)
-            return -(int)err->code;
-    }
-    return 0;
-}
 
 /* ---- outputs ---- */
 
@@ -295,15 +152,13 @@ run_once(struct svc_call *c, const struct backend_args *args, struct err *err)
     struct sm_tensor_list outs AUTO(sm_tensor_list_release) = { 0 };
     const struct backend_signature *sig;
     struct backend *b = NULL;
-    if (each_item("inputs", svc_str(c, "inputs"), &in, add_file_input, err) < 0 ||
-        each_item("input_exprs", svc_str(c, "input_exprs"), &in, add_expr_input, err) <
-            0)
+    if (svc_run_inputs(c, &in, err) < 0)
         return -(int)err->code;
     int r = runner_backend.load(&b, args, err);
     if (r >= 0)
         r = runner_backend.signature(b, key, &sig, err);
     if (r >= 0)
-        r = fit_inputs(&in, sig, err);
+        r = svc_run_fit(&in, sig, err);
     if (r >= 0)
         r = runner_backend.run(b, key, &in, &outs, err);
     if (b)
@@ -315,15 +170,18 @@ int
 svc_do_run(struct svc_call *c, struct err *err)
 {
     struct svc_dir dir AUTO(svc_dir_close) = { 0 };
-    bool golden = json_has(c->req, "golden");
-    if (!golden && !json_has(c->req, "inputs") && !json_has(c->req, "input_exprs"))
-        return err_set(
-            err, ERR_USAGE,
-            "run: at least one of --inputs, --input_exprs or --golden is required");
+    bool golden = json_has(c->req, "golden"), warmup = svc_flag(c, "warmup");
+    if (!golden && !warmup && !json_has(c->req, "inputs") &&
+        !json_has(c->req, "input_exprs") && !json_has(c->req, "input_examples"))
+        return err_set(err, ERR_USAGE,
+                       "run: at least one of --inputs, --input_exprs, "
+                       "--input_examples, --golden or --warmup is required");
     if (svc_dir_open(c, &dir, err) < 0)
         return -(int)err->code;
     struct backend_args args = { .model_dir = dir.path,
                                  .tags = svc_str(c, "tag_set"),
                                  .n_threads = (int)svc_int(c, "threads", 1) };
-    return golden ? run_golden(c, &args, err) : run_once(c, &args, err);
+    return golden   ? run_golden(c, &args, err)
+           : warmup ? svc_run_warmup(c, &args, err)
+                    : run_once(c, &args, err);
 }

@@ -322,6 +322,8 @@ svc_do_show(struct svc_call *c, struct err *err)
             return -(int)err->code;
         return svc_show_graph(c->reply, meta, one, err);
     }
+    if ((all || !tags) && svc_show_files(c->reply, dir.path, err) < 0)
+        return -(int)err->code;
     json_put_bool(c->reply, "list_ops", list_ops);
     cJSON *metas = cJSON_AddArrayToObject(c->reply, "meta_graphs");
     if (meta)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/savedmodel/build.h"
+#include "tests/unit/savedmodel/samples.h"
 
 /* An .npy file with this header text and body. */
 static void
@@ -177,3 +177,25 @@ TEST(test_sm_npy__strings_are_padded_to_the_longest)
     sm_tensor_release(&back);
     buf_release(&b);
 }
+
+/* Columns: .npy, dtype, shape, bytes; or "-", "-", part of the refusal. */
+static void
+as_numpy(char **column)
+{
+    struct err err = ERR_INIT;
+    struct buf b = BUF_INIT;
+    struct sm_tensor t;
+    add_hex(&b, column[0]);
+    if (column[1][0] == '-') {
+        CHECK_INT(sm_npy_read(str_buf(&b), "f", &t, &err), -(int)ERR_UNSUPPORTED);
+        if (!strstr(err.msg, column[3]))
+            unit_fail(__FILE__, __LINE__, "%s: %s", column[3], err.msg);
+    } else {
+        CHECK_OK(sm_npy_read(str_buf(&b), "f", &t, &err));
+        check_sample(&t, column[0], column + 1);
+        sm_tensor_release(&t);
+    }
+    buf_release(&b);
+}
+
+TEST(test_sm_npy__values_are_numpys) { each_sample("npy.tsv", 4, as_numpy); }

@@ -195,7 +195,10 @@ TEST(test_sm_npz__deflate_and_zip64)
         struct zip z = sample(&s, i & 1);
         z.is64 = i & 2;
         z.has_end64 = i & 4;
+        z.name = i & 1 ? "v.npy" : "v";
         zip_write(&z, &b);
+        CHECK_OK(sm_npz_read_one(str_buf(&b), "f", "w", &l, &err));
+        CHECK_INT(l.n, 0);
         CHECK_OK(sm_npz_read(str_buf(&b), "f", &l, &err));
         CHECK(l.n == 1 && ((float *)sm_tensor_list_find(&l, "v")->data)[2] == 2.5f);
         sm_tensor_list_release(&l);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fewest decimal digits that name a binary float, and small float formats. */
-#ifndef SAVEDMODEL_SM_FLOAT_H
-#define SAVEDMODEL_SM_FLOAT_H
+#ifndef SAVEDMODEL_SM_FLOAT_INT_H
+#define SAVEDMODEL_SM_FLOAT_INT_H
 
 #include <stdbool.h>
 #include <stdint.h>
