@@ -5,10 +5,60 @@
 #include <stdio.h>
 #include <string.h>
 
+/* "not in the checkpoint, kept: a, b, c and 9 more" */
+static void
+add_some(const cJSON *list, const char *title, struct buf *out)
+{
+    enum { SHOWN = 6 };
+    int n = 0;
+    for (const cJSON *o = list; o; o = o->next, n++) {
+        const char *key = cli_str(o, "tensor");
+        const char *end = strstr(key, "/.ATTRIBUTES/VARIABLE_VALUE");
+        if (n < SHOWN)
+            buf_addf(out, "%s%.*s", n ? ", " : title,
+                     (int)(end ? (size_t)(end - key) : strlen(key)), key);
+    }
+    if (n > SHOWN)
+        buf_addf(out, " and %d more", n - SHOWN);
+    buf_adds(out, n ? "\n" : "");
+}
+
+/* What a checkpoint gave, or everything that did not fit. */
+static void
+add_onto(const cJSON *onto, struct buf *out)
+{
+    static const char *const titles[] = { "TENSOR", "PROBLEM", "MODEL", "CHECKPOINT",
+                                          "" };
+    struct cli_table t;
+    if (cli_list(onto, "mismatches")) {
+        cli_table_start(&t, 5, titles);
+        for (const cJSON *o = cli_list(onto, "mismatches"); o; o = o->next) {
+            cli_table_cell(&t, cli_str(o, "tensor"));
+            cli_table_cell(&t, cli_str(o, "problem"));
+            cli_table_cell(&t, cli_str(o, "model"));
+            cli_table_cell(&t, cli_str(o, "checkpoint"));
+            cli_table_cell(&t, cli_str(o, "checkpoint_tensor"));
+        }
+        cli_table_end(&t, out);
+    } else {
+        buf_addf(out, "weights of %s on %s: %.0f tensors", cli_str(onto, "checkpoint"),
+                 cli_str(onto, "version"), cli_num(onto, "taken"));
+        if (cli_num(onto, "taken_by_name") > 0)
+            buf_addf(out, ", %.0f of them by name", cli_num(onto, "taken_by_name"));
+        buf_addc(out, '\n');
+    }
+    add_some(cli_list(onto, "kept"), "not in the checkpoint, kept: ", out);
+    add_some(cli_list(onto, "unused"), "not used: ", out);
+}
+
 void
 cmd_push(const cJSON *reply, bool failed, struct buf *out)
 {
-    (void)failed;
+    const cJSON *onto = cJSON_GetObjectItemCaseSensitive(reply, "onto");
+    if (onto)
+        add_onto(onto, out);
+    if (failed)
+        return;
     buf_addf(out, "%s@%.0f %s", cli_str(reply, "model"), cli_num(reply, "number"),
              cli_str(reply, "digest"));
     if (!cli_bool(reply, "new")) {
@@ -76,10 +126,9 @@ cmd_list(const cJSON *reply, bool failed, struct buf *out)
 static void
 add_detail(const cJSON *detail, struct buf *out)
 {
-    static const char *const keys[] = {
-        "verdict", "alias", "release", "from",   "to",
-        "user",    "right", "dir",     "reason", "error"
-    };
+    static const char *const keys[] = { "verdict", "alias",      "release", "from",
+                                        "to",      "user",       "right",   "dir",
+                                        "onto",    "checkpoint", "reason",  "error" };
     const char *sep = "";
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(detail, keys[i]);

@@ -6,7 +6,8 @@
  *   the checkpoint's index without its data.
  *
  *   Ours: a digest of every tensor, of all weights, and of the meaning (everything that
- *   decides what the model answers, and nothing else). */
+ *   decides what the model answers, and nothing else). What goes in and what stays
+ *   out: docs/formats.md. */
 #ifndef FINGERPRINT_FINGERPRINT_H
 #define FINGERPRINT_FINGERPRINT_H
 
@@ -102,6 +103,13 @@ struct fp_check {
 int fp_check(struct fp_check *out, int dirfd, const char *dir,
              struct err *err) MUST_CHECK;
 
+/* Appends the fingerprint.pb of a model that is the one in `dirfd` with the checkpoint
+ * below `ckpt_dirfd`: its checkpoint hash is new, the others are of files that stayed,
+ * and a uuid is made of both. With the same checkpoint it is the same file.
+ * ERR_NOTFOUND: the model has none. ERR_CORRUPT. */
+int fp_stored_renew(int dirfd, int ckpt_dirfd, const char *dir, struct buf *out,
+                    struct err *err) MUST_CHECK;
+
 /* ---- a tensor's values: digest, statistics (fingerprint/fp_stats.c, fp_look.c) ----
  */
 
@@ -170,6 +178,8 @@ void fp_look_tensor(struct fp_look *out, const struct sm_tensor *t, unsigned wan
 void fp_look_all(struct fp_look *v, int n, struct sm_bundle *b, int dirfd,
                  const char *prefix, unsigned want, int n_threads);
 void fp_look_free(struct fp_look *v, int n); /* what fp_look_all made, and v */
+
+/* ---- tensors and weights (fingerprint/fp_weights.c) ---- */
 
 /* SHA-256 of a tensor's value: its elements row-major, little-endian, one after the
  * other; of strings, each one's length (8 bytes, little-endian) and bytes. Dtype and

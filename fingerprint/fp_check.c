@@ -6,6 +6,7 @@
 #include "base/fs.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #define STORED "fingerprint.pb"
@@ -56,6 +57,64 @@ fp_stored_read(struct fp_stored *out, int dirfd, const char *dir, struct err *er
         return err_set(err, ERR_CORRUPT,
                        "%s/" STORED ": %zu bytes that are no fingerprint", dir, b.len);
     return 0;
+}
+
+static void
+add_varint(struct buf *b, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        buf_addc(b, (char)(v | 0x80));
+    buf_addc(b, (char)v);
+}
+
+/* A uuid that nobody else has, and the same each time. */
+static void
+add_uuid(struct str old, uint64_t checkpoint, struct buf *out)
+{
+    struct fp_farm farm;
+    char text[24];
+    fp_farm_init(&farm);
+    fp_farm_add(&farm, old.p, old.n);
+    fp_farm_add(&farm, &checkpoint, sizeof(checkpoint));
+    int n = snprintf(text, sizeof(text), "%" PRIu64, fp_farm_end(&farm));
+    buf_addc(out, 7 << 3 | 2);
+    add_varint(out, (uint64_t)n);
+    buf_adds(out, text);
+}
+
+int
+fp_stored_renew(int dirfd, int ckpt_dirfd, const char *dir, struct buf *out,
+                struct err *err)
+{
+    struct buf old AUTO(buf_release) = { .cap_bytes = STORED_MAX_BYTES };
+    struct fp_stored stored;
+    struct sm_field f;
+    int rc = fp_stored_read(&stored, dirfd, dir, err);
+    if (rc == 0)
+        rc = fs_read(dirfd, STORED, &old, err);
+    if (rc < 0)
+        return rc;
+    uint64_t hash = fp_checkpoint_hash(ckpt_dirfd);
+    if (hash == 0)
+        return err_set(err, ERR_IO, "the new " INDEX " cannot be read");
+    struct str all = { buf_str(&old), old.len }, it = all;
+    if (hash == stored.hash[FP_CHECKPOINT]) {
+        buf_add(out, all.p, all.n);
+        return 0;
+    }
+    bool is_put = false;
+    for (const char *at = it.p; sm_pb_next(&it, &f) > 0; at = it.p) {
+        if (f.num > FP_N_HASHES && !is_put) {
+            buf_addc(out, FP_N_HASHES << 3);
+            add_varint(out, hash);
+            is_put = true;
+        }
+        if (f.num == 7)
+            add_uuid(f.bytes, hash, out);
+        else if (f.num != FP_N_HASHES)
+            buf_add(out, at, (size_t)(it.p - at));
+    }
+    return is_put ? 0 : err_set(err, ERR_CORRUPT, "%s/" STORED " has no version", dir);
 }
 
 /* 0 is 2.11, 1 is 2.12 to 2.20, 4 is 2.21 (same rules, another uuid). 2 was for chunked

@@ -175,8 +175,8 @@ object_graph_hash(struct fp_msg objects, enum fp_rules rules, uint64_t *out,
     return rc;
 }
 
-static uint64_t
-checkpoint_hash(int dirfd)
+uint64_t
+fp_checkpoint_hash(int dirfd)
 {
     struct err ignored = ERR_INIT;
     int fd AUTO(fs_close) = -1;
@@ -215,7 +215,7 @@ fp_hash_by(enum fp_rules rules, enum fp_hash which, const struct sm_model *m, in
     else if (rc == 0 && which == FP_OBJECT_GRAPH)
         rc = object_graph_hash(part, rules, out, err);
     else if (rc == 0)
-        *out = checkpoint_hash(dirfd);
+        *out = fp_checkpoint_hash(dirfd);
     return rc < 0 ? err_ctx(err, "%s", fp_hash_name(which)) : 0;
 }
 

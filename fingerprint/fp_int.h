@@ -164,6 +164,7 @@ int fp_program_overlay(struct str node, bool is_wide, struct buf *out,
 /* By the rules of a release; `dirfd` is where the checkpoint is. */
 int fp_hash_by(enum fp_rules rules, enum fp_hash which, const struct sm_model *m,
                int dirfd, uint64_t *out, struct err *err) MUST_CHECK;
+uint64_t fp_checkpoint_hash(int dirfd); /* the same for all; 0: no checkpoint */
 int fp_five_by(enum fp_rules rules, const struct sm_model *m, int dirfd,
                struct fp_five *out, struct err *err) MUST_CHECK;
 /* sm_open for hashing by TensorFlow's rules. ERR_UNSUPPORTED: a chunked model. */

@@ -191,7 +191,23 @@ hash_restore(struct sha256 *h, struct fp_graph *g, const struct sm_meta *meta,
     return rc < 0 ? rc : fp_h_ref(h, g, sm_pb_bytes(meta->saver, 3), err);
 }
 
-/* MetaInfoDef (1) { 8 map function → alias }. */
+struct alias {
+    struct str name, function;
+    const struct digest *digest; /* of the function */
+};
+
+/* A function's name means nothing: where several have one alias, what they do decides
+ * which comes first. */
+static int
+alias_cmp(const void *pa, const void *pb)
+{
+    const struct alias *a = pa, *b = pb;
+    int r = str_cmp(a->name, b->name);
+    return r ? r : fp_digest_cmp(a->digest, b->digest);
+}
+
+/* MetaInfoDef (1) { 8 map function → alias }. TensorFlow also lists functions that it
+ * then leaves out of the library: these say nothing. */
 static int
 hash_aliases(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *g,
              const struct sm_meta *meta, struct err *err)
@@ -199,20 +215,24 @@ hash_aliases(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *g,
     static const struct fp_field aliases = { .num = 8, .key = FP_K_STR };
     struct str info = sm_pb_bytes(meta->raw, 1);
     struct fp_kv *kv AUTO(free_ptr) = NULL;
-    struct fp_names by_alias = { .v = NULL };
-    size_t n;
+    size_t n, n_known = 0;
     int rc = fp_map(FP_MSG(info), &aliases, &kv, &n, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < n; i++)
-        fp_names_add(&by_alias, sm_pb_bytes(kv[i].entry, 2), (int)i);
-    fp_names_sort(&by_alias);
-    for (int i = 0; i < by_alias.n; i++) {
-        fp_h_str(h, by_alias.v[i].name);
-        fp_h_function(h, lib, kv[by_alias.v[i].at].key);
-        fp_graph_use(g, kv[by_alias.v[i].at].key);
+    struct alias *v AUTO(free_ptr) = xcalloc(n + 1, sizeof(*v));
+    for (size_t i = 0; i < n; i++) {
+        int at = fp_names_find(&lib->by_name, kv[i].key);
+        if (at >= 0)
+            v[n_known++] = (struct alias){ sm_pb_bytes(kv[i].entry, 2), kv[i].key,
+                                           &lib->fn[at].digest };
     }
-    fp_names_release(&by_alias);
+    if (n_known > 1)
+        qsort(v, n_known, sizeof(*v), alias_cmp);
+    for (size_t i = 0; i < n_known; i++) {
+        fp_h_str(h, v[i].name);
+        fp_h_function(h, lib, v[i].function);
+        fp_graph_use(g, v[i].function);
+    }
     return 0;
 }
 

@@ -128,6 +128,10 @@ void repo_ingest_release(struct repo_ingest *in); /* for AUTO */
  * releases *out. */
 int repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
                     struct err *err) MUST_CHECK;
+/* As repo_ingest_dir, and the version also has the files of `base` whose paths `dir`
+ * has not: objects that the store has already, which are not read again. */
+int repo_ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base,
+                     struct repo_ingest *out, struct err *err) MUST_CHECK;
 /* In the caller's transaction, after repo_ingest_dir: the rows of the manifest, its
  * objects and files. repo_version_add does it; golden sets call it themselves, in the
  * transaction of the row that names the manifest. ERR_BUSY: an object has gone
@@ -179,6 +183,8 @@ struct repo_view {
 int repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
                    struct err *err) MUST_CHECK;
 void repo_view_close(struct repo_view *v); /* for AUTO; REPO_VIEW_INIT allowed */
+/* An empty one, for files that are made here to be ingested. */
+int repo_stage_open(struct repo *r, struct repo_view *out, struct err *err) MUST_CHECK;
 
 /* ---- aliases ---- */
 

@@ -205,18 +205,13 @@ repo_checkout(struct repo *r, const struct digest *manifest, int dest_dirfd,
  */
 
 int
-repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
-               struct err *err)
+repo_stage_open(struct repo *r, struct repo_view *out, struct err *err)
 {
-    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
     struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
     char name[RANDOM_NAME_BYTES];
-    int rc;
 
     repo_stage_sweep(r);
-    rc = repo_manifest_get(r, manifest, &m, err);
-    if (rc == 0)
-        rc = random_name("view-", name, err);
+    int rc = random_name("view-", name, err);
     if (rc < 0)
         return rc;
     v.r = r;
@@ -227,6 +222,23 @@ repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *
     if (rc < 0)
         return rc;
     flock(v.lock_fd, LOCK_SH | LOCK_NB); /* says "alive" to repo_stage_sweep */
+    *out = v;
+    v = (struct repo_view)REPO_VIEW_INIT;
+    return 0;
+}
+
+int
+repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
+               struct err *err)
+{
+    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
+    struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
+    int rc = repo_manifest_get(r, manifest, &m, err);
+
+    if (rc == 0)
+        rc = repo_stage_open(r, &v, err);
+    if (rc < 0)
+        return rc;
     rc = fill(r, &m, v.lock_fd, REPO_LINK, err);
     if (rc < 0)
         return err_ctx(err, "view");

@@ -244,8 +244,48 @@ repo_ingest_drop(struct repo *r, const struct repo_manifest *m)
 
 /* ---- ingest ---- */
 
+/* Appends one whose object is there; the caller puts the files in order. */
 static int
-ingest(struct ingest *in, const char *dir, struct err *err)
+add_known(struct ingest *in, const struct repo_file *f, struct err *err)
+{
+    const struct fs_entry e = { .path = f->path };
+    const struct objects_put put = { .digest = f->digest, .size_bytes = f->size_bytes };
+
+    return add_file(in, &e, &put, err);
+}
+
+/* The files of both; of two with one path that of `in`. */
+static int
+merge(struct ingest *in, const struct repo_manifest *base, struct err *err)
+{
+    struct repo_manifest *m = in->m, own = *m;
+    struct ingest all = { .r = in->r, .m = m, .text_bytes = in->text_bytes, .fd = -1 };
+    int r = 0;
+
+    m->files = NULL;
+    m->n_files = 0;
+    m->size_bytes = 0;
+    for (int i = 0, k = 0; r == 0 && (i < own.n_files || k < base->n_files);) {
+        int d = i == own.n_files     ? 1
+                : k == base->n_files ? -1
+                                     : strcmp(own.files[i].path, base->files[k].path);
+        r = add_known(&all, d <= 0 ? &own.files[i] : &base->files[k], err);
+        if (r == 0)
+            all.is_new[m->n_files - 1] = d <= 0 && in->is_new[i];
+        i += d <= 0;
+        k += d >= 0;
+    }
+    repo_manifest_release(&own);
+    free(in->seen);
+    free(in->is_new);
+    in->seen = all.seen;
+    in->is_new = all.is_new;
+    return r;
+}
+
+static int
+ingest(struct ingest *in, const char *dir, const struct repo_manifest *base,
+       struct err *err)
 {
     int dirfd AUTO(fs_close) = -1;
     int r = fs_open_dir(&dirfd, AT_FDCWD, dir, err);
@@ -256,14 +296,16 @@ ingest(struct ingest *in, const char *dir, struct err *err)
         r = err_set(err, ERR_INVALID, "there is no file in it");
     if (r == 0)
         r = check_unchanged(in, dirfd, err);
+    if (r == 0 && base)
+        r = merge(in, base, err);
     if (r == 0)
         r = put_manifest(in, err);
     return r < 0 ? r : in->r->objects->ops->sync(in->r->objects, err);
 }
 
-int
-repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
-                struct err *err)
+static int
+ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base_or_null,
+            struct repo_ingest *out, struct err *err)
 {
     struct ingest in = { .r = r, .m = &out->manifest, .fd = -1 };
     int rc;
@@ -272,7 +314,7 @@ repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
         BUG("ingest of %s inside a transaction", dir);
     *out = (struct repo_ingest){ .n_new_files = 0 };
     repo_stage_sweep(r);
-    rc = ingest(&in, dir, err);
+    rc = ingest(&in, dir, base_or_null, err);
     for (int i = 0; i < out->manifest.n_files; i++)
         if (in.is_new[i]) {
             out->n_new_files++;
@@ -286,4 +328,18 @@ repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
     free(in.seen);
     free(in.is_new);
     return rc;
+}
+
+int
+repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
+                struct err *err)
+{
+    return ingest_over(r, dir, NULL, out, err);
+}
+
+int
+repo_ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base,
+                 struct repo_ingest *out, struct err *err)
+{
+    return ingest_over(r, dir, base, out, err);
 }

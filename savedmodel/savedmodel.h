@@ -316,6 +316,108 @@ int sm_bundle_pieces(struct sm_bundle *b, const struct sm_entry *e, sm_piece_fn 
 int sm_bundle_variants(struct sm_bundle *b, struct str key, struct str **out,
                        int64_t *n, struct err *err) MUST_CHECK;
 
+/* ---- the object graph of a checkpoint (savedmodel/sm_trackable.c) ---- */
+
+#define SM_OBJECT_GRAPH_KEY "_CHECKPOINTABLE_OBJECT_GRAPH"
+#define SM_VARIABLE_VALUE "VARIABLE_VALUE" /* what a variable saves */
+
+struct sm_child {
+    struct str name;
+    int node;
+};
+struct sm_saved {
+    struct str name; /* SM_VARIABLE_VALUE, "table-keys" … */
+    struct str full_name;
+    struct str key; /* in the checkpoint */
+};
+/* The optimizer that has it keeps, for a variable, another one. */
+struct sm_slot {
+    int variable, node;
+    struct str name; /* "m" */
+};
+struct sm_object {
+    struct sm_child *children, *sorted; /* as stored; by name */
+    struct sm_saved *saved;             /* by name */
+    struct sm_slot *slots;              /* by variable, then name */
+    int n_children, n_saved, n_slots;
+};
+struct sm_objects {
+    struct sm_object *v; /* 0 is the root; there may be cycles */
+    int n;               /* 0: a checkpoint of names (TF1), without objects */
+    struct sm_child *children, *sorted;
+    struct sm_saved *saved;
+    struct sm_slot *slots;
+    int n_children, n_saved, n_slots;
+    struct sm_tensor own;
+};
+/* Lends from the bundle. ERR_CORRUPT, ERR_LIMIT; afterwards every node exists. */
+int sm_objects_read(struct sm_objects *out, struct sm_bundle *b,
+                    struct err *err) MUST_CHECK;
+void sm_objects_release(struct sm_objects *o); /* for AUTO */
+/* The child's node, -1: there is none. */
+int sm_objects_child(const struct sm_objects *o, int node, struct str name);
+int sm_objects_path(const struct sm_objects *o, struct str path); /* "model/layer-0" */
+/* NULL: there is none. */
+const struct sm_saved *sm_object_saved(const struct sm_object *x, struct str name);
+const struct sm_slot *sm_object_slot(const struct sm_object *x, int variable,
+                                     struct str name);
+
+/* ---- a checkpoint for a model (savedmodel/sm_match.c) ---- */
+
+enum sm_match_state {
+    SM_MATCH_FITS,
+    SM_MATCH_KEPT,      /* absent, and nobody's answers depend on it: training state */
+    SM_MATCH_MISSING,   /* the checkpoint has none */
+    SM_MATCH_AMBIGUOUS, /* several could be meant */
+    SM_MATCH_DTYPE,
+    SM_MATCH_SHAPE
+};
+struct sm_match {
+    const struct sm_entry *entry; /* of the model's bundle */
+    const struct sm_entry *from;  /* of the checkpoint; NULL: none */
+    enum sm_match_state state;
+    bool by_name; /* not through the object graphs */
+};
+struct sm_matches {
+    struct sm_match *v;             /* every entry but the object graph, in key order */
+    const struct sm_entry **unused; /* of the checkpoint */
+    int n, n_unused, n_bad;
+    struct str
+        root; /* name of the checkpoint's object that is the model; "": its root */
+};
+/* Finds for each entry of the model's bundle the checkpoint's tensor: which rules,
+ * savedmodel/sm_match.c. `path` names the checkpoint's object that is the model (NULL:
+ * found out). Lends from both bundles and `path`. Returns 0 also when some do not fit
+ * (n_bad). ERR_NOTFOUND: no such path. ERR_INVALID: two objects of the checkpoint fit
+ * equally well. */
+int sm_match_checkpoint(struct sm_matches *out, const struct sm_meta *meta,
+                        struct sm_bundle *model, struct sm_bundle *ckpt,
+                        const char *path, struct err *err) MUST_CHECK;
+void sm_matches_release(struct sm_matches *m); /* for AUTO */
+/* The variable that a TF1 optimizer's (or average's) variable belongs to, by its name's
+ * end; false: its name does not say so. *slot: "m" of ".../Adam". */
+bool sm_slot_of_name(struct str name, struct str *variable, struct str *slot);
+
+/* ---- writing one (savedmodel/sm_bundle_write.c) ---- */
+
+/* A bundle of one data shard, as TensorFlow writes the same tensors in the same order,
+ * byte for byte. Nothing is synced; what is there when a call fails is the caller's to
+ * remove. */
+struct sm_bundle_writer;
+/* Makes <prefix>.data-00000-of-00001, which must not exist. */
+int sm_bundle_write_open(struct sm_bundle_writer **out, int dirfd, const char *prefix,
+                         struct err *err) MUST_CHECK;
+void sm_bundle_write_close_p(struct sm_bundle_writer **w); /* for AUTO */
+int sm_bundle_write_tensor(struct sm_bundle_writer *w, struct str key,
+                           const struct sm_tensor *t, struct err *err) MUST_CHECK;
+/* A tensor of another bundle, checksums checked: slices are joined, variants copied.
+ * Errors of sm_bundle_tensor. */
+int sm_bundle_write_copy(struct sm_bundle_writer *w, struct str key,
+                         struct sm_bundle *from, struct str from_key,
+                         struct err *err) MUST_CHECK;
+/* Writes <prefix>.index. ERR_INVALID: a key was written twice. */
+int sm_bundle_write_end(struct sm_bundle_writer *w, struct err *err) MUST_CHECK;
+
 /* The file `checkpoint` beside checkpoints. Paths are as they stand there: absolute, or
  * relative to the file's directory. */
 struct sm_ckpt_state {
@@ -330,6 +432,24 @@ struct sm_ckpt_state {
 int sm_ckpt_state_read(struct sm_ckpt_state *out, int dirfd, const char *path,
                        struct err *err) MUST_CHECK;
 void sm_ckpt_state_release(struct sm_ckpt_state *s); /* for AUTO */
+/* Appends a path of a state file in `dir`. */
+void sm_ckpt_beside(const char *dir, struct str path, struct buf *out);
+
+/* The checkpoints that lie in a directory: names of their indexes, sorted. */
+struct sm_ckpt_names {
+    char **v;
+    int n;
+};
+int sm_ckpt_names(struct sm_ckpt_names *out, int dirfd, const char *dir,
+                  struct err *err) MUST_CHECK;
+void sm_ckpt_names_release(struct sm_ckpt_names *l); /* for AUTO */
+/* Of the index and those shards that are there. */
+int64_t sm_ckpt_bytes(int dirfd, const char *prefix, int n_shards);
+/* The prefix that a path means: itself, also with ".index"; of a directory the newest
+ * by its state file, or a SavedModel's variables, or the only one. ERR_NOTFOUND says
+ * what there is. (A prefix that is not there is sm_bundle_open's error.) */
+int sm_ckpt_find(int dirfd, const char *path, struct buf *prefix,
+                 struct err *err) MUST_CHECK;
 
 /* ---- keras_metadata.pb (savedmodel/sm_keras.c) -------------------------------------
  */

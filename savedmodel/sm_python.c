@@ -18,7 +18,8 @@
 enum { V_NONE = 1, V_FLOAT = 11, V_INT, V_STR, V_BOOL, V_SHAPE = 31, V_DTYPE };
 enum { V_SPEC = 33, V_TYPE_SPEC, V_BOUNDED, V_LIST = 51, V_TUPLE, V_DICT, V_NAMED };
 enum { V_TENSOR = 55, V_NUMPY };
-enum { CLASS_VARIABLE = 9, CLASS_ROW_PARTITION = 10 };
+enum { CLASS_VARIABLE = 9, CLASS_ROW_PARTITION = 10, CLASS_EXTENSION = 13 };
+#define EXTENSION_RAGGED_SHAPE "DynamicRaggedShape.Spec"
 
 /* ---- strings and numbers --------------------------------------------------------- */
 
@@ -49,18 +50,22 @@ next_char(struct str *s)
     return v;
 }
 
-/* Blanks, format characters and private ones, which repr escapes. */
+/* Blanks, format characters and private ones, which repr escapes. (So it does with code
+ * points that no Unicode release has assigned yet; those are taken for printable here.)
+ */
 static bool
 is_printable(int32_t c)
 {
     static const int32_t hidden[][2] = {
-        { 0x00, 0x1f },        { 0x7f, 0xa0 },     { 0xad, 0xad },
-        { 0x600, 0x605 },      { 0x61c, 0x61c },   { 0x6dd, 0x6dd },
-        { 0x70f, 0x70f },      { 0x1680, 0x1680 }, { 0x180e, 0x180e },
-        { 0x2000, 0x200f },    { 0x2028, 0x202f }, { 0x205f, 0x206f },
-        { 0x3000, 0x3000 },    { 0xe000, 0xf8ff }, { 0xfeff, 0xfeff },
-        { 0xfff0, 0xfffb },    { 0xfffe, 0xffff }, { 0xe0000, 0xe00ff },
-        { 0xf0000, 0x10ffff },
+        { 0x00, 0x1f },       { 0x7f, 0xa0 },        { 0xad, 0xad },
+        { 0x600, 0x605 },     { 0x61c, 0x61c },      { 0x6dd, 0x6dd },
+        { 0x70f, 0x70f },     { 0x890, 0x891 },      { 0x8e2, 0x8e2 },
+        { 0x1680, 0x1680 },   { 0x180e, 0x180e },    { 0x2000, 0x200f },
+        { 0x2028, 0x202f },   { 0x205f, 0x206f },    { 0x3000, 0x3000 },
+        { 0xe000, 0xf8ff },   { 0xfeff, 0xfeff },    { 0xfff0, 0xfffb },
+        { 0xfffe, 0xffff },   { 0x110bd, 0x110bd },  { 0x110cd, 0x110cd },
+        { 0x13430, 0x13438 }, { 0x1bca0, 0x1bca3 },  { 0x1d173, 0x1d17a },
+        { 0xe0000, 0xe00ff }, { 0xf0000, 0x10ffff },
     };
     for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
         if (c >= hidden[i][0] && c <= hidden[i][1])
@@ -260,6 +265,19 @@ add_named_tuple(struct str named, struct buf *out)
     buf_addc(out, ')');
 }
 
+/* Only TensorFlow's own extension types are known to whoever loads a model. */
+static const char *
+extension_name(struct str name)
+{
+    static const char *const known[] = { EXTENSION_RAGGED_SHAPE,
+                                         "StructuredTensor.Spec" };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (name.n > 3 && memcmp(name.p, "tf.", 3) == 0 &&
+            str_eq((struct str){ name.p + 3, name.n - 3 }, str_of(known[i])))
+            return known[i];
+    return "AnonymousExtensionTypeSpec";
+}
+
 static void
 type_spec_name(struct str spec, struct buf *out)
 {
@@ -275,6 +293,10 @@ type_spec_name(struct str spec, struct buf *out)
                                          [CLASS_ROW_PARTITION] = "RowPartitionSpec" };
     int64_t number = sm_pb_int(spec, 1, 0);
     struct str name = sm_pb_bytes(spec, 3);
+    if (number == CLASS_EXTENSION) {
+        buf_adds(out, extension_name(name));
+        return;
+    }
     if (number > 0 && number <= CLASS_ROW_PARTITION) {
         buf_adds(out, names[number]);
         return;
@@ -301,10 +323,45 @@ spec_parts(int64_t number)
                                            : NULL;
 }
 
+/* Its state is a tuple of pairs of a field's name and value. */
+static void
+add_extension(struct str spec, struct buf *out)
+{
+    const char *name = extension_name(sm_pb_bytes(spec, 3)), *comma = "";
+    bool is_shape = strcmp(name, EXTENSION_RAGGED_SHAPE) == 0;
+    struct str fields = sm_pb_bytes(sm_pb_bytes(spec, 2), V_TUPLE), pair;
+    struct str inner_spec = { "", 0 };
+    buf_addf(out, "%s(", name);
+    while (sm_pb_next_msg(&fields, 1, &pair) > 0) {
+        struct str it = member(pair).bytes, key, value;
+        if (sm_pb_next_msg(&it, 1, &key) <= 0 || sm_pb_next_msg(&it, 1, &value) <= 0)
+            continue;
+        struct str field = member(key).bytes;
+        if (is_shape && str_eq(field, str_of("_inner_shape"))) {
+            inner_spec = member(value).bytes;
+            continue;
+        }
+        if (is_shape && field.n > 0) /* its repr drops the underscore */
+            field = (struct str){ field.p + 1, field.n - 1 };
+        buf_addf(out, "%s%.*s=", comma, STR_ARG(field));
+        add_value(value, true, out);
+        comma = ", ";
+    }
+    if (is_shape) {
+        buf_addf(out, "%sdtype=", comma);
+        add_dtype((int)(int32_t)sm_pb_int(inner_spec, 3, 0), true, out);
+    }
+    buf_addc(out, ')');
+}
+
 static void
 add_type_spec(struct str spec, struct buf *out)
 {
     int64_t number = sm_pb_int(spec, 1, 0);
+    if (number == CLASS_EXTENSION) {
+        add_extension(spec, out);
+        return;
+    }
     const char *const *parts = spec_parts(number);
     struct str state = sm_pb_bytes(spec, 2), tuple = sm_pb_bytes(state, V_TUPLE), v;
     type_spec_name(spec, out);

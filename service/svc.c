@@ -206,15 +206,15 @@ svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err)
 }
 
 /* The model that a request is about, for acc_check: field `model`, or the model that
- * `ref` names; "" for the whole store. */
+ * `ref` or `onto` names; "" for the whole store. */
 static int
 about_model(struct svc_call *c, char out[REPO_NAME_BYTES], struct err *err)
 {
     out[0] = '\0';
     const char *model = svc_str(c, "model");
-    const char *ref = svc_str(c, "ref");
+    const char *ref = svc_str(c, svc_str(c, "onto") ? "onto" : "ref");
     struct repo_ref parsed;
-    if (model) {
+    if (model && !svc_str(c, "onto")) {
         if (repo_check_model_name(model, err) < 0)
             return -(int)err->code;
         snprintf(out, REPO_NAME_BYTES, "%s", model);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* diff: two models on one screen, from "same bytes" down to single tensors. */
+/* diff: two models on one screen, from "same bytes" down to single tensors; of bare
+ * checkpoints, and for checkpoint compare, only the tensors. */
 #include "fingerprint/fingerprint.h"
 #include "service/svc_int.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +14,8 @@
 struct side {
     struct svc_dir dir;
     int dirfd;
-    struct sm_model *model;
-    const struct sm_meta *meta; /* the first one */
+    struct sm_model *model;     /* NULL: a checkpoint */
+    const struct sm_meta *meta; /* the one compared */
     struct sm_bundle *bundle;   /* NULL: no variables */
     struct fp_weights weights;
     struct fp_meaning meaning;
@@ -31,22 +33,54 @@ side_close(struct side *s)
     svc_dir_close(&s->dir);
 }
 
+/* What is no model may be a checkpoint; `err` says that it is no model. */
+static int
+ckpt_open(struct side *s, struct err *err)
+{
+    struct svc_ckpt ckpt AUTO(svc_ckpt_close) = { .bundle = NULL };
+    struct err no_model = *err;
+    err_clear(err);
+    int rc = svc_ckpt_open(s->dir.path, &ckpt, err);
+    if (rc == -ERR_NOTFOUND) {
+        *err = no_model;
+        return -(int)err->code;
+    }
+    s->bundle = ckpt.bundle;
+    ckpt.bundle = NULL;
+    return rc;
+}
+
+/* The model, or the checkpoint, and its weights. */
 static int
 side_open(struct svc_call *c, const char *field, struct side *s, struct err *err)
 {
-    if (svc_any_open(c, field, &s->dir, err) < 0 ||
-        fs_open_dir(&s->dirfd, AT_FDCWD, s->dir.path, err) < 0 ||
-        sm_open(&s->model, s->dirfd, s->dir.path, err) < 0)
+    if (svc_any_open(c, field, &s->dir, err) < 0)
         return -(int)err->code;
-    if (sm_n_metas(s->model) == 0)
-        return err_set(err, ERR_INVALID, "%s has no MetaGraph", s->dir.path);
-    s->meta = sm_meta(s->model, 0);
-    int has_index = fs_exists(s->dirfd, "variables/variables.index", err);
-    if (has_index < 0 ||
-        (has_index &&
-         sm_bundle_open(&s->bundle, s->dirfd, "variables/variables", err) < 0) ||
-        fp_weights_of(&s->weights, s->bundle, err) < 0 ||
-        fp_meaning_of(&s->meaning, s->model, s->dirfd, s->bundle, &s->weights, err) <
+    int rc = fs_open_dir(&s->dirfd, AT_FDCWD, s->dir.path, err);
+    if (rc == 0)
+        rc = sm_open(&s->model, s->dirfd, s->dir.path, err);
+    if (rc == -ERR_NOTFOUND ||
+        (rc < 0 && (err->sys == ENOENT || err->sys == ENOTDIR))) {
+        rc = ckpt_open(s, err);
+    } else if (rc == 0) {
+        if (sm_n_metas(s->model) == 0)
+            return err_set(err, ERR_INVALID, "%s has no MetaGraph", s->dir.path);
+        s->meta = sm_meta(s->model, 0);
+        rc = fs_exists(s->dirfd, "variables/variables.index", err);
+        if (rc > 0)
+            rc = sm_bundle_open(&s->bundle, s->dirfd, "variables/variables", err);
+    }
+    if (rc < 0)
+        return rc;
+    if (fp_weights_of(&s->weights, s->bundle, err) < 0)
+        return err_ctx(err, "%s", svc_str(c, field));
+    return 0;
+}
+
+static int
+side_meaning(struct svc_call *c, const char *field, struct side *s, struct err *err)
+{
+    if (fp_meaning_of(&s->meaning, s->model, s->dirfd, s->bundle, &s->weights, err) <
             0 ||
         repo_manifest_of_dir(s->dir.path, &s->files, err) < 0)
         return err_ctx(err, "%s", svc_str(c, field));
@@ -61,6 +95,58 @@ add_object(cJSON *list, const char *key, struct str name)
     json_put_str(o, key, text);
     cJSON_AddItemToArray(list, o);
     return o;
+}
+
+/* ---- tag sets ---- */
+
+static void
+add_tags(const struct sm_meta *m, struct buf *out)
+{
+    for (int i = 0; i < m->n_tags; i++)
+        buf_addf(out, "%s%.*s", i ? "," : "", STR_ARG(m->tags[i]));
+}
+
+/* The MetaGraph of `s` with the tags of `m`; NULL: none. */
+static const struct sm_meta *
+with_tags_of(const struct side *s, const struct sm_meta *m)
+{
+    struct buf tags AUTO(buf_release) = BUF_INIT;
+    struct err none = ERR_INIT;
+    const struct sm_meta *found;
+    add_tags(m, &tags);
+    return sm_find_meta(s->model, buf_str(&tags), &found, &none) < 0 ? NULL : found;
+}
+
+/* Returns whether there are any. */
+static bool
+lone_tags(cJSON *list, const struct side *s, const struct side *other,
+          const char *change)
+{
+    bool any = false;
+    for (int i = 0; i < sm_n_metas(s->model); i++) {
+        struct buf tags AUTO(buf_release) = BUF_INIT;
+        if (with_tags_of(other, sm_meta(s->model, i)))
+            continue;
+        add_tags(sm_meta(s->model, i), &tags);
+        json_put_str(add_object(list, "tags", str_of(buf_str(&tags))), "change",
+                     change);
+        any = true;
+    }
+    return any;
+}
+
+/* Picks the first MetaGraph whose tags both have; without one, the first of each. */
+static void
+pair_metas(struct side *a, struct side *b)
+{
+    for (int i = 0; i < sm_n_metas(a->model); i++) {
+        const struct sm_meta *m = sm_meta(a->model, i), *n = with_tags_of(b, m);
+        if (n) {
+            a->meta = m;
+            b->meta = n;
+            return;
+        }
+    }
 }
 
 /* ---- signatures ---- */
@@ -91,6 +177,18 @@ find_tensor(const struct sm_tensor_info *v, int n, struct str key)
         if (str_eq(v[i].key, key))
             return &v[i];
     return NULL;
+}
+
+static void
+compare_defaults(struct change *ch, const struct sm_tensor_info *was,
+                 const struct sm_tensor_info *is)
+{
+    if (was->has_default && !is->has_default)
+        note(ch, true, "input '%.*s' has no default value any more", STR_ARG(is->key));
+    else if (!was->has_default && is->has_default)
+        note(ch, false, "input '%.*s' has a default value now", STR_ARG(is->key));
+    else if (is->has_default && !str_eq(was->default_value, is->default_value))
+        note(ch, false, "input '%.*s' has another default value", STR_ARG(is->key));
 }
 
 /* Every value that fits `from` fits `to`. */
@@ -124,6 +222,8 @@ compare_tensors(struct change *ch, const char *what, bool inputs,
                  sm_dtype_name(a[i].dtype), sm_dtype_name(t->dtype));
         sm_shape_text(&a[i].shape, &was);
         sm_shape_text(&t->shape, &is);
+        if (inputs)
+            compare_defaults(ch, &a[i], t);
         if (strcmp(buf_str(&was), buf_str(&is)) != 0)
             note(ch,
                  inputs ? !widens(&a[i].shape, &t->shape)
@@ -146,9 +246,11 @@ find_signature(const struct sm_meta *m, struct str key)
     return NULL;
 }
 
-void
+/* Returns whether a caller of A fails on B. */
+bool
 svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
 {
+    bool breaks = false;
     for (int i = 0; i < a->n_signatures; i++) {
         const struct sm_signature *s = &a->signatures[i];
         const struct sm_signature *t = find_signature(b, s->key);
@@ -176,6 +278,7 @@ svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *
         json_put_str(o, "change", t ? "changed" : "removed");
         json_put_bool(o, "breaks_callers", ch.breaks);
         cJSON_AddItemToObject(o, "why", ch.why);
+        breaks |= ch.breaks;
     }
     for (int i = 0; i < b->n_signatures; i++)
         if (!sm_signature_hidden(&b->signatures[i]) &&
@@ -184,6 +287,7 @@ svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *
             json_put_str(o, "change", "added");
             json_put_bool(o, "breaks_callers", false);
         }
+    return breaks;
 }
 
 /* ---- ops and functions: names with counts ---- */
@@ -297,7 +401,8 @@ diff_graphs(cJSON *reply, const struct side *a, const struct side *b, struct err
 
 /* ---- tensors ---- */
 
-/* The largest |a-b| and |b| of two float tensors of one shape. */
+/* The largest |a-b|, also as a share of the largest |a|, and the mean |a-b|, of the
+ * elements that are finite in both; how many are not finite any more. */
 static int
 largest_change(const struct side *a, const struct side *b, struct str name, cJSON *o,
                struct err *err)
@@ -305,6 +410,8 @@ largest_change(const struct side *a, const struct side *b, struct str name, cJSO
     struct sm_tensor x AUTO(sm_tensor_release) = { 0 };
     struct sm_tensor y AUTO(sm_tensor_release) = { 0 };
     const struct str whole = { "", 0 };
+    if (sm_bundle_find(a->bundle, name)->dtype == SM_VARIANT)
+        return 0;
     if (sm_bundle_tensor(a->bundle, name, whole, false, &x, err) < 0 ||
         sm_bundle_tensor(b->bundle, name, whole, false, &y, err) < 0)
         return -(int)err->code;
@@ -313,16 +420,24 @@ largest_change(const struct side *a, const struct side *b, struct str name, cJSO
     if (sm_tensor_cast(&x, SM_DOUBLE, "tensor", err) < 0 ||
         sm_tensor_cast(&y, SM_DOUBLE, "tensor", err) < 0)
         return -(int)err->code;
-    double change = 0, scale = 0;
-    int64_t moved = 0;
+    double change = 0, scale = 0, sum = 0;
+    int64_t moved = 0, not_finite = 0;
     for (int64_t i = 0; i < x.n_elems; i++) {
         double p = ((const double *)x.data)[i], q = ((const double *)y.data)[i];
-        change = fmax(change, fabs(p - q));
-        scale = fmax(scale, fabs(p));
+        if (isfinite(p))
+            scale = fmax(scale, fabs(p));
+        if (isfinite(p) && isfinite(q)) {
+            change = fmax(change, fabs(p - q));
+            sum += fabs(p - q);
+        }
+        not_finite += isfinite(p) && !isfinite(q);
         moved += !(p == q || (isnan(p) && isnan(q)));
     }
     json_put_real(o, "max_change", change);
-    json_put_real(o, "max_relative_change", scale > 0 ? change / scale : NAN);
+    if (scale > 0)
+        json_put_real(o, "max_relative_change", change / scale);
+    json_put_real(o, "mean_change", x.n_elems ? sum / (double)x.n_elems : 0);
+    json_put_int(o, "no_longer_finite", not_finite);
     json_put_int(o, "elements_changed", moved);
     json_put_int(o, "elements", x.n_elems);
     return 0;
@@ -337,7 +452,7 @@ add_tensor(cJSON *list, const struct fp_tensor *t, const char *change)
     json_put_str(o, "change", change);
     json_put_str(o, "dtype", sm_dtype_name(t->entry->dtype));
     json_put_str(o, "shape", buf_str(&shape));
-    json_put_int(o, "bytes", t->entry->size_bytes);
+    json_put_int(o, "bytes", svc_entry_bytes(t->entry));
     return o;
 }
 
@@ -346,6 +461,7 @@ diff_tensors(cJSON *reply, const struct side *a, const struct side *b, struct er
 {
     cJSON *list = cJSON_AddArrayToObject(reply, "tensors");
     int64_t bytes = 0;
+    int n_same = 0;
     for (int i = 0; i < a->weights.n; i++) {
         const struct fp_tensor *t = &a->weights.v[i];
         const struct fp_tensor *u = fp_weights_find(&b->weights, t->entry->key);
@@ -356,21 +472,31 @@ diff_tensors(cJSON *reply, const struct side *a, const struct side *b, struct er
         struct buf was AUTO(buf_release) = BUF_INIT, is AUTO(buf_release) = BUF_INIT;
         sm_shape_text(&t->entry->shape, &was);
         sm_shape_text(&u->entry->shape, &is);
-        bool same_kind = t->entry->dtype == u->entry->dtype &&
-                         strcmp(buf_str(&was), buf_str(&is)) == 0;
-        if (same_kind && digest_eq(&t->digest, &u->digest))
+        bool same_dtype = t->entry->dtype == u->entry->dtype;
+        bool same_kind = same_dtype && strcmp(buf_str(&was), buf_str(&is)) == 0;
+        if (same_kind && digest_eq(&t->digest, &u->digest)) {
+            n_same++;
             continue;
-        cJSON *o = add_tensor(list, u, same_kind ? "changed" : "other dtype or shape");
-        bytes += u->entry->size_bytes;
+        }
+        cJSON *o = add_tensor(list, u,
+                              same_kind    ? "changed"
+                              : same_dtype ? "reshaped"
+                                           : "retyped");
+        bytes += svc_entry_bytes(u->entry);
+        if (!same_kind) {
+            json_put_str(o, "dtype_was", sm_dtype_name(t->entry->dtype));
+            json_put_str(o, "shape_was", buf_str(&was));
+        }
         if (same_kind && largest_change(a, b, t->entry->key, o, err) < 0)
             return -(int)err->code;
     }
     for (int i = 0; i < b->weights.n; i++)
         if (!fp_weights_find(&a->weights, b->weights.v[i].entry->key)) {
             add_tensor(list, &b->weights.v[i], "added");
-            bytes += b->weights.v[i].entry->size_bytes;
+            bytes += svc_entry_bytes(b->weights.v[i].entry);
         }
     json_put_int(reply, "tensor_bytes_changed", bytes);
+    json_put_int(reply, "tensors_same", n_same);
     json_put_int(reply, "tensors_a", a->weights.n);
     json_put_int(reply, "tensors_b", b->weights.n);
     return 0;
@@ -395,6 +521,70 @@ diff_files(cJSON *list, const struct repo_manifest *a, const struct repo_manifes
     }
 }
 
+/* ---- in one sentence ---- */
+
+/* "same graph, other weights and assets". */
+static void
+put_verdict(cJSON *reply, const struct side *a, const struct side *b)
+{
+    struct buf same AUTO(buf_release) = BUF_INIT, other AUTO(buf_release) = BUF_INIT;
+    bool eq[FP_N_PARTS];
+    for (int i = 0; i < FP_N_PARTS; i++)
+        eq[i] = digest_eq(&a->meaning.part[i], &b->meaning.part[i]);
+    const struct {
+        const char *name;
+        bool same, other; /* worth a word when it is so */
+    } parts[] = {
+        { "graph", eq[FP_PART_GRAPH], !eq[FP_PART_GRAPH] },
+        { "object graph", false, eq[FP_PART_GRAPH] && !eq[FP_PART_OBJECTS] },
+        { "weights", eq[FP_PART_WEIGHTS], !eq[FP_PART_WEIGHTS] },
+        { "assets", false, !eq[FP_PART_ASSETS] },
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (parts[i].same)
+            buf_addf(&same, "%s%s", same.len ? " and " : "same ", parts[i].name);
+        if (parts[i].other)
+            buf_addf(&other, "%s%s", other.len ? " and " : "other ", parts[i].name);
+    }
+    buf_addf(&same, "%s%s", same.len ? ", " : "", buf_str(&other));
+    json_put_str(reply, "verdict",
+                 digest_eq(&a->files.digest, &b->files.digest) ? "same bytes"
+                 : digest_eq(&a->meaning.id, &b->meaning.id)
+                     ? "same meaning, other bytes"
+                     : buf_str(&same));
+}
+
+/* ---- the verbs ---- */
+
+static int
+same_or_not(struct svc_call *c, bool is_same, struct err *err)
+{
+    return is_same ? 0
+                   : err_set(err, ERR_FAILED, "%s and %s differ", svc_str(c, "a"),
+                             svc_str(c, "b"));
+}
+
+static int
+compare_weights(struct svc_call *c, const struct side *a, const struct side *b,
+                struct err *err)
+{
+    bool is_same = digest_eq(&a->weights.id, &b->weights.id);
+    json_put_str(c->reply, "verdict", is_same ? "same tensors" : "other tensors");
+    if (diff_tensors(c->reply, a, b, err) < 0)
+        return -(int)err->code;
+    return same_or_not(c, is_same, err);
+}
+
+int
+svc_do_checkpoint_compare(struct svc_call *c, struct err *err)
+{
+    struct side a AUTO(side_close) = { .dirfd = -1 };
+    struct side b AUTO(side_close) = { .dirfd = -1 };
+    if (side_open(c, "a", &a, err) < 0 || side_open(c, "b", &b, err) < 0)
+        return -(int)err->code;
+    return compare_weights(c, &a, &b, err);
+}
+
 int
 svc_do_diff(struct svc_call *c, struct err *err)
 {
@@ -402,17 +592,15 @@ svc_do_diff(struct svc_call *c, struct err *err)
     struct side b AUTO(side_close) = { .dirfd = -1 };
     if (side_open(c, "a", &a, err) < 0 || side_open(c, "b", &b, err) < 0)
         return -(int)err->code;
+    if (!a.model || !b.model)
+        return compare_weights(c, &a, &b, err);
+    if (side_meaning(c, "a", &a, err) < 0 || side_meaning(c, "b", &b, err) < 0)
+        return -(int)err->code;
     bool bytes = digest_eq(&a.files.digest, &b.files.digest);
     bool meaning = digest_eq(&a.meaning.id, &b.meaning.id);
     bool weights = digest_eq(&a.weights.id, &b.weights.id);
-    bool graph =
-        digest_eq(&a.meaning.part[FP_PART_GRAPH], &b.meaning.part[FP_PART_GRAPH]);
-    json_put_str(c->reply, "verdict",
-                 bytes     ? "same bytes"
-                 : meaning ? "same meaning, other bytes"
-                 : weights ? "same weights, other graph"
-                 : graph   ? "same graph, other weights"
-                           : "other graph and weights");
+    pair_metas(&a, &b);
+    put_verdict(c->reply, &a, &b);
     cJSON *same = cJSON_AddObjectToObject(c->reply, "same");
     json_put_bool(same, "bytes", bytes);
     json_put_bool(same, "meaning", meaning);
@@ -421,13 +609,15 @@ svc_do_diff(struct svc_call *c, struct err *err)
         if (i != FP_PART_WEIGHTS)
             json_put_bool(same, fp_part_name(i),
                           digest_eq(&a.meaning.part[i], &b.meaning.part[i]));
-    svc_diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"), a.meta, b.meta);
+    cJSON *tags = cJSON_AddArrayToObject(c->reply, "tag_sets");
+    bool breaks = lone_tags(tags, &a, &b, "removed");
+    lone_tags(tags, &b, &a, "added");
+    breaks |= svc_diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"),
+                                  a.meta, b.meta);
+    json_put_bool(c->reply, "breaks_callers", breaks);
     if (diff_graphs(c->reply, &a, &b, err) < 0 ||
         diff_tensors(c->reply, &a, &b, err) < 0)
         return -(int)err->code;
     diff_files(cJSON_AddArrayToObject(c->reply, "files"), &a.files, &b.files);
-    if (!meaning)
-        return err_set(err, ERR_FAILED, "%s and %s differ", svc_str(c, "a"),
-                       svc_str(c, "b"));
-    return 0;
+    return same_or_not(c, meaning, err);
 }

@@ -3,6 +3,7 @@
 #ifndef SERVICE_SVC_INT_H
 #define SERVICE_SVC_INT_H
 
+#include "savedmodel/savedmodel.h"
 #include "service/service.h"
 #include "validate/validate.h"
 
@@ -51,6 +52,29 @@ int svc_commit(struct svc_call *c, struct err *err) MUST_CHECK;
 cJSON *svc_version_json(const struct repo_version *v);
 void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
 
+/* A checkpoint to look at: a prefix, or a directory that has one. */
+struct svc_ckpt {
+    struct buf prefix;
+    struct sm_bundle *bundle;
+};
+int svc_ckpt_open(const char *path, struct svc_ckpt *out, struct err *err) MUST_CHECK;
+void svc_ckpt_close(struct svc_ckpt *c); /* for AUTO */
+/* Of its value; in slices, of all of them. */
+int64_t svc_entry_bytes(const struct sm_entry *e);
+
+/* Files taken in for a row that is still to come; without it they go again. */
+struct svc_taken {
+    struct repo *r;
+    struct repo_ingest in;
+    bool kept;
+};
+void svc_taken_end(struct svc_taken *t); /* for AUTO */
+/* Takes in the weights of field `checkpoint` on the version of field `onto`; `model` is
+ * that version's, `about` gets what was matched, also when it is refused. */
+int svc_onto_take(struct svc_call *c, struct svc_taken *files,
+                  char model[REPO_NAME_BYTES], cJSON *about,
+                  struct err *err) MUST_CHECK;
+
 /* The graph of show: `nodes` and `edges` of the reply, what one signature (NULL: any)
  * needs. */
 struct sm_meta;
@@ -61,8 +85,8 @@ int svc_show_graph(cJSON *reply, const struct sm_meta *meta,
 /* All members of object `from` become members of `to`. */
 void svc_move_members(cJSON *from, cJSON *to);
 /* What changed in the signatures from a to b, as elements of `list`: {"signature",
- * "change", "breaks_callers", "why"}. */
-void svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
+ * "change", "breaks_callers", "why"}. Returns whether a caller of a fails on b. */
+bool svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
 
 /* Files beside the graph: `assets`, `assets_extra`, and of keras_metadata.pb
  * `keras` (or `keras_error`). */

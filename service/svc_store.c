@@ -58,22 +58,15 @@ put_golden(cJSON *obj, const struct val_set *set)
     json_put_str(obj, "digest", digest);
 }
 
-/* Files taken in for a row that is still to come; without it they go again. */
-struct taken_in {
-    struct repo *r;
-    struct repo_ingest in;
-    bool kept;
-};
-
 static int
-take_in(struct svc_call *c, const char *dir, struct taken_in *t, struct err *err)
+take_in(struct svc_call *c, const char *dir, struct svc_taken *t, struct err *err)
 {
     t->r = c->repo;
     return repo_ingest_dir(c->repo, dir, &t->in, err);
 }
 
-static void
-taken_in_end(struct taken_in *t)
+void
+svc_taken_end(struct svc_taken *t)
 {
     if (t->in.manifest.n_files && !t->kept) {
         db_rollback(t->r->db);
@@ -82,44 +75,101 @@ taken_in_end(struct taken_in *t)
     repo_ingest_release(&t->in);
 }
 
-int
-svc_do_push(struct svc_call *c, struct err *err)
+/* The directory's files, or those of a checkpoint's weights on a version. */
+static int
+take_model(struct svc_call *c, struct svc_taken *files, char model[REPO_NAME_BYTES],
+           cJSON *onto, struct err *err)
 {
-    const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
-    const char *golden = svc_str(c, "golden");
-    struct taken_in files AUTO(taken_in_end) = { 0 };
-    struct taken_in golden_files AUTO(taken_in_end) = { 0 };
+    const char *dir = svc_str(c, "dir");
+    if (!svc_str(c, "checkpoint") != !svc_str(c, "onto"))
+        return err_set(err, ERR_USAGE, "--checkpoint and --onto need each other");
+    if (svc_str(c, "onto"))
+        return svc_onto_take(c, files, model, onto, err);
+    if (!dir || !svc_str(c, "model"))
+        return err_set(err, ERR_USAGE,
+                       "push needs DIR and MODEL, or --checkpoint CKPT and --onto REF");
+    if (svc_str(c, "root") || svc_flag(c, "allow_missing"))
+        return err_set(err, ERR_USAGE,
+                       "--root and --allow-missing go with --checkpoint");
+    snprintf(model, REPO_NAME_BYTES, "%s", svc_str(c, "model"));
+    if (repo_check_saved_model(dir, err) < 0 || take_in(c, dir, files, err) < 0)
+        return err_ctx(err, "push %s", dir);
+    return 0;
+}
+
+/* Where the weights came from: provenance, and in the event. */
+static void
+put_origin(cJSON *to, const cJSON *onto)
+{
+    if (!onto->child)
+        return;
+    json_put_str(to, "checkpoint",
+                 cJSON_GetStringValue(cJSON_GetObjectItem(onto, "checkpoint")));
+    json_put_str(to, "onto",
+                 cJSON_GetStringValue(cJSON_GetObjectItem(onto, "version")));
+}
+
+/* The version's row and event, and those of its golden set. */
+static int
+push_record(struct svc_call *c, const char *model, struct svc_taken *files,
+            struct svc_taken *golden_or_null, const char *provenance, struct err *err)
+{
     struct repo_version v;
     bool is_new;
-    if (repo_check_saved_model(dir, err) < 0 ||
-        (golden && check_golden(golden, false, err) < 0) ||
-        take_in(c, dir, &files, err) < 0 ||
-        (golden && take_in(c, golden, &golden_files, err) < 0))
-        return err_ctx(err, "push %s", dir);
-
     if (db_begin(c->repo->db, err) < 0 ||
-        repo_version_add(c->repo, model, &files.in.manifest, "{}", &v, &is_new, err) <
-            0)
-        return err_ctx(err, "push %s", dir);
+        repo_version_add(c->repo, model, &files->in.manifest, provenance, &v, &is_new,
+                         err) < 0)
+        return -(int)err->code;
     svc_about(c, &v);
     cJSON *reply = svc_version_json(&v);
     cJSON_Delete(c->reply);
     c->reply = reply;
     json_put_bool(reply, "new", is_new);
-    json_put_int(reply, "new_files", files.in.n_new_files);
-    json_put_int(reply, "new_bytes", files.in.new_bytes);
+    json_put_int(reply, "new_files", files->in.n_new_files);
+    json_put_int(reply, "new_bytes", files->in.new_bytes);
     json_put_bool(c->body, "new", is_new);
     json_put_int(c->body, "bytes", v.size_bytes);
-    if (golden) {
+    if (golden_or_null) {
         struct val_set set;
-        if (val_set_add(c->repo, model, &v, "export", &golden_files.in, false, &set,
+        if (val_set_add(c->repo, model, &v, "export", &golden_or_null->in, false, &set,
                         err) < 0)
-            return err_ctx(err, "push %s", dir);
+            return -(int)err->code;
         put_golden(cJSON_AddObjectToObject(reply, "golden"), &set);
         put_golden(cJSON_AddObjectToObject(c->body, "golden"), &set);
     }
-    if (svc_commit(c, err) < 0)
-        return -(int)err->code;
+    return svc_commit(c, err);
+}
+
+int
+svc_do_push(struct svc_call *c, struct err *err)
+{
+    const char *golden = svc_str(c, "golden");
+    struct svc_taken files AUTO(svc_taken_end) = { 0 };
+    struct svc_taken golden_files AUTO(svc_taken_end) = { 0 };
+    struct buf provenance AUTO(buf_release) = BUF_INIT;
+    char model[REPO_NAME_BYTES];
+    cJSON *onto AUTO(json_free) = cJSON_CreateObject();
+    cJSON *from AUTO(json_free) = cJSON_CreateObject();
+    int r = golden ? check_golden(golden, false, err) : 0;
+    if (r >= 0)
+        r = take_model(c, &files, model, onto, err);
+    if (r >= 0 && golden)
+        r = take_in(c, golden, &golden_files, err);
+    if (r >= 0) {
+        put_origin(from, onto);
+        put_origin(c->body, onto);
+        json_print(from, &provenance, true);
+        r = push_record(c, model, &files, golden ? &golden_files : NULL,
+                        buf_str(&provenance), err);
+        if (r < 0)
+            err_ctx(err, "push %s", svc_str(c, onto->child ? "checkpoint" : "dir"));
+    }
+    if (onto->child) {
+        cJSON_AddItemToObject(c->reply, "onto", onto);
+        onto = NULL;
+    }
+    if (r < 0)
+        return r;
     files.kept = golden_files.kept = true;
     return 0;
 }
@@ -128,7 +178,7 @@ int
 svc_do_golden_add(struct svc_call *c, struct err *err)
 {
     const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
-    struct taken_in files AUTO(taken_in_end) = { 0 };
+    struct svc_taken files AUTO(svc_taken_end) = { 0 };
     struct val_set set;
     if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
         check_golden(dir, true, err) < 0 || take_in(c, dir, &files, err) < 0 ||

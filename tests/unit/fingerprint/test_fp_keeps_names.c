@@ -441,3 +441,82 @@ TEST(test_fp_keeps_names__every_rewriting)
 {
     variant_check_kept(keeps, sizeof(keeps) / sizeof(keeps[0]));
 }
+
+/* ---- an alias of several functions ---- */
+
+/* What a polymorphic function with an alias leaves: all its functions have it. */
+static void
+shared_alias(struct tree *t, const char *dir)
+{
+    struct tree *info = tree_get(meta_of(t), 1), *lib = library_of(t);
+    (void)dir;
+    for (int i = 0; i < lib->n; i++) {
+        struct str name = tree_str(tree_get(&lib->kid[i], 1), 1);
+        if (lib->kid[i].type != FP_M_FunctionDef)
+            continue;
+        char *key AUTO(free_ptr) = xstrndup(name.p, name.n);
+        if (!tree_map(info, 8, key))
+            buf_adds(&tree_map_add(info, 8, key, TREE_LEAF)->bytes,
+                     i % 2 ? "odd" : "even");
+    }
+}
+
+static void
+shared_alias_numbers(struct tree *t, const char *dir)
+{
+    shared_alias(t, dir);
+    function_numbers(t, dir);
+}
+
+static void
+shared_alias_names(struct tree *t, const char *dir)
+{
+    shared_alias(t, dir);
+    function_names(t, dir);
+    map_order(t, dir);
+}
+
+/* TensorFlow lists functions that it did not write. */
+static void
+shared_alias_absent(struct tree *t, const char *dir)
+{
+    struct tree *info = tree_get(meta_of(t), 1);
+    shared_alias(t, dir);
+    buf_adds(&tree_map_add(info, 8, "__inference_pruned_7", TREE_LEAF)->bytes, "odd");
+}
+
+static void
+shared_alias_less(struct tree *t, const char *dir)
+{
+    struct tree *info = tree_get(meta_of(t), 1);
+    shared_alias(t, dir);
+    tree_drop(info, tree_get(info, 8));
+}
+
+TEST(test_fp_keeps_names__alias_of_many_functions)
+{
+    static const struct variant v[] = {
+        { "shared alias", shared_alias, NULL, 0, false },
+        { "numbers under a shared alias", shared_alias_numbers, NULL, 0, false },
+        { "names under a shared alias", shared_alias_names, NULL, 0, false },
+        { "an absent function under a shared alias", shared_alias_absent, NULL, 0,
+          false },
+        { "less under a shared alias", shared_alias_less, NULL, G, false },
+    };
+    static const char *const models[] = { "every_reference/model",
+                                          "multi_signature/model",
+                                          "../../demo/digits/v2" };
+    char *dir AUTO(free_ptr) = xasprintf("%s/model", unit_dir());
+    for (size_t m = 0; m < sizeof(models) / sizeof(models[0]); m++) {
+        struct fp_identity plain, other;
+        variant_make(&v[0], models[m], dir);
+        variant_identity(&plain, dir);
+        for (size_t i = 1; i < sizeof(v) / sizeof(v[0]); i++) {
+            variant_make(&v[i], models[m], dir);
+            variant_identity(&other, dir);
+            if (variant_moved(&plain, &other) != v[i].moves)
+                unit_fail(__FILE__, __LINE__, "%s: '%s' moved parts %#x", models[m],
+                          v[i].name, variant_moved(&plain, &other));
+        }
+    }
+}

@@ -630,6 +630,8 @@ TEST(test_fp_moves__every_change)
         if (moved != moves[i].moves)
             unit_fail(__FILE__, __LINE__, "'%s' moved parts %#x, not %#x",
                       moves[i].name, moved, moves[i].moves);
+        if (moved)
+            printf("# moves the meaning: %s\n", moves[i].name);
     }
 }
 
