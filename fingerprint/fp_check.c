@@ -59,14 +59,6 @@ fp_stored_read(struct fp_stored *out, int dirfd, const char *dir, struct err *er
     return 0;
 }
 
-static void
-add_varint(struct buf *b, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_addc(b, (char)(v | 0x80));
-    buf_addc(b, (char)v);
-}
-
 /* A uuid that nobody else has, and the same each time. */
 static void
 add_uuid(struct str old, uint64_t checkpoint, struct buf *out)
@@ -78,7 +70,7 @@ add_uuid(struct str old, uint64_t checkpoint, struct buf *out)
     fp_farm_add(&farm, &checkpoint, sizeof(checkpoint));
     int n = snprintf(text, sizeof(text), "%" PRIu64, fp_farm_end(&farm));
     buf_addc(out, 7 << 3 | 2);
-    add_varint(out, (uint64_t)n);
+    sm_pb_add_varint(out, (uint64_t)n);
     buf_adds(out, text);
 }
 
@@ -106,7 +98,7 @@ fp_stored_renew(int dirfd, int ckpt_dirfd, const char *dir, struct buf *out,
     for (const char *at = it.p; sm_pb_next(&it, &f) > 0; at = it.p) {
         if (f.num > FP_N_HASHES && !is_put) {
             buf_addc(out, FP_N_HASHES << 3);
-            add_varint(out, hash);
+            sm_pb_add_varint(out, hash);
             is_put = true;
         }
         if (f.num == 7)

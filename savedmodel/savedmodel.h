@@ -26,6 +26,7 @@ struct str sm_pb_bytes(struct str msg, uint32_t num); /* empty when absent */
 int64_t sm_pb_int(struct str msg, uint32_t num, int64_t fallback);
 /* The value of map field `num` under a string key; false: absent. The last wins. */
 bool sm_pb_map_get(struct str msg, uint32_t num, struct str key, struct str *value);
+void sm_pb_add_varint(struct buf *out, uint64_t v);
 
 /* ---- SavedModel ----------------------------------------------------------------- */
 

@@ -37,14 +37,6 @@ struct sm_bundle_writer {
 /* ---- wire ---- */
 
 static void
-add_varint(struct buf *b, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_addc(b, (char)(v | 0x80));
-    buf_addc(b, (char)v);
-}
-
-static void
 add_le32(struct buf *b, uint32_t v)
 {
     buf_add(b, &v, sizeof(v));
@@ -55,16 +47,16 @@ static void
 add_int(struct buf *b, uint32_t num, int64_t v)
 {
     if (v != 0) {
-        add_varint(b, num << 3);
-        add_varint(b, (uint64_t)v);
+        sm_pb_add_varint(b, num << 3);
+        sm_pb_add_varint(b, (uint64_t)v);
     }
 }
 
 static void
 add_msg(struct buf *b, uint32_t num, const struct buf *msg)
 {
-    add_varint(b, num << 3 | 2);
-    add_varint(b, msg->len);
+    sm_pb_add_varint(b, num << 3 | 2);
+    sm_pb_add_varint(b, msg->len);
     buf_add(b, buf_str(msg), msg->len);
 }
 
@@ -152,7 +144,7 @@ strings_add(struct sm_bundle_writer *w, const struct sm_tensor *t, struct sm_ent
     uint32_t crc = 0;
     for (int64_t i = 0; i < t->n_elems; i++) {
         uint64_t n = v[i].n;
-        add_varint(&b, n);
+        sm_pb_add_varint(&b, n);
         crc = crc32c(crc, &n, n > UINT32_MAX ? 8 : 4);
     }
     add_le32(&b, crc32c_mask(crc));
@@ -239,9 +231,9 @@ block_add(struct block *b, size_t restart, struct str key, struct str value)
                b->last.data[shared] == key.p[shared])
             shared++;
     }
-    add_varint(&b->contents, shared);
-    add_varint(&b->contents, key.n - shared);
-    add_varint(&b->contents, value.n);
+    sm_pb_add_varint(&b->contents, shared);
+    sm_pb_add_varint(&b->contents, key.n - shared);
+    sm_pb_add_varint(&b->contents, value.n);
     buf_add(&b->contents, key.p + shared, key.n - shared);
     buf_add(&b->contents, value.p, value.n);
     buf_clear(&b->last);
@@ -270,8 +262,8 @@ block_end(struct index *x, struct block *b)
 static void
 add_handle(struct buf *b, const struct index *x)
 {
-    add_varint(b, x->offset);
-    add_varint(b, x->size_bytes);
+    sm_pb_add_varint(b, x->offset);
+    sm_pb_add_varint(b, x->size_bytes);
 }
 
 /* The shortest key that is >= last and, when there is a next one, < it. */

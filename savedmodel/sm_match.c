@@ -79,14 +79,16 @@ same_shape(const struct sm_shape *a, const struct sm_shape *b)
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(a->dims[0])) == 0;
 }
 
-/* By its key: of an optimizer, a metric or a counter. */
+/* By its key: of an optimizer, a metric or a counter. Without objects nothing tells
+ * what the functions take, so that only names count that a layer would not have. */
 static bool
-names_training(struct sm_bundle *b, const struct sm_entry *e)
+names_training(struct sm_bundle *b, const struct sm_entry *e, bool has_objects)
 {
     static const char *const parts[] = {
-        "optimizer",   ".OPTIMIZER_SLOT", "metrics",     "save_counter",
-        "global_step", "beta1_power",     "beta2_power",
+        "global_step", "beta1_power",     "beta2_power", "save_counter",
+        "optimizer",   ".OPTIMIZER_SLOT", "metrics",
     };
+    size_t n_parts = has_objects ? sizeof(parts) / sizeof(parts[0]) : 3;
     struct str variable, slot, rest = e->key;
     if (sm_slot_of_name(e->key, &variable, &slot)) {
         const struct sm_entry *v = sm_bundle_find(b, variable);
@@ -95,7 +97,7 @@ names_training(struct sm_bundle *b, const struct sm_entry *e)
     while (rest.n > 0) {
         const char *end = memchr(rest.p, '/', rest.n);
         size_t n = end ? (size_t)(end - rest.p) : rest.n;
-        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        for (size_t i = 0; i < n_parts; i++)
             if (str_is((struct str){ rest.p, n }, parts[i]))
                 return true;
         rest.p += n + (end != NULL);
@@ -159,7 +161,7 @@ wants_read(struct match *m)
         m->want[o->n] = (struct want){
             .full_name = e->key,
             .attr = STR_LIT(SM_VARIABLE_VALUE),
-            .is_training = names_training(m->model, e),
+            .is_training = names_training(m->model, e, m->mg.n > 0),
             .is_variable = true,
         };
         o->v[o->n++].entry = e;

@@ -264,8 +264,8 @@ sm_pb_packed_next(struct str *part, uint32_t elem_wire, uint64_t *v)
     }
 }
 
-static void
-put_varint(struct buf *b, uint64_t v)
+void
+sm_pb_add_varint(struct buf *b, uint64_t v)
 {
     for (; v >= 0x80; v >>= 7)
         buf_addc(b, (char)(v | 0x80));
@@ -275,15 +275,15 @@ put_varint(struct buf *b, uint64_t v)
 void
 sm_pb_put_int(struct buf *b, uint32_t num, uint64_t v)
 {
-    put_varint(b, (uint64_t)num << 3);
-    put_varint(b, v);
+    sm_pb_add_varint(b, (uint64_t)num << 3);
+    sm_pb_add_varint(b, v);
 }
 
 void
 sm_pb_put_head(struct buf *b, uint32_t num, uint64_t n_bytes)
 {
-    put_varint(b, (uint64_t)num << 3 | 2);
-    put_varint(b, n_bytes);
+    sm_pb_add_varint(b, (uint64_t)num << 3 | 2);
+    sm_pb_add_varint(b, n_bytes);
 }
 
 void

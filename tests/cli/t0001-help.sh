@@ -22,8 +22,8 @@ sl golden
 fails "a group names its commands" 2 "sluice golden add"
 sl push --frob x
 fails "an unknown flag" 2 "push has no flag --frob"
-sl push only-one
-fails "a missing argument" 2 "push needs model"
+sl pull
+fails "a missing argument" 2 "pull needs ref"
 sl promote a@1 --to b --expect many
 fails "a number that is none" 2 "expect must be a whole number"
 sl list a b

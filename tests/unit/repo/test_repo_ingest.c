@@ -425,3 +425,51 @@ TEST(test_repo_ingest__failed_sync_is_no_success)
     push_loop("commit", "ENOSPC");
 }
 #endif
+
+TEST(test_repo_ingest__over_a_versions_files)
+{
+    struct fixture f;
+    struct repo_ingest in;
+    struct repo_manifest base;
+    struct repo_version v;
+    struct err err = ERR_INIT;
+    char path[1024];
+    bool is_new;
+
+    fixture_new(&f);
+    put_text(&f, "old/a", "stays");
+    put_text(&f, "old/v/x", "old weights");
+    put_text(&f, "old/z", "stays too");
+    push(&f, "old", "m");
+    put_text(&f, "new/v/x", "new weights");
+    put_text(&f, "new/v/y", "more");
+    CHECK_OK(repo_resolve(f.r, "m", &v, &err));
+    CHECK_OK(repo_manifest_get(f.r, &v.digest, &base, &err));
+    CHECK_OK(repo_ingest_over(f.r, below(&f, "new", path), &base, &in, &err));
+    CHECK_INT(in.manifest.n_files, 4);
+    CHECK_STR(in.manifest.files[0].path, "a");
+    CHECK(digest_eq(&in.manifest.files[0].digest, &base.files[0].digest));
+    CHECK_STR(in.manifest.files[1].path, "v/x");
+    CHECK(!digest_eq(&in.manifest.files[1].digest, &base.files[1].digest));
+    CHECK_STR(in.manifest.files[2].path, "v/y");
+    CHECK_STR(in.manifest.files[3].path, "z");
+    CHECK_INT(in.manifest.size_bytes, 5 + 11 + 4 + 9);
+    CHECK_INT(in.n_new_files, 2);
+    CHECK_INT(in.new_bytes, 15);
+
+    int n_objects = count_objects(&f);
+    repo_ingest_drop(f.r,
+                     &in.manifest); /* the two, and the manifest: no row names them */
+    CHECK_INT(count_objects(&f), n_objects - 3);
+    repo_manifest_release(&in.manifest);
+    CHECK_OK(repo_ingest_over(f.r, below(&f, "new", path), &base, &in, &err));
+    CHECK_OK(db_begin(f.r->db, &err));
+    CHECK_OK(repo_version_add(f.r, "m", &in.manifest, "{}", &v, &is_new, &err));
+    CHECK_OK(db_commit(f.r->db, &err));
+    CHECK(is_new);
+    CHECK_INT(v.number, 2);
+    repo_manifest_release(&in.manifest);
+    repo_manifest_release(&base);
+    check_clean(&f);
+    fixture_close(&f);
+}
