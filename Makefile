@@ -35,7 +35,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(B)) \
 STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lbrotlidec \
     -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
-RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -lpcre2-8 -lutf8proc -lm -pthread
+RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lm -pthread
 
 # `make V=1` shows the commands.
 ifeq ($(V),)
