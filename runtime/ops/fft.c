@@ -198,27 +198,6 @@ rt_prep_fft(struct rt_prep *p)
 }
 
 static void
-load(const struct rt_tensor *t, int64_t at, int64_t n, double complex *out)
-{
-    const float *f = t->data;
-    const double *d = t->data;
-    for (int64_t i = 0; i < n; i++)
-        switch (t->dtype) {
-        case SM_FLOAT:
-            out[i] = (double)f[at + i];
-            break;
-        case SM_DOUBLE:
-            out[i] = d[at + i];
-            break;
-        case SM_COMPLEX64:
-            out[i] = CMPLX((double)f[2 * (at + i)], (double)f[2 * (at + i) + 1]);
-            break;
-        default:
-            out[i] = CMPLX(d[2 * (at + i)], d[2 * (at + i) + 1]);
-        }
-}
-
-static void
 store(struct rt_tensor *t, int64_t at, int64_t n, const double complex *in, double by)
 {
     float *f = t->data;
@@ -352,8 +331,9 @@ rt_run_fft(struct rt_ctx *ctx, struct err *err)
             return -(int)err->code;
         for (int64_t i = 0; i < d[0]; i++)
             for (int64_t j = 0; j < d[1]; j++)
-                load(x, ((b * x0 + i) * x1 + j) * x2, in2,
-                     work + (i * d[1] + j) * d[2]);
+                for (int64_t k = 0; k < in2; k++)
+                    work[(i * d[1] + j) * d[2] + k] =
+                        k_complex_at(x, ((b * x0 + i) * x1 + j) * x2 + k);
         if (to_real)
             for (int64_t i = 0; i < d[0] * d[1]; i++)
                 memset(work + i * d[2] + in2, 0, (size_t)(d[2] - in2) * sizeof(*work));

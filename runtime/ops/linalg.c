@@ -8,8 +8,8 @@
  * Singular and eigenvectors have LAPACK's signs, which need not be TensorFlow's. */
 #include "runtime/ops/ops_int.h"
 
-#include <math.h>
 #include <lapacke.h>
+#include <math.h>
 
 /* Column-major, as LAPACK's: element (i, j) is v[i + j * rows]. */
 struct mat {
@@ -460,25 +460,6 @@ letter(const struct job *j, char c)
     }
 }
 
-static double complex
-element(const struct rt_tensor *t, int64_t i)
-{
-    switch (t->dtype) {
-    case SM_FLOAT:
-        return (double)((const float *)t->data)[i];
-    case SM_DOUBLE:
-        return ((const double *)t->data)[i];
-    case SM_HALF:
-        return (double)rt_half_to_f32(((const uint16_t *)t->data)[i]);
-    case SM_BFLOAT16:
-        return (double)rt_bf16_to_f32(((const uint16_t *)t->data)[i]);
-    case SM_COMPLEX64:
-        return ((const float complex *)t->data)[i];
-    default:
-        return ((const double complex *)t->data)[i];
-    }
-}
-
 static void
 put(struct rt_tensor *t, int64_t i, double complex v)
 {
@@ -514,7 +495,7 @@ load(const struct rt_tensor *t, int64_t at, struct mat to)
     int64_t from = at * to.rows * to.cols;
     for (int i = 0; i < to.rows; i++)
         for (int j = 0; j < to.cols; j++)
-            AT(to, i, j) = element(t, from + (int64_t)i * to.cols + j);
+            AT(to, i, j) = k_complex_at(t, from + (int64_t)i * to.cols + j);
 }
 
 static void
@@ -659,7 +640,7 @@ rt_run_linalg(struct rt_ctx *ctx, struct err *err)
             return -(int)err->code;
         for (int part = 0; j.tridiagonal_parts && part < 3; part++)
             for (int c = 0; c < j.n; c++)
-                AT(m, part, c) = element(ctx->in[part], i * j.n + c);
+                AT(m, part, c) = k_complex_at(ctx->in[part], i * j.n + c);
         if (!j.tridiagonal_parts)
             load(x, batch_at(&j, x, i), m);
         if (rhs)

@@ -81,6 +81,8 @@ void k_narrow(int dtype, const float *x, void *y, int64_t n);
 /* The elements of t as floats: in scratch, or where they are (float). NULL with err. */
 const float *k_floats(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err);
 
+/* Element i of a floating or complex tensor. */
+double complex k_complex_at(const struct rt_tensor *t, int64_t i);
 /* Element i of any integer tensor. */
 int64_t k_int_at(const struct rt_tensor *t, int64_t i);
 /* y[i] = v in an int32 or int64 tensor. */

@@ -56,6 +56,25 @@ k_floats(struct rt_ctx *ctx, const struct rt_tensor *t, struct err *err)
     return y;
 }
 
+double complex
+k_complex_at(const struct rt_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case SM_FLOAT:
+        return (double)((const float *)t->data)[i];
+    case SM_DOUBLE:
+        return ((const double *)t->data)[i];
+    case SM_HALF:
+        return (double)rt_half_to_f32(((const uint16_t *)t->data)[i]);
+    case SM_BFLOAT16:
+        return (double)rt_bf16_to_f32(((const uint16_t *)t->data)[i]);
+    case SM_COMPLEX64:
+        return ((const float complex *)t->data)[i];
+    default:
+        return ((const double complex *)t->data)[i];
+    }
+}
+
 int64_t
 k_int_at(const struct rt_tensor *t, int64_t i)
 {

@@ -102,33 +102,13 @@ print_int(struct rt_ctx *ctx, const char *format, int64_t v, struct str *out,
     return 0;
 }
 
-/* The real part of element i, or (part 1) the imaginary one. */
-static double
-real_at(const struct rt_tensor *t, int64_t i, int part)
-{
-    switch (t->dtype) {
-    case SM_FLOAT:
-        return (double)((const float *)t->data)[i];
-    case SM_DOUBLE:
-        return ((const double *)t->data)[i];
-    case SM_HALF:
-        return (double)rt_half_to_f32(((const uint16_t *)t->data)[i]);
-    case SM_BFLOAT16:
-        return (double)rt_bf16_to_f32(((const uint16_t *)t->data)[i]);
-    case SM_COMPLEX64:
-        return (double)((const float *)t->data)[2 * i + part];
-    default:
-        return ((const double *)t->data)[2 * i + part];
-    }
-}
-
 static int
 print_complex(struct rt_ctx *ctx, const char *format, const struct rt_tensor *x,
               int64_t i, struct str *out, struct err *err)
 {
     struct str re, im;
-    if (print_real(ctx, format, real_at(x, i, 0), &re, err) < 0 ||
-        print_real(ctx, format, real_at(x, i, 1), &im, err) < 0)
+    if (print_real(ctx, format, creal(k_complex_at(x, i)), &re, err) < 0 ||
+        print_real(ctx, format, cimag(k_complex_at(x, i)), &im, err) < 0)
         return -(int)err->code;
     size_t n = re.n + im.n + 3;
     char *p = rt_str_alloc(ctx, n + 1, err);
@@ -181,7 +161,7 @@ rt_run_as_string(struct rt_ctx *ctx, struct err *err)
         else if (x->dtype == SM_COMPLEX64 || x->dtype == SM_COMPLEX128)
             rc = print_complex(ctx, format, x, i, &y[i], err);
         else if (is_floating(x->dtype))
-            rc = print_real(ctx, format, real_at(x, i, 0), &y[i], err);
+            rc = print_real(ctx, format, creal(k_complex_at(x, i)), &y[i], err);
         else
             rc = print_int(ctx, format, k_int_at(x, i), &y[i], err);
         if (rc < 0)
@@ -242,7 +222,7 @@ put_element(struct buf *b, const struct rt_tensor *t, int64_t i)
         buf_addf(b, "%lld", (long long)k_int_at(t, i));
     else if (is_floating(t->dtype) && t->dtype != SM_COMPLEX64 &&
              t->dtype != SM_COMPLEX128)
-        put_real(b, real_at(t, i, 0), t->dtype == SM_DOUBLE);
+        put_real(b, creal(k_complex_at(t, i)), t->dtype == SM_DOUBLE);
     else
         buf_addc(b, '?');
 }
