@@ -164,6 +164,12 @@ $(D)/bench/heap.so: bench/heap.c
 bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model heap.so) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
+# bench/runtime --help: which peers and models it looks for, and how to say where they are.
+$(D)/bench/client_sluice: $(D)/bench/client_sluice.o $(D)/bench/client.o $(call libs_of,base savedmodel runtime)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(RUNNER_LIBS)
+bench-runtime: $(PROGRAMS) $(D)/bench/client_sluice ## the runtime beside its peers, into docs/performance.md
+	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/runtime --write docs/performance.md
+
 install: all ## to DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sluice
 	install $(D)/bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice
@@ -195,5 +201,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all check check-asan check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench install \
+.PHONY: all check check-asan check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
     uninstall docs format compile_commands dist clean help

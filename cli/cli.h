@@ -55,6 +55,9 @@ void cli_time(const char *utc, struct buf *out);
 /* Members of a release, [{"version", "weight"}]: "3", or "3=90% 4=10%". */
 void cli_members(const cJSON *list, struct buf *out);
 
+/* show --plan: the stages, then a line a step. */
+void cli_plan(const cJSON *reply, struct buf *out);
+
 /* Columns aligned by their widest cell; cells are copied. */
 struct cli_table {
     char **cells;

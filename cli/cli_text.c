@@ -119,13 +119,17 @@ width(const char *s)
 void
 cli_table_end(struct cli_table *t, struct buf *out)
 {
+    int *widest = xcalloc((size_t)t->n_columns, sizeof *widest);
     for (int i = 0; i < t->n_cells; i++) {
-        int column = i % t->n_columns, widest = 0;
-        for (int k = column; k < t->n_cells; k += t->n_columns)
-            widest = width(t->cells[k]) > widest ? width(t->cells[k]) : widest;
+        int *w = &widest[i % t->n_columns];
+        *w = width(t->cells[i]) > *w ? width(t->cells[i]) : *w;
+    }
+    for (int i = 0; i < t->n_cells; i++) {
+        int column = i % t->n_columns;
         buf_adds(out, t->cells[i]);
         bool last = column == t->n_columns - 1;
-        for (int pad = last ? 0 : widest + 2 - width(t->cells[i]); pad > 0; pad--)
+        for (int pad = last ? 0 : widest[column] + 2 - width(t->cells[i]); pad > 0;
+             pad--)
             buf_addc(out, ' ');
         if (last) {
             while (out->len && out->data[out->len - 1] == ' ')
@@ -136,5 +140,6 @@ cli_table_end(struct cli_table *t, struct buf *out)
     for (int i = 0; i < t->n_cells; i++)
         free(t->cells[i]);
     free(t->cells);
+    free(widest);
     *t = (struct cli_table){ 0 };
 }

@@ -269,6 +269,10 @@ cmd_show(const cJSON *reply, bool failed, struct buf *out)
         add_dot(reply, out);
         return;
     }
+    if (strcmp(view, "plan") == 0) {
+        cli_plan(reply, out);
+        return;
+    }
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(reply, "meta_graphs");
     int n = cJSON_GetArraySize(list), i = 0;
     const cJSON **metas AUTO(free_ptr) = xcalloc((size_t)n + 1, sizeof *metas);

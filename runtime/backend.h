@@ -50,6 +50,16 @@ struct backend_ops {
     int (*run)(struct backend *b, const char *signature,
                const struct sm_tensor_list *in, struct sm_tensor_list *out,
                struct err *err);
+    /* As run, then n_more runs of the same, each from the state after load. Appends
+     * what all of them did to `json` (runtime/rt_trace.h): time, shapes and cost of
+     * each step, and when it was. NULL: this backend cannot say. */
+    int (*profile)(struct backend *b, const char *signature,
+                   const struct sm_tensor_list *in, int n_more,
+                   struct sm_tensor_list *out, struct buf *json, struct err *err);
+    /* Appends the stages read, bind, restore and plan as JSON (runtime/rt_show.c); the
+     * model is run on zeros to learn shapes. NULL: this backend cannot say. */
+    int (*plan)(struct backend *b, const char *signature, struct buf *json,
+                struct err *err);
     /* Back to the state right after load. */
     int (*reset)(struct backend *b, struct err *err);
     /* Times of the last load and run, measured inside the backend. */

@@ -101,14 +101,14 @@ struct prim {
     md_t user[N_ARGS], md[N_ARGS];    /* the caller's layout, the primitive's */
     dnnl_primitive_t to_prim[N_ARGS]; /* reorders where they differ; NULL: same */
     dnnl_primitive_t dst_back;        /* of dst */
-    size_t bytes[N_ARGS], scratch_bytes;
+    size_t bytes[N_ARGS], scratch_bytes, user_bytes; /* user_bytes: of weights */
 };
 
 /* A weight in a primitive's layout; holds the weight's buffer, so that its address
  * stays the name of these bytes. */
 struct packed {
     struct packed *next;
-    struct rt_buf *buf;
+    struct rt_buf *buf, *scale_buf; /* scale_buf NULL: not scaled */
     const float *weights;
     md_t user, md;
     uint64_t used_at;
@@ -157,6 +157,7 @@ static void
 packed_free(struct packed *w)
 {
     rt_buf_unref(w->buf);
+    rt_buf_unref(w->scale_buf);
     free(w->data);
     free(w);
 }
@@ -224,6 +225,7 @@ make_attr(dnnl_primitive_attr_t *attr, const struct od_post *post, int n_post)
         [OD_SWISH] = dnnl_eltwise_swish,
         [OD_GELU_TANH] = dnnl_eltwise_gelu_tanh,
         [OD_GELU_ERF] = dnnl_eltwise_gelu_erf,
+        [OD_HARDSWISH] = dnnl_eltwise_hardswish,
     };
     dnnl_post_ops_t ops = NULL;
     dnnl_status_t s = dnnl_primitive_attr_create(attr);
@@ -397,6 +399,7 @@ finish_prim(const struct od *od, struct prim *p, dnnl_primitive_desc_t pd,
     }
     const md_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     p->scratch_bytes = pad ? dnnl_memory_desc_get_size(pad) : 0;
+    p->user_bytes = dnnl_memory_desc_get_size(&p->user[ARG_WEIGHTS]);
     p->usable = !s;
     return s;
 }
@@ -556,17 +559,66 @@ reorder(const struct od *od, dnnl_primitive_t prim, const md_t *from_md,
                     (void *const[]){ (void *)from, to });
 }
 
+/* The weights times scale, laid out as they were; to be freed. NULL: no memory. */
+static float *
+scaled_weights(const struct prim *p, const struct od_args *a)
+{
+    const struct key *k = &p->key;
+    const float *scale = a->scale->data;
+    size_t n = p->user_bytes / sizeof(float), channels = (size_t)a->scale->n_elems;
+    /* One weight in `step` begins with the next channel. */
+    size_t step = k->op == OP_CONV || k->matmul.b_stride[2] == 1 ? 1 : n / channels;
+    float *y = aligned_alloc(64, (p->user_bytes + 63) & ~(size_t)63);
+    if (!y)
+        return NULL;
+    if (step == 1) {
+        for (size_t i = 0; i < n; i += channels)
+            for (size_t c = 0; c < channels; c++)
+                y[i + c] = a->weights[i + c] * scale[c];
+    } else {
+        for (size_t c = 0; c < channels; c++)
+            for (size_t i = c * step; i < (c + 1) * step; i++)
+                y[i] = a->weights[i] * scale[c];
+    }
+    return y;
+}
+
+static dnnl_status_t
+pack(const struct od *od, const struct prim *p, const struct od_args *a,
+     struct packed *w)
+{
+    dnnl_status_t s = dnnl_success;
+    const float *from = a->weights;
+    float *scaled = NULL;
+    if (a->scale) {
+        from = scaled = scaled_weights(p, a);
+        if (!scaled)
+            return dnnl_out_of_memory;
+    }
+    if (!p->to_prim[ARG_WEIGHTS]) {
+        w->data = scaled;
+        return dnnl_success;
+    }
+    w->data = aligned_alloc(64, (p->bytes[ARG_WEIGHTS] + 127) & ~(size_t)63);
+    s = w->data ? reorder(od, p->to_prim[ARG_WEIGHTS], &w->user, from, &w->md, w->data)
+                : dnnl_out_of_memory;
+    free(scaled);
+    return s;
+}
+
 /* Under the lock: the reordered copy of a weight. NULL with *s set. */
 static struct packed *
 take_packed(struct od *od, const struct prim *p, const struct od_args *a,
             dnnl_status_t *s)
 {
+    struct rt_buf *scale_buf = a->scale ? a->scale->buf : NULL;
     const struct {
-        uintptr_t buf, data;
-    } id = { (uintptr_t)a->weights_buf, (uintptr_t)a->weights };
+        uintptr_t buf, data, scale;
+    } id = { (uintptr_t)a->weights_buf, (uintptr_t)a->weights, (uintptr_t)scale_buf };
     struct packed **bucket = &od->packed[hash_bytes(&id, sizeof id) % N_BUCKETS], *w;
     for (w = *bucket; w; w = w->next)
         if (w->buf == a->weights_buf && w->weights == a->weights &&
+            w->scale_buf == scale_buf &&
             dnnl_memory_desc_equal(&w->md, &p->md[ARG_WEIGHTS]) &&
             dnnl_memory_desc_equal(&w->user, &p->user[ARG_WEIGHTS]))
             break;
@@ -575,12 +627,7 @@ take_packed(struct od *od, const struct prim *p, const struct od_args *a,
         w->weights = a->weights;
         w->user = p->user[ARG_WEIGHTS];
         w->md = p->md[ARG_WEIGHTS];
-        *s = posix_memalign(&w->data, 64, p->bytes[ARG_WEIGHTS] + 64)
-                 ? dnnl_out_of_memory
-                 : dnnl_success;
-        if (!*s)
-            *s = reorder(od, p->to_prim[ARG_WEIGHTS], &w->user, a->weights, &w->md,
-                         w->data);
+        *s = pack(od, p, a, w);
         if (*s) {
             free(w->data);
             free(w);
@@ -588,6 +635,10 @@ take_packed(struct od *od, const struct prim *p, const struct od_args *a,
         }
         w->buf = a->weights_buf;
         rt_buf_ref(w->buf);
+        w->scale_buf = scale_buf;
+        if (scale_buf)
+            rt_buf_ref(scale_buf);
+        rt_buf_untouch(w->buf, a->weights, p->user_bytes);
         if (od->n_packed >= MAX_PACKED)
             evict_packed(od);
         w->next = *bucket;
@@ -659,7 +710,7 @@ run_key(struct rt_ctx *ctx, const struct key *key, bool keep, const struct od_ar
         od->set_threads(od->n_threads); /* of this thread: OpenMP keeps it per thread */
     pthread_mutex_lock(&od->lock);
     int r = take_prim(ctx, od, key, &p, err);
-    if (!r && p->usable && keep && p->to_prim[ARG_WEIGHTS]) {
+    if (!r && p->usable && keep && (p->to_prim[ARG_WEIGHTS] || a->scale)) {
         packed = take_packed(od, p, a, &s);
         if (s)
             r = od_fail(ctx, err, s, "reordering a weight");

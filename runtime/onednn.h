@@ -25,6 +25,7 @@ enum od_post_kind {
     OD_SWISH, /* y * sigmoid(alpha y) */
     OD_GELU_TANH,
     OD_GELU_ERF,
+    OD_HARDSWISH, /* y * min(max(y + 3, 0), 6) / 6 */
 };
 #define OD_MAX_POST 4
 struct od_post {
@@ -66,6 +67,8 @@ struct od_args {
     float *dst;
     struct rt_buf
         *weights_buf; /* the buffer of weights: reordered once when it is a weight */
+    const struct rt_tensor *scale; /* of weights, by output channel; both are weights
+                                      then, and no batch. NULL: none */
 };
 
 /* 1: done. 0: oneDNN has only its reference loop for this shape (or none): the caller

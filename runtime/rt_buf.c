@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* ---- blocks ---------------------------------------------------------------------- */
 
@@ -170,6 +171,16 @@ bool
 rt_buf_is_weight(const struct rt_buf *b)
 {
     return b && (b->flags & RT_BUF_WEIGHT);
+}
+
+void
+rt_buf_untouch(const struct rt_buf *b, const void *data, size_t size_bytes)
+{
+    const uintptr_t page = 4096;
+    uintptr_t from = ((uintptr_t)data + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)data + size_bytes) & ~(page - 1);
+    if (b && (b->flags & RT_BUF_MAPPED) && to > from)
+        (void)!madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 /* ---- tensors --------------------------------------------------------------------- */

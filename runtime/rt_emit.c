@@ -27,9 +27,8 @@ rt_new_value(struct rt_builder *b, int konst, int step)
     return b->n_values++;
 }
 
-/* Takes the tensor. */
-static int
-new_const(struct rt_builder *b, struct rt_tensor *t)
+int
+rt_new_const(struct rt_builder *b, struct rt_tensor *t)
 {
     RT_GROW(b->consts, b->n_consts, b->cap_consts);
     b->consts[b->n_consts] = *t;
@@ -93,6 +92,12 @@ expand_inputs(struct rt_prep *p, const char *pattern, int n_in, bool *checked)
                      star ? "at least " : "", fixed);
         return NULL;
     }
+    /* What counts the inputs of a list says the same as the list. */
+    if (star && star[-1] != '.' && rt_attr_int(p, "N", many) != many) {
+        rt_prep_fail(p, ERR_CORRUPT, "attribute 'N' is %lld, but it has %d such inputs",
+                     (long long)rt_attr_int(p, "N", many), many);
+        return NULL;
+    }
     uint8_t *c = rt_prep_alloc(p, (size_t)n_in + 1);
     int at = 0;
     for (const char *s = pattern; *s; s += s[1] == '*' ? 2 : 1) {
@@ -146,43 +151,69 @@ prepare(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
     return -(int)err->code;
 }
 
-/* Runs a step at plan time when all its inputs are constants; outputs become constants.
- * False: it stays a step (a failure too: the run will report it). */
+/* Runs a step at plan time when all its inputs are constants; `out` gets its outputs.
+ */
 static bool
-fold(struct rt_builder *b, struct rt_draft *d, const int *in, int first_out)
+run_now(struct rt_builder *b, const struct rt_step *s, const int *in,
+        struct rt_tensor *out)
 {
-    struct rt_node *n = &d->s.node;
+    const struct rt_node *n = &s->node;
     if (n->def->flags & ~(unsigned)(RT_ALIAS | RT_REF))
         return false;
     for (int i = 0; i < n->n_in; i++)
-        if (!const_of(b, in[i]) || (b->values[in[i]].is_ref && d->s.reads_ref))
+        if (!const_of(b, in[i]) || (b->values[in[i]].is_ref && s->reads_ref))
             return false;
     struct err err = ERR_INIT;
     size_t in_bytes = 0, out_bytes = 0;
     const struct rt_tensor **tin = xcalloc((size_t)n->n_in + 1, sizeof(tin[0]));
     struct rt_tensor *deref = xcalloc((size_t)n->n_in + 1, sizeof(deref[0]));
-    struct rt_tensor *out = xcalloc((size_t)n->n_out + 1, sizeof(out[0]));
     for (int i = 0; i < n->n_in; i++) {
         tin[i] = const_of(b, in[i]);
         in_bytes += rt_size(tin[i]);
     }
-    bool ok = rt_step_run(&b->fold, &d->s, tin, deref, out, &err) == 0;
+    bool ok = rt_step_run(&b->fold, s, tin, deref, out, &err) == 0;
     for (int i = 0; ok && i < n->n_out; i++)
         out_bytes += rt_size(&out[i]);
-    ok = ok && (out_bytes <= FOLD_MAX_BYTES || out_bytes <= in_bytes);
-    for (int i = 0; i < n->n_out; i++) {
-        if (!ok) {
-            rt_tensor_unref(&out[i]);
-            continue;
-        }
-        out[i].buf->flags |= RT_BUF_RO | RT_BUF_WEIGHT;
-        int v = b->outs[first_out + i] = rt_new_value(b, new_const(b, &out[i]), -1);
-        b->values[v].is_ref = n->def->flags & RT_REF;
-    }
     free(tin);
     free(deref);
-    free(out);
+    if (ok && out_bytes > FOLD_MAX_BYTES && out_bytes > in_bytes) {
+        for (int i = 0; i < n->n_out; i++)
+            rt_tensor_unref(&out[i]);
+        ok = false;
+    }
+    for (int i = 0; ok && i < n->n_out; i++)
+        out[i].buf->flags |= RT_BUF_RO | RT_BUF_WEIGHT;
     return ok;
+}
+
+/* While the graph is walked: outputs become constants. */
+static bool
+fold(struct rt_builder *b, struct rt_draft *d, const int *in, int first_out)
+{
+    const struct rt_node *n = &d->s.node;
+    struct rt_tensor *out AUTO(free_ptr) =
+        xcalloc((size_t)n->n_out + 1, sizeof(out[0]));
+    if (!run_now(b, &d->s, in, out))
+        return false;
+    for (int i = 0; i < n->n_out; i++) {
+        int v = rt_new_value(b, rt_new_const(b, &out[i]), -1);
+        b->outs[first_out + i] = v;
+        b->values[v].is_ref = n->def->flags & RT_REF;
+    }
+    return true;
+}
+
+bool
+rt_fold_draft(struct rt_builder *b, struct rt_draft *d)
+{
+    const struct rt_node *n = &d->s.node;
+    struct rt_tensor *out AUTO(free_ptr) =
+        xcalloc((size_t)n->n_out + 1, sizeof(out[0]));
+    if (!run_now(b, &d->s, d->in, out))
+        return false;
+    for (int i = 0; i < n->n_out; i++)
+        b->values[d->first_value + i].konst = rt_new_const(b, &out[i]);
+    return true;
 }
 
 /* An Assert of what is known to be true. */
@@ -208,6 +239,24 @@ keep_control(struct rt_builder *b, struct rt_inst *inst, struct rt_draft *d)
     }
 }
 
+/* By what the table says of it: a resource or reference goes in, and it is not one of
+ * those that only look. */
+static bool
+writes_variables(const struct rt_op_def *def)
+{
+    static const char *const lookers[] = {
+        "ReadVariableOp",  "VariableShape",         "VarIsInitializedOp",
+        "ResourceGather",  "IsVariableInitialized", "RefIdentity",
+        "InitializeTable", "LookupTable",           "TensorArray",
+    };
+    if (!(def->flags & RT_STATEFUL) || (!strchr(def->in, 'R') && !strchr(def->in, '&')))
+        return false;
+    for (size_t i = 0; i < sizeof(lookers) / sizeof(lookers[0]); i++)
+        if (strncmp(def->name, lookers[i], strlen(lookers[i])) == 0)
+            return false;
+    return true;
+}
+
 static int
 emit_step(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
           struct err *err)
@@ -228,6 +277,7 @@ emit_step(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
         return 0;
     }
     unsigned flags = d.s.node.def->flags;
+    b->plan->writes |= writes_variables(d.s.node.def);
     d.first_value = b->n_values;
     d.keep = (flags & RT_STATEFUL) || b->flow;
     d.in = xcalloc((size_t)n->n_in + 1, sizeof(d.in[0]));
@@ -261,7 +311,7 @@ emit_const(struct rt_builder *b, struct rt_inst *inst, int node, struct err *err
     struct rt_tensor k;
     rt_tensor_ref(&k, &n->konst);
     inst->first_out[node] = b->n_outs;
-    add_out(b, rt_new_value(b, new_const(b, &k), -1));
+    add_out(b, rt_new_value(b, rt_new_const(b, &k), -1));
     return 0;
 }
 
@@ -325,6 +375,8 @@ plan_of(struct rt_prep *p, struct rt_func *f, struct str name)
                      STR_ARG(name));
     else if (p->err->code == ERR_OK)
         (void)!rt_plan_function(&plan, c->b->s, f, c->b->missing, p->err);
+    if (plan)
+        c->b->plan->writes |= plan->writes;
     return plan;
 }
 
@@ -386,8 +438,8 @@ struct slots {
     int n_slots;
 };
 
-static void
-mark_needed(struct rt_builder *b, bool *needed)
+void
+rt_mark_needed(struct rt_builder *b, bool *needed)
 {
     bool *wanted = xcalloc((size_t)b->n_values + 1, sizeof(wanted[0]));
     for (int i = 0; i < b->plan->n_outputs; i++)
@@ -523,6 +575,7 @@ rt_emit_finish(struct rt_builder *b, struct err *err)
     if (b->missing->n > 0)
         return 0; /* never run */
     struct rt_plan *p = b->plan;
+    rt_passes_make(b);
     size_t n = (size_t)b->n_values + (size_t)b->n_steps + 2;
     bool *needed = xcalloc(n, sizeof(needed[0]));
     struct slots s = { .b = b,
@@ -532,7 +585,7 @@ rt_emit_finish(struct rt_builder *b, struct err *err)
     for (int i = 0; i < b->n_consts; i++)
         const_at[i] = -1;
     p->consts = xcalloc((size_t)b->n_consts + 1, sizeof(p->consts[0]));
-    mark_needed(b, needed);
+    rt_mark_needed(b, needed);
     find_last(b, needed, s.last);
     place_all(b, needed, &s, const_at);
     p->strings = b->fold.strings;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs a plan step by step. A frame holds the values of one run of one plan; frames are
  * kept by the plan, with all slots empty. */
-#include "runtime/rt_int.h"
+#include "runtime/rt_trace.h"
 
 #include "base/clock.h"
 
@@ -327,8 +327,12 @@ rt_step_run(struct rt_run *r, const struct rt_step *s, const struct rt_tensor **
         rc = read_refs(s, in, deref, err);
     if (rc == 0 && s->checked)
         rc = check_inputs(s, in, err);
+    if (r->trace)
+        rt_trace_begin(r->trace);
     if (rc == 0 && (rc = s->run(&ctx, err)) < 0 && err->code == ERR_OK)
         BUG("%s failed without an error", s->node.op);
+    if (r->trace)
+        rt_trace_end(r->trace, s, in, rc < 0 ? NULL : out);
     if (ctx.scratch)
         drop_scratch(&ctx);
     if (s->reads_ref)

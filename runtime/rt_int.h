@@ -2,7 +2,7 @@
 /* What the runtime's core shares between its files. Reading order: rt_buf.c (memory),
  * rt_graph.c (read), rt_attr.c, rt_plan.c and rt_emit.c (plan), rt_exec.c (run),
  * rt_flow_plan.c and rt_flow.c (TF1 control flow), rt_var.c and rt_session.c (state and
- * restore), rt_backend.c (bind, feed and fetch). */
+ * restore), rt_bind.c and rt_feed.c (bind, feed and fetch), rt_backend.c. */
 #ifndef RUNTIME_RT_INT_H
 #define RUNTIME_RT_INT_H
 
@@ -37,7 +37,12 @@ struct rt_mem {
 void rt_mem_init(struct rt_mem *m, size_t cap_bytes);
 void rt_mem_release(struct rt_mem *m);
 
-enum { RT_BUF_RO = 1, RT_BUF_WEIGHT = 2, RT_BUF_OBJS = 4 };
+enum {
+    RT_BUF_RO = 1,
+    RT_BUF_WEIGHT = 2,
+    RT_BUF_OBJS = 4,
+    RT_BUF_MAPPED = 8 /* pages of a file, mapped for reading */
+};
 
 struct rt_buf {
     int refs; /* atomic */
@@ -183,6 +188,8 @@ struct rt_step {
     int n_dead;
 };
 
+#define RT_MAX_PASSES 8
+
 struct rt_plan {
     const char *what; /* "signature 'serving_default'", "function 'f'" */
     struct rt_plan_mem mem;
@@ -197,7 +204,11 @@ struct rt_plan {
     const int *dead_inputs; /* arguments nobody reads */
     int n_dead_inputs;
     struct rt_flow_plan *flow; /* not NULL: run by rt_flow.c */
-    struct rt_arena strings;   /* of constants that were folded */
+    bool writes;               /* some step, or a function it calls, writes variables */
+    bool frozen;               /* values of variables are among the constants … */
+    uint64_t epoch;            /* … as they were at this epoch of the session */
+    int n_fired[RT_MAX_PASSES]; /* per pass: how often it found something */
+    struct rt_arena strings;    /* of constants that were folded */
     pthread_mutex_t lock;
     struct rt_frame *free_frames;
 };
@@ -221,6 +232,8 @@ struct rt_missing {
 };
 /* The plan is the session's. Ops that are missing are collected in `missing`; then
  * *out may be a plan that must not be run. */
+/* Whether its constants are still what the variables hold. */
+bool rt_plan_holds(const struct rt_plan *p, const struct rt_session *s);
 int rt_plan_make(struct rt_plan **out, struct rt_session *s,
                  const struct rt_plan_args *a, struct rt_missing *missing,
                  struct err *err) MUST_CHECK;
@@ -237,6 +250,13 @@ int rt_missing_error(const struct rt_missing *m, const char *what, struct err *e
 /* Adds lines that are not there yet; NULL allowed. */
 void rt_missing_add(struct rt_missing *m, const char *lines);
 void rt_missing_release(struct rt_missing *m);
+
+/* ---- passes (rt_pass.c) ---------------------------------------------------------- */
+
+/* SLUICE_PLAN: all passes; "none" takes all away, "name" adds one, "-name" takes one
+ * away, from left to right. NULL: all. ERR_INVALID names what is no pass. */
+int rt_passes_parse(const char *text, unsigned *out, struct err *err) MUST_CHECK;
+const char *rt_pass_name(int i); /* NULL: there are no more */
 
 /* ---- runs (rt_exec.c, rt_flow.c) ------------------------------------------------- */
 
@@ -256,6 +276,7 @@ struct rt_run {
     int64_t steps_left;  /* loop iterations; < 0: no limit */
     int depth;           /* of function calls */
     unsigned tick;
+    struct rt_trace *trace; /* rt_trace.h; NULL: nobody asked */
 };
 void rt_run_init(struct rt_run *r, struct rt_session *s);
 void rt_run_release(struct rt_run *r);
@@ -310,6 +331,9 @@ struct rt_session {
     int n_threads;
     struct rt_pool *pool;
     int64_t max_wall_ns, max_loop_steps;
+    unsigned passes; /* bits of rt_pass.def that are on */
+    uint64_t epoch;  /* atomic: how often a variable was written that a plan has as a
+                        constant */
     void *slot[RT_SLOT_END];
     void (*slot_drop[RT_SLOT_END])(void *);
     /* The model's own files. */
@@ -357,6 +381,8 @@ struct rt_var {
     int dtype;
     struct rt_tensor value; /* zero while it has none */
     bool shared_place;      /* a TF1 reference that a run writes: see rt_var_share */
+    bool written;           /* since the model was loaded: no constant any more */
+    bool frozen;            /* some plan has its value as a constant */
     struct rt_session *session;
 };
 extern const struct rt_state_type rt_var_type;
@@ -369,6 +395,10 @@ struct rt_var *rt_var_find(struct rt_session *s, const char *container,
  * when it has none. */
 int rt_var_read(struct rt_var *v, const struct rt_node *n, struct rt_tensor *out,
                 struct err *err) MUST_CHECK;
+/* The same for a plan's constant; false: it is written now and then, or has none. */
+bool rt_var_freeze(struct rt_var *v, struct rt_tensor *out);
+/* To be called, under v->lock, by who writes it. */
+void rt_var_written(struct rt_var *v);
 int rt_var_assign(struct rt_var *v, const struct rt_tensor *t,
                   struct err *err) MUST_CHECK;
 /* Calls fn with the value, writable in place (copied before when others hold it). */
@@ -382,6 +412,37 @@ enum rt_update { RT_SET, RT_ADD, RT_SUB, RT_MUL, RT_DIV, RT_MIN, RT_MAX };
 bool rt_update_divides(int dtype, const void *src, int64_t n); /* false: an integer 0 */
 bool rt_update(enum rt_update op, int dtype, void *dst, const void *src, int64_t n,
                int src_step);
+
+/* TensorFlow flushes denormals to zero, in and out, while it runs a graph. Returns what
+ * was before, for rt_fpu_leave; threads that are made meanwhile inherit it. */
+static inline unsigned
+rt_fpu_enter(void)
+{
+#if defined(__x86_64__)
+    unsigned was = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(was | 0x8040u);
+    return was;
+#elif defined(__aarch64__)
+    uint64_t was;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(was));
+    __asm__ volatile("msr fpcr, %0" : : "r"(was | 1u << 24));
+    return (unsigned)was;
+#else
+    return 0;
+#endif
+}
+
+static inline void
+rt_fpu_leave(unsigned was)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(was);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)was));
+#else
+    (void)was;
+#endif
+}
 
 /* ---- threads (rt_pool.c) --------------------------------------------------------- */
 

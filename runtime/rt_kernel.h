@@ -69,6 +69,9 @@ void rt_tensor_unref(struct rt_tensor *t); /* all zero afterwards */
  * change while the entry lives, because a buffer is only written when it has one owner.
  */
 bool rt_buf_is_weight(const struct rt_buf *b);
+/* These bytes of a weight were copied and will hardly be read again: where they are
+ * pages of a file, memory need not hold them. */
+void rt_buf_untouch(const struct rt_buf *b, const void *data, size_t size_bytes);
 
 /* ---- objects: variables, tables, lists ----------------------------------------------
  */
@@ -95,9 +98,10 @@ struct rt_run;     /* one run of a plan: frame, deadline, strings */
 
 /* A node of a plan; immutable once prepared. */
 struct rt_node {
-    const char *name; /* "block/conv1" */
-    const char *op;   /* "Conv2D" */
-    const char *func; /* the function it sits in; NULL: the graph */
+    const char *name;  /* "block/conv1" */
+    const char *op;    /* "Conv2D" */
+    const char *func;  /* the function it sits in; NULL: the graph */
+    const char *group; /* ops whose work it does, "Conv2D+Relu"; NULL: its own only */
     const struct rt_op_def *def;
     int n_in, n_out;
     void *state; /* what prepare made, or NULL */

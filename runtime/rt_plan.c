@@ -499,6 +499,12 @@ rt_plan_make(struct rt_plan **out, struct rt_session *s, const struct rt_plan_ar
     return plan_into(*out, s, a, missing, err);
 }
 
+bool
+rt_plan_holds(const struct rt_plan *p, const struct rt_session *s)
+{
+    return !p->frozen || p->epoch == __atomic_load_n(&s->epoch, __ATOMIC_ACQUIRE);
+}
+
 /* A function's plan is known before it is complete: it may call itself. */
 int
 rt_plan_function(struct rt_plan **out, struct rt_session *s, struct rt_func *f,

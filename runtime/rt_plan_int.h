@@ -67,6 +67,14 @@ struct rt_late {
 int rt_emit(struct rt_builder *b, struct rt_inst *inst, int node, const int *in,
             struct err *err) MUST_CHECK;
 int rt_new_value(struct rt_builder *b, int konst, int step);
+int rt_new_const(struct rt_builder *b, struct rt_tensor *t); /* takes the tensor */
+/* Which drafts must run: for an effect, or because something needs what they make. */
+void rt_mark_needed(struct rt_builder *b, bool *needed);
+/* Runs a draft whose inputs are all constants, so that its outputs are constants too.
+ * False: it stays a step (a failure too: the run will report it). */
+bool rt_fold_draft(struct rt_builder *b, struct rt_draft *d);
+/* Makes the passes that are on (rt_pass.c). */
+void rt_passes_make(struct rt_builder *b);
 /* Drops what nobody needs, gives slots, fills b->plan. */
 int rt_emit_finish(struct rt_builder *b, struct err *err) MUST_CHECK;
 /* What rt_plan_make does for a function, within another plan. */

@@ -35,6 +35,7 @@ thread_main(void *arg)
 {
     struct rt_pool *p = arg;
     uint64_t seen = 0;
+    (void)rt_fpu_enter();
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (!p->ends && p->loop == seen)

@@ -231,7 +231,7 @@ restore_variable(struct rt_session *s, const struct sm_node *n, struct err *err)
     char *name AUTO(free_ptr) = xstrndup(named.p, named.n);
     char *in AUTO(free_ptr) = xstrndup(container.p, container.n);
     struct rt_var *v = rt_var_find(s, in, name, (int)a.i);
-    rt_tensor_from_sm(&t, &value, RT_BUF_WEIGHT);
+    rt_tensor_from_sm(&t, &value, RT_BUF_WEIGHT | (value.owned ? 0 : RT_BUF_MAPPED));
     int rc = t.dtype == v->dtype
                  ? rt_var_assign(v, &t, err)
                  : err_set(err, ERR_CORRUPT,

@@ -39,6 +39,7 @@ rt_var_share(struct rt_var *v, struct err *err)
     pthread_mutex_lock(&v->lock);
     int rc = v->shared_place ? 0 : own_value(v, err);
     v->shared_place = true;
+    rt_var_written(v);
     pthread_mutex_unlock(&v->lock);
     return rc;
 }
@@ -124,6 +125,30 @@ rt_var_read(struct rt_var *v, const struct rt_node *n, struct rt_tensor *out,
                        : "no restore or init op of the model gave it one");
 }
 
+bool
+rt_var_freeze(struct rt_var *v, struct rt_tensor *out)
+{
+    pthread_mutex_lock(&v->lock);
+    bool can = !v->written && !v->shared_place && !v->session->loading && v->value.buf;
+    if (can) {
+        rt_tensor_ref(out, &v->value);
+        v->frozen = true;
+    }
+    pthread_mutex_unlock(&v->lock);
+    return can;
+}
+
+void
+rt_var_written(struct rt_var *v)
+{
+    if (v->session->loading)
+        return;
+    v->written = true;
+    if (v->frozen)
+        __atomic_add_fetch(&v->session->epoch, 1, __ATOMIC_RELEASE);
+    v->frozen = false;
+}
+
 int
 rt_keep_tensor(struct rt_session *s, struct rt_tensor *out, const struct rt_tensor *t,
                struct err *err)
@@ -142,6 +167,7 @@ static bool
 assign_in_place(struct rt_var *v, const struct rt_tensor *t)
 {
     pthread_mutex_lock(&v->lock);
+    rt_var_written(v);
     struct rt_tensor *own = &v->value;
     bool fits = v->shared_place && own->buf && own->n_elems == t->n_elems &&
                 rt_update(RT_SET, t->dtype, own->data, t->data, t->n_elems, 1);
@@ -179,6 +205,7 @@ rt_var_edit(struct rt_ctx *ctx, struct rt_var *v, rt_var_fn *fn, void *arg,
 {
     int rc = 0;
     pthread_mutex_lock(&v->lock);
+    rt_var_written(v);
     if (!v->value.buf) {
         rc = rt_fail(ctx, err, ERR_FAILED, "attempting to use uninitialized value '%s'",
                      v->name);

@@ -105,6 +105,13 @@ int svc_run_fit(struct sm_tensor_list *in, const struct backend_signature *sig,
 int svc_run_warmup(struct svc_call *c, const struct backend_args *args,
                    struct err *err) MUST_CHECK;
 
+/* show --plan: the runner's word on the stages of field `signature_def`. */
+int svc_show_plan(struct svc_call *c, const char *dir, struct err *err) MUST_CHECK;
+/* Member `profile` of the reply, from what a backend's profile said; written to field
+ * `profile_out` as a Chrome trace, too. */
+int svc_put_profile(struct svc_call *c, const struct buf *json,
+                    struct err *err) MUST_CHECK;
+
 /* A model directory to look at: field `dir`, a view of the version `ref` names, or one
  * made for the frozen graph in field `graph_def`. */
 struct svc_dir {

@@ -4,6 +4,7 @@
 #include "savedmodel/savedmodel.h"
 #include "service/svc_int.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,11 +160,34 @@ run_once(struct svc_call *c, const struct backend_args *args, struct err *err)
         r = runner_backend.signature(b, key, &sig, err);
     if (r >= 0)
         r = svc_run_fit(&in, sig, err);
+    bool profile = svc_flag(c, "profile") || json_has(c->req, "profile_out");
+    struct buf json AUTO(buf_release) = BUF_INIT;
     if (r >= 0)
-        r = runner_backend.run(b, key, &in, &outs, err);
+        r = profile ? runner_backend.profile(b, key, &in,
+                                             (int)svc_int(c, "profile_runs", 10), &outs,
+                                             &json, err)
+                    : runner_backend.run(b, key, &in, &outs, err);
     if (b)
         runner_backend.close(b);
-    return r < 0 ? r : show_outputs(c, &outs, err);
+    if (r < 0 || show_outputs(c, &outs, err) < 0)
+        return -(int)err->code;
+    return profile ? svc_put_profile(c, &json, err) : 0;
+}
+
+/* A limit of the request, in its unit; 0: the backend's default. */
+static int
+limit(const struct svc_call *c, const char *field, int64_t unit, int64_t *out,
+      struct err *err)
+{
+    *out = 0;
+    if (!json_has(c->req, field))
+        return 0;
+    int64_t v = svc_int(c, field, 0);
+    if (v < 1 || v > INT64_MAX / 1000 / unit)
+        return err_set(err, ERR_USAGE, "run: --%s must be 1 or more, not %lld", field,
+                       (long long)v);
+    *out = v * unit;
+    return 0;
 }
 
 int
@@ -181,6 +205,12 @@ svc_do_run(struct svc_call *c, struct err *err)
     struct backend_args args = { .model_dir = dir.path,
                                  .tags = svc_str(c, "tag_set"),
                                  .n_threads = (int)svc_int(c, "threads", 1) };
+    int64_t memory_bytes;
+    if (limit(c, "timeout", 1000, &args.max_wall_ms, err) < 0 ||
+        limit(c, "memory", 1000000, &memory_bytes, err) < 0 ||
+        limit(c, "steps", 1, &args.max_loop_steps, err) < 0)
+        return -(int)err->code;
+    args.max_memory_bytes = (size_t)memory_bytes;
     return golden   ? run_golden(c, &args, err)
            : warmup ? svc_run_warmup(c, &args, err)
                     : run_once(c, &args, err);

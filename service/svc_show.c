@@ -306,7 +306,11 @@ svc_do_show(struct svc_call *c, struct err *err)
     struct svc_dir dir AUTO(svc_dir_close) = { 0 };
     struct sm_model *model AUTO(sm_close_p) = NULL;
     const struct sm_meta *meta = NULL;
-    if (svc_dir_open(c, &dir, err) < 0 || open_model(&model, dir.path, err) < 0 ||
+    if (svc_dir_open(c, &dir, err) < 0)
+        return -(int)err->code;
+    if (svc_flag(c, "plan"))
+        return svc_show_plan(c, dir.path, err);
+    if (open_model(&model, dir.path, err) < 0 ||
         (tags && !all && find_meta(model, tags, &meta, err) < 0))
         return -(int)err->code;
     json_put_str(c->reply, "view",

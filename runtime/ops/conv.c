@@ -13,12 +13,6 @@
  */
 #include "runtime/ops/conv_int.h"
 
-struct conv_state {
-    struct nn_window w;
-    bool depthwise;
-    struct nn_fused fused;
-};
-
 static int
 prep_conv(struct rt_prep *p, int n, bool depthwise)
 {
@@ -28,7 +22,12 @@ prep_conv(struct rt_prep *p, int n, bool depthwise)
     s->depthwise = depthwise;
     if (p->node->op[0] == '_' && nn_prep_fused(p, &s->fused) < 0)
         return rt_prep_done(p);
-    return nn_prep_window(p, &s->w, true, false);
+    if (nn_prep_window(p, &s->w, true, false) < 0)
+        return rt_prep_done(p);
+    if (!s->fused.batch_norm && !strstr(p->node->op, "Backprop"))
+        s->fused.kind = depthwise ? NN_DEPTHWISE : NN_CONV;
+    s->fused.channels_first = s->w.channels_first;
+    return rt_prep_done(p);
 }
 
 int
@@ -96,22 +95,20 @@ static int
 read_fused(struct rt_ctx *ctx, const struct nn_fused *f, struct conv *c,
            struct err *err)
 {
-    int at = 2, n_vectors = f->bias ? 1 : f->batch_norm ? 4 : 0;
-    for (int i = 0; i < n_vectors; i++)
-        if (ctx->in[at + i]->n_elems != c->out_c || ctx->in[at + i]->dtype != c->dtype)
+    int n_vectors = f->bias + f->scale + 4 * f->batch_norm;
+    for (int i = 2; i < 2 + n_vectors; i++)
+        if (ctx->in[i]->n_elems != c->out_c || ctx->in[i]->dtype != c->dtype)
             return rt_fail(ctx, err, ERR_FAILED,
-                           "input %d needs %jd values of the dtype of the input",
-                           at + i, (intmax_t)c->out_c);
-    if ((f->batch_norm || f->act.kind) && c->dtype != SM_FLOAT)
+                           "input %d needs %jd values of the dtype of the input", i,
+                           (intmax_t)c->out_c);
+    if ((f->batch_norm || f->scale || f->n_post > f->add) && c->dtype != SM_FLOAT)
         return rt_fail_dtype(ctx, err, c->dtype);
     if (f->bias)
-        c->bias = ctx->in[at]->data;
-    if (f->batch_norm)
-        return 0;
-    if (f->add)
-        c->post[c->n_post++] = (struct od_post){ .kind = OD_SUM };
-    if (f->act.kind)
-        c->post[c->n_post++] = f->act;
+        c->bias = ctx->in[2]->data;
+    if (f->scale)
+        c->scale = ctx->in[nn_fused_scale_at(f)];
+    c->n_post = f->batch_norm ? 0 : f->n_post;
+    memcpy(c->post, f->post, sizeof c->post);
     return 0;
 }
 
@@ -133,8 +130,41 @@ fused_batch_norm(struct rt_ctx *ctx, const struct conv_state *s, const struct co
         int64_t ch = i / inner % c->out_c;
         y[i] = (y[i] - v[2][ch]) * scale[ch] + v[1][ch];
     }
-    nn_post(y, n, &s->fused.act, s->fused.act.kind != OD_NONE);
+    nn_post(y, n, s->fused.post, s->fused.n_post);
     return 0;
+}
+
+static bool
+fits(const struct rt_tensor *t, int dtype, int rank, const int64_t *dims)
+{
+    return t->dtype == dtype && t->rank == rank &&
+           memcmp(t->dims, dims, (size_t)rank * sizeof dims[0]) == 0;
+}
+
+/* What is added broadcasts, or is broadcast to: the sum is a step of its own. */
+static int
+conv_then_add(struct rt_ctx *ctx, const struct nn_fused *f, struct conv *c, int rank,
+              const int64_t *dims, struct err *err)
+{
+    struct rt_tensor y = { 0 };
+    if (rt_tensor_new(ctx, &y, c->dtype, rank, dims, err) < 0)
+        return -(int)err->code;
+    c->dst = y.data;
+    c->n_post = 0;
+    int rc = y.n_elems ? conv_run(ctx, c, err) : 0;
+    if (rc == 0) {
+        const struct rt_tensor *in[2] = { &y, ctx->in[nn_fused_add_at(f)] };
+        struct rt_ctx add = *ctx;
+        add.node = f->add_node;
+        add.in = in;
+        add.may_forward = 0;
+        rc = f->add_run(&add, err);
+        ctx->scratch = add.scratch;
+    }
+    if (rc == 0)
+        nn_post(ctx->out[0].data, ctx->out[0].n_elems, f->post + 1, f->n_post - 1);
+    rt_tensor_unref(&y);
+    return rc;
 }
 
 int
@@ -154,13 +184,18 @@ rt_run_conv(struct rt_ctx *ctx, struct err *err)
         read_fused(ctx, fused, &c, err) < 0)
         return -(int)err->code;
     int rank = nn_dims(&s->w, c.at.batch, c.at.out, c.out_c, dims);
+    c.src = x->data;
+    c.filter = f->data;
+    c.filter_buf = f->buf;
     if (fused->add) {
-        const struct rt_tensor *side = ctx->in[2 + fused->bias];
-        if (side->rank != rank ||
-            memcmp(side->dims, dims, (size_t)rank * sizeof dims[0]) ||
-            side->dtype != c.dtype)
+        int at = nn_fused_add_at(fused);
+        const struct rt_tensor *side = ctx->in[at];
+        if (!fits(side, c.dtype, rank, dims)) {
+            if (fused->add_node)
+                return conv_then_add(ctx, fused, &c, rank, dims, err);
             return rt_fail(ctx, err, ERR_FAILED, "the added tensor has another shape");
-        r = rt_out_reuse(ctx, 0, 2 + fused->bias, c.dtype, rank, dims, &y, err);
+        }
+        r = rt_out_reuse(ctx, 0, at, c.dtype, rank, dims, &y, err);
         if (r >= 0 && y->data != side->data)
             memcpy(y->data, side->data, rt_size(side));
     } else {
@@ -170,9 +205,6 @@ rt_run_conv(struct rt_ctx *ctx, struct err *err)
         return r;
     if (!y->n_elems)
         return 0;
-    c.src = x->data;
-    c.filter = f->data;
-    c.filter_buf = f->buf;
     c.dst = y->data;
     if (conv_run(ctx, &c, err) < 0)
         return -(int)err->code;

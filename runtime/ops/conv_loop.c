@@ -10,7 +10,9 @@ static int
 conv_onednn(struct rt_ctx *ctx, const struct conv *c, struct err *err)
 {
     struct od_conv d;
-    struct od_args args = { c->src, c->filter, c->bias, c->dst, c->filter_buf };
+    struct od_args args = {
+        c->src, c->filter, c->bias, c->dst, c->filter_buf, c->scale
+    };
     memset(&d, 0, sizeof d);
     d.n_spatial = c->w->n;
     d.n_post = c->n_post;
@@ -318,10 +320,18 @@ conv_run(struct rt_ctx *ctx, const struct conv *c, struct err *err)
     if (c->dtype != SM_FLOAT && c->dtype != SM_DOUBLE && c->dtype != SM_INT32 &&
         !k_is_half(c->dtype))
         return rt_fail_dtype(ctx, err, c->dtype);
-    if (c->dtype == SM_FLOAT && c->in_c > 0) {
+    bool weights = rt_buf_is_weight(c->filter_buf);
+    if (c->dtype == SM_FLOAT && c->in_c > 0 && (!c->scale || weights)) {
         int r = conv_onednn(ctx, c, err);
         if (r)
             return r < 0 ? r : 0;
     }
-    return conv_loop(ctx, c, err);
+    if (!c->scale)
+        return conv_loop(ctx, c, err);
+    struct conv scaled = *c;
+    int64_t n = c->in_c / c->groups * c->out_c;
+    for (int i = 0; i < c->w->n; i++)
+        n *= c->at.kernel[i];
+    scaled.filter = nn_scaled(ctx, c->filter, n, false, c->scale, err);
+    return scaled.filter ? conv_loop(ctx, &scaled, err) : -(int)err->code;
 }

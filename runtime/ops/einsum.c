@@ -19,6 +19,7 @@ struct term {
     int label[MAX_TERM]; /* ELLIPSIS at most once */
 };
 struct einsum_state {
+    struct nn_fused fused; /* first: see nn_int.h */
     int n_in;
     struct term in[2], out;
 };
@@ -56,6 +57,15 @@ letter(char c)
     return c >= 'A' && c <= 'Z' ? 26 + c - 'A' : -2;
 }
 
+static bool
+term_has(const struct term *t, int label)
+{
+    for (int i = 0; i < t->n; i++)
+        if (t->label[i] == label)
+            return true;
+    return false;
+}
+
 static int
 parse_term(struct rt_prep *p, const char *s, size_t n, struct term *t)
 {
@@ -80,6 +90,38 @@ parse_term(struct rt_prep *p, const char *s, size_t n, struct term *t)
     return 0;
 }
 
+/* "abc,cde->abde": the second operand as weights [summed..., channels...], the channels
+ * last in the output. Returns how many dimensions of channels, 0: another form. */
+static int
+weights_form(const struct einsum_state *s)
+{
+    const struct term *a = &s->in[0], *w = &s->in[1], *y = &s->out;
+    int n_sum = 0, n_free = 0;
+    while (n_sum < w->n && w->label[n_sum] != ELLIPSIS &&
+           term_has(a, w->label[n_sum]) && !term_has(y, w->label[n_sum]))
+        n_sum++;
+    n_free = w->n - n_sum;
+    for (int i = 0; i < a->n + w->n; i++) { /* no diagonals */
+        const struct term *t = i < a->n ? a : w;
+        for (int at = i < a->n ? i : i - a->n, j = at + 1; j < t->n; j++)
+            if (t->label[j] == t->label[at])
+                return 0;
+    }
+    if (n_sum == 0 || n_free <= 0 || n_free >= y->n || a->n - n_sum != y->n - n_free)
+        return 0;
+    for (int i = 0; i < n_free; i++) {
+        int l = w->label[n_sum + i];
+        if (l == ELLIPSIS || term_has(a, l) || y->label[y->n - n_free + i] != l)
+            return 0;
+    }
+    for (int i = 0; i < a->n; i++) { /* a is [kept..., summed...], in the same order */
+        int want = i < y->n - n_free ? y->label[i] : w->label[i - (y->n - n_free)];
+        if (a->label[i] != want)
+            return 0;
+    }
+    return n_free;
+}
+
 int
 rt_prep_einsum(struct rt_prep *p)
 {
@@ -101,6 +143,8 @@ rt_prep_einsum(struct rt_prep *p)
     if (comma)
         parse_term(p, comma + 1, (size_t)(arrow - comma - 1), &s->in[1]);
     parse_term(p, arrow + 2, strlen(arrow + 2), &s->out);
+    s->fused.w_free = comma ? weights_form(s) : 0;
+    s->fused.kind = s->fused.w_free ? NN_EINSUM : NN_NONE;
     return rt_prep_done(p);
 }
 
@@ -428,7 +472,8 @@ product(struct einsum *e, struct rt_tensor *y, struct err *err)
     g.c = same ? y->data : rt_scratch(e->ctx, (size_t)step * e->bytes, err);
     if (!g.c)
         return -(int)err->code;
-    if (nn_gemm(e->ctx, &g, err) < 0)
+    const struct einsum_state *s = e->ctx->node->state;
+    if (nn_gemm_fused(e->ctx, &s->fused, &g, err) < 0 || nn_gemm(e->ctx, &g, err) < 0)
         return -(int)err->code;
     result.data = g.c;
     return same ? 0 : write_output(e, &result, y);

@@ -128,55 +128,6 @@ nn_add_bias(int dtype, void *y, const void *bias, int64_t rows, int64_t cols)
 #undef CALL
 }
 
-RT_SIMD static void
-relu(float *y, int64_t n, float slope)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = y[i] < 0 ? slope * y[i] : y[i];
-}
-
-RT_SIMD static void
-clip(float *y, int64_t n, float lo, float hi)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = y[i] < lo ? lo : y[i] > hi ? hi : y[i];
-}
-
-static float
-post_one(const struct od_post *p, float x)
-{
-    switch (p->kind) {
-    case OD_ELU:
-        return x < 0 ? p->alpha * expm1f(x) : x;
-    case OD_TANH:
-        return tanhf(x);
-    case OD_SIGMOID:
-        return 1.0f / (1.0f + expf(-x));
-    case OD_SWISH:
-        return x / (1.0f + expf(-p->alpha * x));
-    case OD_GELU_TANH:
-        return 0.5f * x *
-               (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-    case OD_GELU_ERF:
-        return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
-    default:
-        return x;
-    }
-}
-
-void
-nn_post(float *y, int64_t n, const struct od_post *post, int n_post)
-{
-    for (int i = 0; i < n_post; i++)
-        if (post[i].kind == OD_RELU)
-            relu(y, n, post[i].alpha);
-        else if (post[i].kind == OD_CLIP)
-            clip(y, n, post[i].alpha, post[i].beta);
-        else
-            for (int64_t j = 0; j < n; j++)
-                y[j] = post_one(&post[i], y[j]);
-}
-
 /* Elements from the first to the last that a strided operand reads. */
 static int64_t
 span(int64_t batch, int64_t rows, int64_t cols, const int64_t stride[3])
@@ -246,7 +197,7 @@ static int
 gemm_onednn(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err)
 {
     struct od_matmul d;
-    struct od_args args = { g->a, g->b, g->bias, g->c, g->b_buf };
+    struct od_args args = { g->a, g->b, g->bias, g->c, g->b_buf, g->b_scale };
     memset(&d, 0, sizeof d);
     d.n_post = g->n_post;
     memcpy(d.post, g->post, sizeof d.post);
@@ -313,10 +264,15 @@ nn_gemm(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err)
     }
     /* The product of extents may overflow where memory would not: compare as double. */
     double work = (double)g->batch * (double)g->m * (double)g->n * (double)g->k;
-    if (g->dtype == SM_FLOAT && work > SMALL_PRODUCTS) {
+    if (g->dtype == SM_FLOAT && work > SMALL_PRODUCTS &&
+        (!g->b_scale || rt_buf_is_weight(g->b_buf))) {
         int r = gemm_onednn(ctx, g, err);
         if (r)
             return r < 0 ? r : 0;
     }
-    return gemm_loop(ctx, g, err);
+    if (!g->b_scale)
+        return gemm_loop(ctx, g, err);
+    struct nn_gemm scaled = *g;
+    scaled.b = nn_scaled(ctx, g->b, g->k * g->n, g->b_turned, g->b_scale, err);
+    return scaled.b ? gemm_loop(ctx, &scaled, err) : -(int)err->code;
 }

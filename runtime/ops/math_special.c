@@ -2,8 +2,7 @@
 /* By series, continued fractions and the trapezoidal rule, whichever converges where.
  * Domains and special values are those of TensorFlow (Eigen). */
 #include "runtime/ops/math_special.h"
-
-#include "runtime/rt_complex.h"
+#include "runtime/ops/ops_int.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -27,7 +27,7 @@ v_pow2(int32_t n)
 static inline float
 v_exp(float x)
 {
-    float z = x < -104.0f ? -104.0f : x;
+    float z = x > -104.0f ? x : -104.0f; /* NaN too: no integer stands for it below */
     z = z > 89.0f ? 89.0f : z;
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     float n = (z * 1.44269504f + magic) - magic;

@@ -4,10 +4,10 @@
 #include "runtime/ops/nn_int.h"
 
 struct matmul_state {
+    struct nn_fused fused; /* first: see nn_int.h */
     bool trans_a, trans_b;
     bool conj_a, conj_b; /* adj_x, adj_y of a complex product */
     int out_type;        /* BatchMatMulV3, SparseMatMul; else 0 */
-    struct nn_fused fused;
 };
 
 int
@@ -28,6 +28,11 @@ rt_prep_matmul(struct rt_prep *p)
     }
     if (strcmp(op, "_FusedMatMul") == 0)
         nn_prep_fused(p, &s->fused);
+    if (s->fused.add || s->fused.batch_norm)
+        return rt_prep_fail(p, ERR_UNSUPPORTED, "fused_ops of a matrix product");
+    if (strcmp(op, "MatMul") == 0 || strcmp(op, "_FusedMatMul") == 0)
+        s->fused.kind = NN_MATMUL;
+    s->fused.w_turned = s->trans_b;
     p->node->state = s;
     return rt_prep_done(p);
 }
@@ -131,17 +136,8 @@ rt_run_matmul(struct rt_ctx *ctx, struct err *err)
         }
     if (load_operands(ctx, s, &g, err) < 0)
         return -(int)err->code;
-    if (f->bias) {
-        const struct rt_tensor *bias = ctx->in[2];
-        if (bias->n_elems != g.n || bias->dtype != g.dtype)
-            return rt_fail(ctx, err, ERR_FAILED,
-                           "bias needs %jd values of the dtype of a", (intmax_t)g.n);
-        g.bias = bias->data;
-        if (f->act.kind)
-            g.post[g.n_post++] = f->act;
-        if (g.n_post && g.dtype != SM_FLOAT)
-            return rt_fail_dtype(ctx, err, g.dtype);
-    }
+    if (nn_gemm_fused(ctx, f, &g, err) < 0)
+        return -(int)err->code;
     if (rt_out(ctx, 0, g.dtype, 2, (const int64_t[]){ g.m, g.n }, &y, err) < 0)
         return -(int)err->code;
     g.c = y->data;

@@ -18,6 +18,8 @@ struct nn_gemm {
     const void *a, *b, *bias;         /* bias NULL: none */
     void *c;
     struct rt_buf *b_buf; /* buffer of b, when b may be a weight; else NULL */
+    const struct rt_tensor *b_scale; /* both are weights; or NULL */
+    bool b_turned;                   /* as nn_fused.w_turned */
     int n_post;
     struct od_post post[OD_MAX_POST]; /* float32 only; no OD_SUM */
 };
@@ -32,7 +34,7 @@ bool nn_gemm_has(int dtype); /* dtypes of nn_gemm_add */
 
 /* y[r, c] += bias[c] for any number type but half ones. */
 void nn_add_bias(int dtype, void *y, const void *bias, int64_t rows, int64_t cols);
-/* y = post(y), elementwise; no OD_SUM. */
+/* y = post(y), elementwise; no OD_SUM (post.c). */
 void nn_post(float *y, int64_t n, const struct od_post *post, int n_post);
 
 /* ---- windows ---- */
@@ -78,12 +80,60 @@ bool nn_extent(enum nn_padding padding, int64_t in, int64_t kernel, int64_t stri
 void nn_swap_channels(const void *src, void *dst, size_t elem_bytes, int64_t batch,
                       int64_t rows, int64_t cols);
 
-/* ---- what follows a product: fused_ops of _FusedConv2D and _FusedMatMul ---- */
+/* ---- what follows a product ---- */
 
+/* What may follow it is told from the shape of the weights. */
+enum nn_product { NN_NONE, NN_CONV, NN_DEPTHWISE, NN_MATMUL, NN_EINSUM };
+
+/* The state of a node that multiplies by weights (input 1) begins with this: what is
+ * done to the product, from fused_ops (_FusedConv2D, _FusedMatMul) or from the planner
+ * (rt_pass_fuse.c). Further inputs, each if there is one, in this order: bias, scale,
+ * the four of a batch norm, added. y = post(x * (weights scaled by channel) + bias). */
 struct nn_fused {
-    bool bias, batch_norm, add;
-    struct od_post act; /* kind OD_NONE: none */
+    enum nn_product kind; /* NN_NONE: the planner leaves it alone */
+    bool channels_first,
+        w_turned; /* channels of the weights: the last dimension, or … */
+    int w_free;   /* NN_EINSUM: … so many of the last ones */
+    bool bias, scale, batch_norm, add;
+    int n_post;
+    struct od_post post[OD_MAX_POST]; /* OD_SUM: the added input, only first */
     float epsilon;
+    const struct rt_node *add_node; /* adds it when it has another shape; or NULL … */
+    rt_run_fn *add_run;             /* … by this */
+};
+/* Channels of the product; 0: these weights do not fit. */
+int64_t nn_fused_channels(const struct nn_fused *f, const struct rt_tensor *w);
+static inline int
+nn_fused_scale_at(const struct nn_fused *f)
+{
+    return 2 + f->bias;
+}
+static inline int
+nn_fused_add_at(const struct nn_fused *f)
+{
+    return 2 + f->bias + f->scale + 4 * f->batch_norm;
+}
+/* Bias, scale and post of a product by the weights ctx->in[1], whose extents, b and
+ * dtype are set. */
+int nn_gemm_fused(struct rt_ctx *ctx, const struct nn_fused *f, struct nn_gemm *g,
+                  struct err *err) MUST_CHECK;
+/* Weights times scale, by channel. NULL with err. */
+float *nn_scaled(struct rt_ctx *ctx, const float *w, int64_t n, bool w_turned,
+                 const struct rt_tensor *scale, struct err *err);
+/* Ops that only the planner makes (post.c). State: struct od_post. */
+rt_run_fn nn_run_post;
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta, mean and variance over an axis. */
+struct nn_layer_norm {
+    int64_t axis; /* < 0: from the end */
+    float epsilon;
+};
+rt_run_fn nn_run_layer_norm;
+
+/* State of a FusedBatchNorm. */
+struct nn_norm {
+    bool training, channels_first, relu;
+    int n_side, n_reserve;
+    float epsilon, factor;
 };
 int nn_prep_fused(struct rt_prep *p, struct nn_fused *f);
 

@@ -223,20 +223,21 @@ nn_prep_fused(struct rt_prep *p, struct nn_fused *f)
     };
     f->epsilon = rt_attr_float(p, "epsilon", 0.0001f);
     for (int i = 0; i < n; i++) {
-        bool found = true;
-        if (f->act.kind)
+        bool found = f->n_post < OD_MAX_POST;
+        if (f->n_post && f->post[f->n_post - 1].kind != OD_SUM)
             found = false; /* nothing follows the activation */
         else if (str_is(ops[i], "BiasAdd") && i == 0)
             f->bias = true;
         else if (str_is(ops[i], "FusedBatchNorm") && i == 0)
             f->batch_norm = true;
-        else if (str_is(ops[i], "Add") && i == 1)
+        else if (str_is(ops[i], "Add") && i == 1) {
             f->add = true;
-        else {
+            f->post[f->n_post++].kind = OD_SUM;
+        } else {
             found = false;
             for (size_t k = 0; k < sizeof acts / sizeof acts[0]; k++)
                 if (str_is(ops[i], acts[k].name)) {
-                    f->act = acts[k].post;
+                    f->post[f->n_post++] = acts[k].post;
                     found = true;
                 }
         }
@@ -244,8 +245,69 @@ nn_prep_fused(struct rt_prep *p, struct nn_fused *f)
             return rt_prep_fail(p, ERR_UNSUPPORTED, "fused_ops has %.*s at %d",
                                 STR_ARG(ops[i]), i);
     }
-    int wanted = f->bias + 4 * f->batch_norm + f->add;
-    if (p->node->n_in < 2 + wanted)
-        return rt_prep_fail(p, ERR_FAILED, "fused_ops want %d more inputs", wanted);
+    int wanted = nn_fused_add_at(f) + f->add;
+    if (p->node->n_in < wanted)
+        return rt_prep_fail(p, ERR_FAILED, "fused_ops want %d more inputs", wanted - 2);
     return rt_prep_done(p);
+}
+
+int64_t
+nn_fused_channels(const struct nn_fused *f, const struct rt_tensor *w)
+{
+    int n = f->kind == NN_EINSUM ? f->w_free : f->kind == NN_DEPTHWISE ? 2 : 1;
+    if (w->rank < n || w->rank < 2)
+        return 0;
+    if (f->kind == NN_MATMUL && f->w_turned)
+        return w->dims[0];
+    return k_count(w->dims, w->rank - n, w->rank);
+}
+
+RT_SIMD static void
+scale_rows(const float *w, const float *scale, float *y, int64_t rows, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < n; c++)
+            y[r * n + c] = w[r * n + c] * scale[c];
+}
+
+float *
+nn_scaled(struct rt_ctx *ctx, const float *w, int64_t n, bool w_turned,
+          const struct rt_tensor *scale, struct err *err)
+{
+    int64_t channels = scale->n_elems, rows = channels ? n / channels : 0;
+    const float *by = scale->data;
+    float *y = rt_scratch(ctx, (size_t)n * sizeof(*y), err);
+    if (!y)
+        return NULL;
+    if (!w_turned) {
+        scale_rows(w, by, y, rows, channels);
+        return y;
+    }
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = c * rows; i < (c + 1) * rows; i++)
+            y[i] = w[i] * by[c];
+    return y;
+}
+
+int
+nn_gemm_fused(struct rt_ctx *ctx, const struct nn_fused *f, struct nn_gemm *g,
+              struct err *err)
+{
+    for (int i = 2; i < 2 + f->bias + f->scale; i++)
+        if (ctx->in[i]->n_elems != g->n || ctx->in[i]->dtype != g->dtype)
+            return rt_fail(ctx, err, ERR_FAILED,
+                           "input %d needs %jd values of the dtype of a", i,
+                           (intmax_t)g->n);
+    if ((f->n_post || f->scale) && g->dtype != SM_FLOAT)
+        return rt_fail_dtype(ctx, err, g->dtype);
+    if (f->bias)
+        g->bias = ctx->in[2]->data;
+    g->n_post = f->n_post;
+    memcpy(g->post, f->post, sizeof(g->post));
+    if (!f->scale)
+        return 0;
+    const struct rt_tensor *scale = ctx->in[nn_fused_scale_at(f)];
+    g->b_turned = f->w_turned;
+    g->b_scale = scale;
+    return 0;
 }

@@ -11,16 +11,10 @@
 
 #include <math.h>
 
-struct norm_state {
-    bool training, channels_first, relu;
-    int n_side, n_reserve;
-    float epsilon, factor;
-};
-
 int
 rt_prep_fused_norm(struct rt_prep *p)
 {
-    struct norm_state *s = rt_prep_alloc(p, sizeof *s);
+    struct nn_norm *s = rt_prep_alloc(p, sizeof *s);
     const char *op = p->node->op, *format = rt_attr_str(p, "data_format", "NHWC");
     const char *act = rt_attr_str(p, "activation_mode", "Identity");
     p->node->state = s;
@@ -97,7 +91,7 @@ normalise(const float *x, const struct norm_view *v, const float *mean,
 
 /* Outputs 1.. : batch_mean, batch_variance, the reserve spaces. */
 static int
-small_outputs(struct rt_ctx *ctx, const struct norm_state *s, int64_t n, float *out[4],
+small_outputs(struct rt_ctx *ctx, const struct nn_norm *s, int64_t n, float *out[4],
               struct err *err)
 {
     struct rt_tensor *t;
@@ -115,7 +109,7 @@ small_outputs(struct rt_ctx *ctx, const struct norm_state *s, int64_t n, float *
 
 /* Fills the small outputs; *mean and *variance are what x is normalised with. */
 static int
-choose_statistics(struct rt_ctx *ctx, const struct norm_state *s, const float *x,
+choose_statistics(struct rt_ctx *ctx, const struct nn_norm *s, const float *x,
                   const struct norm_view *v, float *out[4], const float **mean,
                   const float **variance, struct err *err)
 {
@@ -149,7 +143,7 @@ choose_statistics(struct rt_ctx *ctx, const struct norm_state *s, const float *x
 }
 
 static int
-check_norm(struct rt_ctx *ctx, const struct norm_state *s, const struct rt_tensor *x,
+check_norm(struct rt_ctx *ctx, const struct nn_norm *s, const struct rt_tensor *x,
            struct err *err)
 {
     static const char *const names[] = { "x", "scale", "offset", "mean", "variance" };
@@ -181,7 +175,7 @@ check_norm(struct rt_ctx *ctx, const struct norm_state *s, const struct rt_tenso
 int
 rt_run_fused_norm(struct rt_ctx *ctx, struct err *err)
 {
-    const struct norm_state *s = ctx->node->state;
+    const struct nn_norm *s = ctx->node->state;
     const struct rt_tensor *t = ctx->in[0];
     const float *gamma = ctx->in[1]->data, *beta = ctx->in[2]->data;
     const float *mean = NULL, *variance = NULL;

@@ -174,6 +174,7 @@ rt_run_destroy(struct rt_ctx *ctx, struct err *err)
     if (o && o->type == &rt_var_type.obj) {
         struct rt_var *v = (struct rt_var *)o;
         pthread_mutex_lock(&v->lock);
+        rt_var_written(v);
         rt_tensor_unref(&v->value);
         pthread_mutex_unlock(&v->lock);
     }
@@ -279,7 +280,7 @@ restore_one(struct rt_ctx *ctx, struct sm_bundle *b, int i, struct err *err)
     if (sm_bundle_tensor(b, name, spec, true, &t, err) < 0)
         return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
     int got = t.dtype;
-    rt_tensor_from_sm(&ctx->out[i], &t, RT_BUF_WEIGHT);
+    rt_tensor_from_sm(&ctx->out[i], &t, RT_BUF_WEIGHT | (t.owned ? 0 : RT_BUF_MAPPED));
     if (got != s->dtypes[i])
         return rt_fail(ctx, err, ERR_FAILED,
                        "tensor_name = %.*s; expected dtype %s does not "

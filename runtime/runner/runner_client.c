@@ -104,7 +104,10 @@ spawn(struct backend *b, const char *program, int sock, int said, struct err *er
     /* Waiting threads sleep: spinning ones starve each other on a busy machine. */
     char *env[] = { (char *)(uintptr_t) "LC_ALL=C",
                     (char *)(uintptr_t) "OMP_WAIT_POLICY=passive",
-                    (char *)(uintptr_t) "ASAN_OPTIONS=detect_leaks=0", NULL };
+                    (char *)(uintptr_t) "ASAN_OPTIONS=detect_leaks=0", NULL, NULL };
+    const char *passes = getenv("SLUICE_PLAN");
+    char *plan AUTO(free_ptr) = passes ? xasprintf("SLUICE_PLAN=%s", passes) : NULL;
+    env[sizeof(env) / sizeof(env[0]) - 2] = plan;
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&fa);
@@ -320,13 +323,16 @@ client_signature(struct backend *b, const char *key,
     return 0;
 }
 
+/* `json` NULL: a plain run. */
 static int
-client_run(struct backend *b, const char *signature, const struct sm_tensor_list *in,
-           struct sm_tensor_list *out, struct err *err)
+run(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+    int n_more, struct sm_tensor_list *out, struct buf *json, struct err *err)
 {
     struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
-    m.kind = WIRE_RUN;
+    m.kind = json ? WIRE_PROFILE : WIRE_RUN;
     wire_put_text(&m, str_of(signature));
+    if (json)
+        wire_put_u32(&m, (uint32_t)n_more);
     if (wire_put_tensors(&m, in, err) < 0 || call(b, &m, err) < 0)
         return -(int)err->code;
     struct wire_in r = answer_of(&m);
@@ -335,6 +341,43 @@ client_run(struct backend *b, const char *signature, const struct sm_tensor_list
         end_runner(b);
         return err_ctx(err, "the answer of the model's process");
     }
+    if (!json)
+        return 0;
+    struct str text = wire_get_text(&r);
+    if (r.bad)
+        return bad_answer(b, err);
+    buf_add(json, text.p, text.n);
+    return 0;
+}
+
+static int
+client_run(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+           struct sm_tensor_list *out, struct err *err)
+{
+    return run(b, signature, in, 0, out, NULL, err);
+}
+
+static int
+client_profile(struct backend *b, const char *signature,
+               const struct sm_tensor_list *in, int n_more, struct sm_tensor_list *out,
+               struct buf *json, struct err *err)
+{
+    return run(b, signature, in, n_more, out, json, err);
+}
+
+static int
+client_plan(struct backend *b, const char *signature, struct buf *json, struct err *err)
+{
+    struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
+    m.kind = WIRE_PLAN;
+    wire_put_text(&m, str_of(signature));
+    if (call(b, &m, err) < 0)
+        return -(int)err->code;
+    struct wire_in r = answer_of(&m);
+    struct str text = wire_get_text(&r);
+    if (r.bad)
+        return bad_answer(b, err);
+    buf_add(json, text.p, text.n);
     return 0;
 }
 
@@ -363,6 +406,8 @@ const struct backend_ops runner_backend = {
     .load = client_load,
     .signature = client_signature,
     .run = client_run,
+    .profile = client_profile,
+    .plan = client_plan,
     .reset = client_reset,
     .load_ms = client_load_ms,
     .run_ms = client_run_ms,

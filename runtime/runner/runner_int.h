@@ -12,15 +12,19 @@
  *             u64 bytes in the memfd. Fixed dtypes: the elements. Strings: a u64 length
  *             for each element, then all bytes
  *
- *   request               payload                              answer (kind WIRE_OK)
- *   WIRE_LOAD             text dir, text tags, u32 threads,    f64 load_ms
- *                         u64 memory, i64 wall_ms, i64 steps
- *   WIRE_SIGNATURE        text key                             u32 n, inputs, u32 n,
- * outputs: text key, u32 dtype, u32 has_default, u32 unknown_rank, u32 rank, i64 dims…
- *   WIRE_RUN              text key, tensors                    f64 run_ms, tensors
- *   WIRE_RESET            -                                    -
- *   any of them           -                                    WIRE_ERROR: u32 code,
- * text message
+ *   request         payload                       answer (kind WIRE_OK)
+ *   WIRE_LOAD       text dir, text tags,          f64 load_ms
+ *                   u32 threads, u64 memory,
+ *                   i64 wall_ms, i64 steps
+ *   WIRE_SIGNATURE  text key                      u32 n, inputs, u32 n, outputs
+ *   WIRE_RUN        text key, tensors             f64 run_ms, tensors
+ *   WIRE_PROFILE    text key, u32 more, tensors   f64 run_ms, tensors, text JSON
+ *   WIRE_PLAN       text key                      text JSON
+ *   WIRE_RESET      -                             -
+ *   any of them     -                             WIRE_ERROR: u32 code, text message
+ *
+ *   inputs and outputs, each: text key, u32 dtype, u32 has_default, u32 unknown_rank,
+ *   u32 rank, i64 dims…
  */
 #ifndef RUNTIME_RUNNER_INT_H
 #define RUNTIME_RUNNER_INT_H
@@ -33,6 +37,8 @@ enum wire_kind {
     WIRE_LOAD,
     WIRE_SIGNATURE,
     WIRE_RUN,
+    WIRE_PROFILE,
+    WIRE_PLAN,
     WIRE_RESET
 };
 struct wire_head {

@@ -4,6 +4,7 @@
  * ask of the kernel, Landlock (kernel 5.13 and later) which files it can see. */
 #include "runtime/runner/runner_int.h"
 
+#include "base/crypto.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -177,6 +178,9 @@ filter_calls(struct err *err)
 int
 runner_lock_down(const struct runner_limits *l, struct err *err)
 {
+    /* The library that makes checksums fast is mapped when first needed: afterwards it
+     * could not be found any more. */
+    (void)crc32c(0, "", 0);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(err, errno, "give up privileges");
     if (set_limits(l, err) < 0 || hide_files(l->dirfd, err) < 0 ||

@@ -76,12 +76,22 @@ run_on(struct server *s, struct wire_msg *in, struct sm_tensor_list *args,
 {
     struct wire_in r = { { buf_str(&in->payload), in->payload.len }, false };
     char *key AUTO(free_ptr) = wire_get_cstr(&r);
+    bool profile = in->kind == WIRE_PROFILE;
+    int n_more = profile ? (int)wire_get_u32(&r) : 0;
+    struct buf json AUTO(buf_release) = { .cap_bytes = WIRE_PAYLOAD_MAX_BYTES / 2 };
     struct sm_tensor_list outs AUTO(sm_tensor_list_release) = { 0 };
-    if (wire_get_tensors(in, &r, false, args, err) < 0 ||
-        rt_backend.run(s->b, key, args, &outs, err) < 0)
+    if (wire_get_tensors(in, &r, false, args, err) < 0)
+        return -(int)err->code;
+    int rc = profile ? rt_backend.profile(s->b, key, args, n_more, &outs, &json, err)
+                     : rt_backend.run(s->b, key, args, &outs, err);
+    if (rc < 0 || buf_check(&json, "the profile", err) < 0)
         return -(int)err->code;
     wire_put_f64(out, rt_backend.run_ms(s->b));
-    return wire_put_tensors(out, &outs, err);
+    if (wire_put_tensors(out, &outs, err) < 0)
+        return -(int)err->code;
+    if (profile)
+        wire_put_text(out, (struct str){ buf_str(&json), json.len });
+    return 0;
 }
 
 static int
@@ -89,6 +99,21 @@ serve_run(struct server *s, struct wire_msg *in, struct wire_msg *out, struct er
 {
     struct sm_tensor_list args AUTO(sm_tensor_list_release) = { 0 };
     return run_on(s, in, &args, out, err);
+}
+
+static int
+serve_plan(struct server *s, struct wire_msg *in, struct wire_msg *out, struct err *err)
+{
+    struct wire_in r = { { buf_str(&in->payload), in->payload.len }, false };
+    char *key AUTO(free_ptr) = wire_get_cstr(&r);
+    struct buf json AUTO(buf_release) = { .cap_bytes = WIRE_PAYLOAD_MAX_BYTES / 2 };
+    if (r.bad)
+        return err_set(err, ERR_CORRUPT, "a malformed request");
+    if (rt_backend.plan(s->b, key, &json, err) < 0 ||
+        buf_check(&json, "the plan", err) < 0)
+        return -(int)err->code;
+    wire_put_text(out, (struct str){ buf_str(&json), json.len });
+    return 0;
 }
 
 static int
@@ -102,7 +127,10 @@ serve_one(struct server *s, struct wire_msg *in, struct wire_msg *out, struct er
     case WIRE_SIGNATURE:
         return serve_signature(s, in, out, err);
     case WIRE_RUN:
+    case WIRE_PROFILE:
         return serve_run(s, in, out, err);
+    case WIRE_PLAN:
+        return serve_plan(s, in, out, err);
     case WIRE_RESET:
         return rt_backend.reset(s->b, err);
     default:

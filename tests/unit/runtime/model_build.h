@@ -3,7 +3,7 @@
  *
  * Nodes are told in words: inputs "a b:1 ^c" (in a function "arg node:out:0"),
  * attributes "T:t=1 N:i=2 flag:b=1 name:s=x f:f=function shape:d=2,3 fs:F=f,g
- * Ts:l=1,3". */
+ * Ts:l=1,3 strides:I=1,2". */
 #ifndef TESTS_MODEL_BUILD_H
 #define TESTS_MODEL_BUILD_H
 
@@ -107,11 +107,13 @@ mb_attr_value(struct buf *v, char kind, const char *text)
         pb_str(&l, 1, text);
         pb_msg(v, 10, &l);
         break;
-    default: /* lists: l types, F functions */
+    default: /* lists: l types, F functions, I integers */
         for (const char *p = text; *p; p += strcspn(p, ","), p += *p == ',') {
             struct buf f = BUF_INIT;
             if (kind == 'l')
                 pb_int(&l, 6, strtol(p, NULL, 10));
+            if (kind == 'I')
+                pb_int(&l, 3, strtol(p, NULL, 10));
             pb_bytes(&f, 1, p, strcspn(p, ","));
             if (kind == 'F')
                 pb_msg(&l, 9, &f);
