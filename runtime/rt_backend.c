@@ -109,7 +109,8 @@ native_signature(struct backend *b, const char *key,
     return 0;
 }
 
-/* `args` are taken, what it gives goes to `out` (NULL: nowhere). */
+/* `args` (with room for captures) are taken, what it gives goes to `out` (NULL:
+ * nowhere). */
 static int
 run_plan(struct rt_run *run, const struct bound *n, struct rt_plan *plan,
          struct rt_tensor *args, struct sm_tensor_list *out, struct err *err)
@@ -118,7 +119,11 @@ run_plan(struct rt_run *run, const struct bound *n, struct rt_plan *plan,
     struct rt_tensor *outs AUTO(free_ptr) = xcalloc(n_out + 1, sizeof(outs[0]));
     if (run->trace)
         rt_trace_run(run->trace);
-    int rc = rt_plan_run(run, plan, args, outs, err);
+    int rc = 0;
+    if (n->n_captures > 0) /* behind the inputs */
+        rc = rt_plan_run(run, n->capture_plan, NULL, &args[n->lent.n_inputs], err);
+    if (rc == 0)
+        rc = rt_plan_run(run, plan, args, outs, err);
     if (rc == 0 && out)
         rc = rt_fetch(n, outs, out, err);
     for (size_t i = 0; i < n_out; i++)
@@ -130,7 +135,7 @@ static int
 run_bound(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
           struct rt_trace *trace, struct sm_tensor_list *out, struct err *err)
 {
-    size_t n_in = (size_t)n->lent.n_inputs;
+    size_t n_in = (size_t)n->lent.n_inputs + (size_t)n->n_captures;
     struct rt_tensor *args AUTO(free_ptr) = xcalloc(n_in + 1, sizeof(args[0]));
     bool *given AUTO(free_ptr) = xcalloc(n_in + 1, sizeof(bool));
     struct rt_plan *plan;
@@ -210,7 +215,7 @@ run_on_zeros(struct backend *b, const struct bound *n, struct rt_plan *plan,
              struct rt_trace *t)
 {
     struct err none = ERR_INIT;
-    size_t n_in = (size_t)n->lent.n_inputs;
+    size_t n_in = (size_t)n->lent.n_inputs + (size_t)n->n_captures;
     struct rt_tensor *args AUTO(free_ptr) = xcalloc(n_in + 1, sizeof(args[0]));
     struct rt_run run;
     rt_run_init(&run, &b->s);
@@ -220,7 +225,7 @@ run_on_zeros(struct backend *b, const struct bound *n, struct rt_plan *plan,
     if (b->s.max_wall_ns > ZEROS_MAX_MS * (int64_t)1000000)
         run.deadline_ns = clock_mono_ns() + ZEROS_MAX_MS * (int64_t)1000000;
     int rc = 0;
-    for (size_t i = 0; i < n_in && rc == 0; i++)
+    for (int i = 0; i < n->lent.n_inputs && rc == 0; i++)
         rc = make_zeros(b, &n->lent.inputs[i], &args[i], &none);
     if (rc == 0)
         rc = run_plan(&run, n, plan, args, NULL, &none);

@@ -77,11 +77,11 @@ make_arg(struct rt_session *s, const struct sm_tensor *t, int dtype,
 }
 
 static int
-make_default(struct rt_session *s, const struct sm_tensor_info *info,
-             struct rt_tensor *out, struct err *err)
+make_default(struct rt_session *s, const struct bound *n, int i, struct rt_tensor *out,
+             struct err *err)
 {
-    if (rt_tensor_from_proto(out, &s->mem, info->default_value, err) < 0)
-        return err_ctx(err, "default of input '%.*s'", STR_ARG(info->key));
+    if (rt_tensor_from_proto(out, &s->mem, n->default_value[i], err) < 0)
+        return err_ctx(err, "default of input '%s'", n->lent.inputs[i].key);
     return 0;
 }
 
@@ -107,8 +107,8 @@ rt_feed(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
             rc = check_feed(n, want, t, err);
             if (rc == 0)
                 rc = make_arg(&b->s, t, want->dtype, &args[at], err);
-        } else if (n->sm->inputs[j].has_default) {
-            rc = make_default(&b->s, &n->sm->inputs[j], &args[at], err);
+        } else if (n->default_value[j].p) {
+            rc = make_default(&b->s, n, j, &args[at], err);
         } else if (n->node_default[j]) {
             given[j] = false;
         } else {
@@ -116,7 +116,7 @@ rt_feed(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
         }
         if (rc < 0)
             return rc;
-        at += given[j] && (t || n->sm->inputs[j].has_default);
+        at += given[j] && (t || n->default_value[j].p);
     }
     if (lacking.len > 0)
         return err_set(err, ERR_INVALID, "signature '%s' also needs input %s",

@@ -53,6 +53,7 @@ struct rt_buf {
     struct rt_mem *mem;  /* where an own block goes back to; NULL: borrowed data */
     struct rt_buf *next; /* in a bin */
     void *owned;         /* freed with a borrowed buffer; may be NULL */
+    const struct sm_entry *entry; /* of the checkpoint, whose value this is; or NULL */
 };
 /* A new block with one reference. ERR_LIMIT "the run would pass N bytes". */
 int rt_buf_new(struct rt_buf **out, struct rt_mem *m, size_t size_bytes,
@@ -204,9 +205,11 @@ struct rt_plan {
     const int *dead_inputs; /* arguments nobody reads */
     int n_dead_inputs;
     struct rt_flow_plan *flow; /* not NULL: run by rt_flow.c */
-    bool writes;               /* some step, or a function it calls, writes variables */
-    bool frozen;               /* values of variables are among the constants … */
-    uint64_t epoch;            /* … as they were at this epoch of the session */
+    struct rt_rnn *rnn;        /* as the body of a While it is this layer */
+    struct rt_rnn_cond *rnn_cond;
+    bool writes;    /* some step, or a function it calls, writes variables */
+    bool frozen;    /* values of variables are among the constants … */
+    uint64_t epoch; /* … as they were at this epoch of the session */
     int n_fired[RT_MAX_PASSES]; /* per pass: how often it found something */
     struct rt_arena strings;    /* of constants that were folded */
     pthread_mutex_t lock;

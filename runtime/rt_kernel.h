@@ -212,7 +212,7 @@ int rt_n_threads(const struct rt_ctx *ctx);
 
 /* One object per session and slot, made when first asked for (thread safe), dropped
  * with the session. */
-enum rt_slot { RT_SLOT_ONEDNN, RT_SLOT_END };
+enum rt_slot { RT_SLOT_ONEDNN, RT_SLOT_RNN, RT_SLOT_END };
 void *rt_session_slot(struct rt_ctx *ctx, enum rt_slot slot,
                       void *(*make)(int n_threads), void (*drop)(void *));
 

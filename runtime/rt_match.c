@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds a pattern of ops, written as an expression, at a value of a plan's drafts.
- *   Op(p, …)      an output of an op with these inputs; "Op:2(…)" is its output 2,
- * "A|B(…)" either op; inputs of AddV2, Add, Mul, Maximum and Minimum in any order $a
- * any value; a letter that was met before: the same value $a=Op(…)      that, and what
- * the value is called from then on #0.5          a float constant of one element, up to
- * rounding #a            such a constant, whatever it is: match.f %a            any
- * constant No way back across a pair of inputs that fitted: patterns put what is
+ * - Op(p, ...): an output of this op with these inputs. Op:2(...): its output 2.
+ *   A|B(...): either op. Inputs of AddV2, Add, Mul, Maximum and Minimum in any order.
+ * - $a: any value; a letter that was met before: the same value. $a=Op(...): that, and
+ *   what the value is called from then on.
+ * - #0.5: a constant of one element, up to rounding. #a: whatever it is (match.f).
+ * - %a: any constant.
+ * There is no way back across a pair of inputs that fitted: patterns put what is
  * special first. */
 #include "runtime/rt_pass_int.h"
 

@@ -62,9 +62,14 @@ bool
 rt_value_scalar(const struct rt_builder *b, int value, float *out)
 {
     const struct rt_tensor *t = rt_value_const(b, value);
-    if (!t || t->dtype != SM_FLOAT || t->n_elems != 1)
+    if (!t || t->n_elems != 1)
         return false;
-    *out = *(const float *)t->data;
+    if (t->dtype == SM_INT32 || t->dtype == SM_INT64)
+        *out = (float)rt_int_at(t, 0);
+    else if (t->dtype == SM_FLOAT)
+        *out = *(const float *)t->data;
+    else
+        return false;
     return true;
 }
 

@@ -23,7 +23,7 @@ rt_is_op(const struct rt_draft *d, const char *op)
     return strcmp(d->s.node.op, op) == 0;
 }
 const struct rt_tensor *rt_value_const(const struct rt_builder *b, int value);
-/* The only element of a float constant. */
+/* The only element of a float or integer constant. */
 bool rt_value_scalar(const struct rt_builder *b, int value, float *out);
 /* Who makes a value as output 0: an index of b->steps; -1: an argument, a constant or
  * another output. */
@@ -55,7 +55,7 @@ void rt_pass_become(struct rt_rewrite *w, int at, const struct rt_draft *as,
 /* ---- the passes ------------------------------------------------------------------ */
 
 typedef void rt_pass_fn(struct rt_rewrite *w);
-rt_pass_fn rt_pass_fold, rt_pass_pattern, rt_pass_fuse;
+rt_pass_fn rt_pass_rnn, rt_pass_fold, rt_pass_pattern, rt_pass_fuse;
 
 enum {
 #define PASS(id, what) RT_PASS_##id,

@@ -49,14 +49,15 @@ show_bound(const struct backend *b, const struct backend_tensor *t,
            const struct rt_gref *refs, int n, struct buf *json)
 {
     for (int i = 0; i < n; i++) {
-        struct str node = b->s.model.main.nodes[refs[i].node].sm.name;
+        struct str node =
+            refs ? b->s.model.main.nodes[refs[i].node].sm.name : str_of("argument");
         buf_adds(json, i ? ",{\"key\":" : "{\"key\":");
         json_add_quoted(json, str_of(t[i].key));
         buf_addf(json, ",\"dtype\":\"%s\",\"shape\":", rt_dtype_text(t[i].dtype));
         show_shape(&t[i].shape, json);
         buf_adds(json, ",\"node\":");
         json_add_quoted(json, node);
-        buf_addf(json, ",\"index\":%d}", refs[i].out);
+        buf_addf(json, ",\"index\":%d}", refs ? refs[i].out : i);
     }
 }
 

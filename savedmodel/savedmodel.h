@@ -24,6 +24,9 @@ int sm_pb_next_msg(struct str *it, uint32_t num, struct str *out);
 bool sm_pb_get(struct str msg, uint32_t num, struct sm_field *f);
 struct str sm_pb_bytes(struct str msg, uint32_t num); /* empty when absent */
 int64_t sm_pb_int(struct str msg, uint32_t num, int64_t fallback);
+/* Elements of a repeated varint, packed or not, at most cap of them; returns how many
+ * there are (whatever cap is), -1 malformed. */
+int sm_pb_ints(struct str msg, uint32_t num, int64_t *out, int cap);
 /* The value of map field `num` under a string key; false: absent. The last wins. */
 bool sm_pb_map_get(struct str msg, uint32_t num, struct str key, struct str *value);
 void sm_pb_add_varint(struct buf *out, uint64_t v);

@@ -9,6 +9,8 @@
  * A map entry is a message with key = 1 and value = 2. */
 #include "savedmodel/sm_int.h"
 
+#include <limits.h>
+
 #include <stdlib.h>
 
 #define PB_MAX_DEPTH 100
@@ -291,4 +293,26 @@ sm_pb_put_bytes(struct buf *b, uint32_t num, struct str s)
 {
     sm_pb_put_head(b, num, s.n);
     buf_add(b, s.p, s.n);
+}
+
+int
+sm_pb_ints(struct str msg, uint32_t num, int64_t *out, int cap)
+{
+    struct sm_field f;
+    int n = 0, rc;
+    while ((rc = sm_pb_next(&msg, &f)) > 0) {
+        uint64_t v = f.v;
+        if (f.num != num || (f.wire != 0 && f.wire != 2))
+            continue;
+        while (f.wire == 0 || f.bytes.n > 0) {
+            if ((f.wire == 2 && !sm_varint(&f.bytes, &v)) || n == INT_MAX)
+                return -1;
+            if (n < cap)
+                out[n] = (int64_t)v;
+            n++;
+            if (f.wire == 0)
+                break;
+        }
+    }
+    return rc < 0 ? -1 : n;
 }

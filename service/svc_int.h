@@ -105,6 +105,9 @@ int svc_run_fit(struct sm_tensor_list *in, const struct backend_signature *sig,
 int svc_run_warmup(struct svc_call *c, const struct backend_args *args,
                    struct err *err) MUST_CHECK;
 
+/* What a backend calls the signature or function of fields `signature_def` and
+ * `function`; default serving_default. ERR_USAGE: both. The caller frees. */
+int svc_signature_key(struct svc_call *c, char **out, struct err *err) MUST_CHECK;
 /* show --plan: the runner's word on the stages of field `signature_def`. */
 int svc_show_plan(struct svc_call *c, const char *dir, struct err *err) MUST_CHECK;
 /* Member `profile` of the reply, from what a backend's profile said; written to field

@@ -15,13 +15,13 @@ int
 svc_show_plan(struct svc_call *c, const char *dir, struct err *err)
 {
     struct backend_args args = { .model_dir = dir, .tags = svc_str(c, "tag_set") };
-    const char *key = svc_str(c, "signature_def");
+    char *key AUTO(free_ptr) = NULL;
     struct buf text AUTO(buf_release) = BUF_INIT;
     cJSON *plan AUTO(json_free) = NULL;
     struct backend *b = NULL;
-    if (runner_backend.load(&b, &args, err) < 0)
+    if (svc_signature_key(c, &key, err) < 0 || runner_backend.load(&b, &args, err) < 0)
         return -(int)err->code;
-    int rc = runner_backend.plan(b, key ? key : "serving_default", &text, err);
+    int rc = runner_backend.plan(b, key, &text, err);
     runner_backend.close(b);
     if (rc < 0 || json_parse(&plan, (struct str){ buf_str(&text), text.len },
                              "the model's process", err) < 0)

@@ -144,16 +144,27 @@ run_golden(struct svc_call *c, const struct backend_args *args, struct err *err)
 
 /* ---- run ---- */
 
+int
+svc_signature_key(struct svc_call *c, char **out, struct err *err)
+{
+    const char *key = svc_str(c, "signature_def"), *function = svc_str(c, "function");
+    if (key && function)
+        return err_set(err, ERR_USAGE,
+                       "--signature_def and --function: only one of them can be run");
+    *out = function ? xasprintf("function:%s", function)
+                    : xstrdup(key ? key : "serving_default");
+    return 0;
+}
+
 static int
 run_once(struct svc_call *c, const struct backend_args *args, struct err *err)
 {
-    const char *key =
-        svc_str(c, "signature_def") ? svc_str(c, "signature_def") : "serving_default";
+    char *key AUTO(free_ptr) = NULL;
     struct sm_tensor_list in AUTO(sm_tensor_list_release) = { 0 };
     struct sm_tensor_list outs AUTO(sm_tensor_list_release) = { 0 };
     const struct backend_signature *sig;
     struct backend *b = NULL;
-    if (svc_run_inputs(c, &in, err) < 0)
+    if (svc_signature_key(c, &key, err) < 0 || svc_run_inputs(c, &in, err) < 0)
         return -(int)err->code;
     int r = runner_backend.load(&b, args, err);
     if (r >= 0)
@@ -196,7 +207,8 @@ svc_do_run(struct svc_call *c, struct err *err)
     struct svc_dir dir AUTO(svc_dir_close) = { 0 };
     bool golden = json_has(c->req, "golden"), warmup = svc_flag(c, "warmup");
     if (!golden && !warmup && !json_has(c->req, "inputs") &&
-        !json_has(c->req, "input_exprs") && !json_has(c->req, "input_examples"))
+        !json_has(c->req, "input_exprs") && !json_has(c->req, "input_examples") &&
+        !json_has(c->req, "function"))
         return err_set(err, ERR_USAGE,
                        "run: at least one of --inputs, --input_exprs, "
                        "--input_examples, --golden or --warmup is required");

@@ -4,6 +4,7 @@
 #include "runtime/rt_ops.h"
 
 #include "runtime/rt_int.h"
+#include "runtime/rt_rnn.h"
 
 /* ---- passing on ------------------------------------------------------------------ */
 
@@ -329,7 +330,13 @@ turn(struct rt_ctx *ctx, struct rt_tensor *vars, struct rt_tensor *args, bool *m
 int
 rt_run_while(struct rt_ctx *ctx, struct err *err)
 {
+    const struct loop *s = ctx->node->state;
     int n = ctx->node->n_in, rc;
+    if (s->body->rnn && s->cond->rnn_cond) {
+        rc = rt_rnn_run(ctx, s->body->rnn, s->cond->rnn_cond, err);
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
+    }
     struct rt_tensor *vars = rt_scratch(ctx, 2 * (size_t)n * sizeof(vars[0]), err);
     if (!vars)
         return -(int)err->code;

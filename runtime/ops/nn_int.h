@@ -122,7 +122,8 @@ float *nn_scaled(struct rt_ctx *ctx, const float *w, int64_t n, bool w_turned,
                  const struct rt_tensor *scale, struct err *err);
 /* Ops that only the planner makes (post.c). State: struct od_post. */
 rt_run_fn nn_run_post;
-/* (x - mean) / sqrt(variance + epsilon) * gamma + beta, mean and variance over an axis. */
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta, mean and variance over an axis.
+ */
 struct nn_layer_norm {
     int64_t axis; /* < 0: from the end */
     float epsilon;

@@ -281,6 +281,8 @@ restore_one(struct rt_ctx *ctx, struct sm_bundle *b, int i, struct err *err)
         return err_ctx(err, "node '%s' (%s)", ctx->node->name, ctx->node->op);
     int got = t.dtype;
     rt_tensor_from_sm(&ctx->out[i], &t, RT_BUF_WEIGHT | (t.owned ? 0 : RT_BUF_MAPPED));
+    if (spec.n == 0)
+        ctx->out[i].buf->entry = sm_bundle_find(b, name);
     if (got != s->dtypes[i])
         return rt_fail(ctx, err, ERR_FAILED,
                        "tensor_name = %.*s; expected dtype %s does not "

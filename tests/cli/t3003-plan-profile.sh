@@ -7,7 +7,8 @@ ok "show --plan"
 prints "it says what was read" "^read +[0-9]+ nodes, [0-9]+ functions"
 prints "where inputs go" "image: float\[-1,8,8,1\] to serving_default_image:0"
 prints "what was restored" "^restore +[0-9]+ variables, .* mapped"
-prints "steps with slots, shapes and cost" "^ +[0-9]+ +MatMul +s[0-9]+.* float\[1,[0-9]+\] +[0-9.]+ +[0-9.]+ "
+prints "steps with slots, shapes and cost" "^ +[0-9]+ +MatMul[+A-Za-z]* +s[0-9]+.* float\[1,[0-9]+\] +[0-9.]+ +[0-9.]+ "
+prints "ops that one step does the work of" "MatMul\+BiasAdd\+Relu"
 sl show --dir "$digits/v1" --plan --signature_def nope
 fails "a signature that is not there" 7 "serving_default"
 sl show --dir "$digits/v1" --plan --json
@@ -17,11 +18,11 @@ check "--json has the stages" test "$(printf %s "$out" | tr -d ' \n' |
 x=$digits/predict.npz
 sl run --dir "$digits/v1" --inputs "image=$x[image]" --profile --profile_runs 3 --profile_out trace.json
 prints "--profile counts runs" "^Profile: 4 runs; steps take [0-9.]+ ms a run"
-prints "a line an op" "^MatMul +[0-9]+ +[0-9.]+ +[0-9.]+ "
+prints "a line an op" "^MatMul[+A-Za-z]* +[0-9]+ +[0-9.]+ +[0-9.]+ "
 prints "answers come as ever" "^Result for output key digit:"
 prints "and a trace" "^Trace is saved to trace.json"
 check "a complete event has begin and length" \
-    grep -qE '"name":"MatMul","cat":"step","ph":"X","ts":[0-9.]+,"dur":[0-9.]+,"pid":1,"tid":1' trace.json
+    grep -qE '"name":"MatMul[+A-Za-z]*","cat":"step","ph":"X","ts":[0-9.]+,"dur":[0-9.]+,"pid":1,"tid":1' trace.json
 if command -v python3 >/dev/null; then
     check "the trace is JSON, and every event has what a viewer needs" python3 -c '
 import json

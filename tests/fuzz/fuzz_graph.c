@@ -174,7 +174,7 @@ odd_number(struct dice *d, uint64_t v)
 static void mutate_message(struct dice *d, struct str m, int depth, struct buf *out);
 
 static void
-mutate_bytes(struct dice *d, struct str s, struct buf *out)
+mutate_bytes(struct str s, struct buf *out)
 {
     uint8_t v[4096];
     size_t n = s.n;
@@ -206,7 +206,7 @@ put_field(struct dice *d, const struct sm_field *f, bool change, int depth,
         else if (is_message(f->bytes) && roll(d, 8) > 0)
             mutate_message(d, f->bytes, depth + 1, &inner);
         else
-            mutate_bytes(d, f->bytes, &inner);
+            mutate_bytes(f->bytes, &inner);
         put_varint(out, inner.len);
         buf_add(out, buf_str(&inner), inner.len);
     }
