@@ -59,8 +59,8 @@ struct str str_of(const char *s);
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *s);
 int str_cmp(struct str a, struct str b); /* bytewise, a prefix sorts first */
-/* Number of single-letter edits between two words; above `cap` it may be too many. Its
- * time grows as 3^cap. */
+/* Number of single-letter edits between two words; more than `cap` says only that it
+ * is more. Its time grows as 3^cap. */
 int str_distance(struct str a, struct str b, int cap);
 /* For printf's "%.*s": STR_ARG(s) */
 #define STR_ARG(s) (int)((s).n > 0x7fffffff ? 0x7fffffff : (s).n), ((s).p ? (s).p : "")

@@ -10,22 +10,16 @@ enum { HELP_COLUMNS = 78 };
 static void
 wrap(struct buf *out, int *column, int indent, const char *text)
 {
-    while (*text) {
+    for (int blank = 0; *text; blank = 1) {
         int n = (int)strcspn(text, " ");
-        if (*column + n > HELP_COLUMNS && *column > indent) {
+        if (*column + blank + n > HELP_COLUMNS && *column > indent) {
             buf_addf(out, "\n%*s", indent, "");
             *column = indent;
+            blank = 0;
         }
-        buf_add(out, text, (size_t)n);
-        *column += n;
-        text += n;
-        if (*text == ' ') {
-            text++;
-            if (*text && *column < HELP_COLUMNS) {
-                buf_addc(out, ' ');
-                *column += 1;
-            }
-        }
+        buf_addf(out, "%s%.*s", blank ? " " : "", n, text);
+        *column += blank + n;
+        text += n + (text[n] == ' ');
     }
     buf_addc(out, '\n');
     *column = 0;

@@ -51,7 +51,7 @@ add_key(const char *key, struct buf *out)
     static const char end[] = "/.ATTRIBUTES/VARIABLE_VALUE";
     size_t n = strlen(key), k = sizeof end - 1;
     bool is_long = n > k && strcmp(key + n - k, end) == 0;
-    buf_addf(out, "  %.*s", (int)(is_long ? n - k : n), key);
+    buf_addf(out, "%.*s", (int)(is_long ? n - k : n), key);
 }
 
 static void
@@ -87,7 +87,12 @@ add_tensors(const cJSON *reply, struct buf *out)
     buf_adds(out, "\n");
     cli_table_start(&t, 4, NULL);
     for (const cJSON *o = first; o && line < MOST_LINES; o = o->next, line++) {
+        buf_adds(&cell, "  ");
         add_key(cli_str(o, "tensor"), &cell);
+        if (cli_str(o, "tensor_was")[0]) {
+            buf_adds(&cell, ", was ");
+            add_key(cli_str(o, "tensor_was"), &cell);
+        }
         cli_table_cell_buf(&t, &cell);
         cli_table_cell(&t, cli_str(o, "change"));
         if (cli_str(o, "dtype_was")[0])
@@ -138,6 +143,8 @@ cmd_diff(const cJSON *reply, bool failed, struct buf *out)
         !cli_list(reply, "functions") && !cli_list(reply, "signatures"))
         buf_adds(out, "graph: the same ops and functions, but other attributes, "
                       "constants or connections\n");
+    if (cli_str(reply, "paired")[0])
+        buf_adds(out, "tensors are paired by the object graphs: their keys differ\n");
     add_tensors(reply, out);
     add_files(reply, out);
 }

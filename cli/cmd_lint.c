@@ -64,6 +64,8 @@ cmd_lint(const cJSON *reply, bool failed, struct buf *out)
     const cJSON *allowed = cJSON_GetObjectItemCaseSensitive(reply, "allowed");
     for (const cJSON *a = allowed ? allowed->child : NULL; a; a = a->next)
         buf_addf(out, "allowed: %s, %.0f times\n", a->string, a->valuedouble);
+    if (!cli_bool(reply, "complete"))
+        buf_adds(out, "the graph is too big to follow all of it: there may be more\n");
     buf_addf(
         out, "fine-tuning: %s\n",
         cli_str(cJSON_GetObjectItemCaseSensitive(reply, "fine_tuning"), "message"));

@@ -210,6 +210,10 @@ cmd_inspect(const cJSON *reply, bool failed, struct buf *out)
     cli_time(cli_str(reply, "pushed"), &cell);
     buf_addf(out, "%s, pushed %s by %s\n", cli_str(reply, "state"), buf_str(&cell),
              cli_str(reply, "by"));
+    const cJSON *origin = cJSON_GetObjectItemCaseSensitive(reply, "provenance");
+    if (cli_str(origin, "onto")[0])
+        buf_addf(out, "weights of %s on %s\n", cli_str(origin, "checkpoint"),
+                 cli_str(origin, "onto"));
     buf_adds(out, "aliases: ");
     add_names(cli_list(reply, "aliases"), out);
     buf_adds(out, cli_list(reply, "aliases") ? "\n" : "none\n");

@@ -186,12 +186,6 @@ void fp_look_free(struct fp_look *v, int n); /* what fp_look_all made, and v */
  * shape are not in it. */
 void fp_tensor_digest(const struct sm_tensor *t, struct digest *out);
 
-/* The checkpoint's own object graph, which is no tensor of the model. */
-bool fp_is_object_graph(const struct sm_entry *e);
-/* By its name, this is an optimizer's (a slot variable, its hyperparameters or step):
- * needed to train on, not to answer. */
-bool fp_is_training_state(const struct sm_bundle *b, struct str name);
-
 /* ---- all weights (fingerprint/fp_weights.c) ---- */
 
 struct fp_tensor {

@@ -48,7 +48,7 @@ hash_numbers(struct sha256 *h, struct str list, uint32_t num, uint32_t wire,
         if (f.num != num || f.wire != 2)
             continue;
         for (struct str it = f.bytes; it.n > 0; n++) {
-            if (wire == 0 ? !fp_take_varint(&it, &v) : it.n < unit)
+            if (wire == 0 ? !sm_varint(&it, &v) : it.n < unit)
                 return err_set(err, ERR_CORRUPT, "malformed list in an attribute");
             if (wire != 0) {
                 memcpy(&v, it.p, unit);

@@ -95,25 +95,16 @@ count_elems(struct str shape, uint64_t *n)
     return is_empty || !is_over;
 }
 
-static void
-add_field(struct buf *b, uint32_t num, uint32_t wire, uint64_t v)
-{
-    char c[20];
-    size_t n = fp_varint(c, num << 3 | wire);
-    buf_add(b, c, n + fp_varint(c + n, v));
-}
-
 /* The constant as a vector of n elements, where the file gives fewer than its shape
  * has: what comes after repeats the last one, so n beyond those given is enough. */
 static void
 shorten(struct str raw, uint64_t n, struct buf *out)
 {
     struct buf dim AUTO(buf_release) = BUF_INIT;
-    add_field(&dim, 1, 0, n);
-    add_field(out, 1, 0, (uint64_t)sm_pb_int(raw, 1, 0));
-    add_field(out, 2, 2, dim.len + 2);
-    add_field(out, 2, 2, dim.len);
-    buf_add(out, dim.data, dim.len);
+    sm_pb_put_int(&dim, 1, n);
+    sm_pb_put_int(out, 1, (uint64_t)sm_pb_int(raw, 1, 0));
+    sm_pb_put_head(out, 2, dim.len + 2);
+    sm_pb_put_bytes(out, 2, (struct str){ dim.data, dim.len });
     struct fp_cursor cur = fp_cursor(FP_MSG(raw));
     struct sm_field f;
     struct str field;

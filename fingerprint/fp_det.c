@@ -69,8 +69,8 @@ static void
 put_head(struct det *d, uint32_t num, uint32_t wire, uint64_t v)
 {
     char b[20];
-    size_t n = fp_varint(b, (uint64_t)num << 3 | wire);
-    n += fp_varint(b + n, v);
+    size_t n = sm_pb_varint_to(b, (uint64_t)num << 3 | wire);
+    n += sm_pb_varint_to(b + n, v);
     put(d, b, n);
 }
 
@@ -102,7 +102,8 @@ put_scalar(struct det *d, const struct fp_field *f, const struct sm_field *v)
         put_head(d, f->num, 2, v->bytes.n);
         put(d, v->bytes.p, v->bytes.n);
     } else {
-        size_t n = fp_varint(b, (uint64_t)f->num << 3 | wire), unit = wire == 1 ? 8 : 4;
+        size_t n = sm_pb_varint_to(b, (uint64_t)f->num << 3 | wire),
+               unit = wire == 1 ? 8 : 4;
         memcpy(b + n, &v->v, unit);
         put(d, b, n + unit);
     }
@@ -319,7 +320,7 @@ packed_part(struct det *d, const struct fp_field *f, const struct sm_field *v,
         return all.n % unit == 0;
     }
     if (v->wire == 0) {
-        size_t n = fp_varint(b, normal(f->kind, v->v));
+        size_t n = sm_pb_varint_to(b, normal(f->kind, v->v));
         *n_bytes += n;
         if (is_put)
             put(d, b, n);
@@ -329,7 +330,7 @@ packed_part(struct det *d, const struct fp_field *f, const struct sm_field *v,
     while (it.n > 0) {
         uint64_t x;
         size_t left = it.n;
-        if (!fp_take_varint(&it, &x))
+        if (!sm_varint(&it, &x))
             return false;
         uint64_t y = normal(f->kind, x);
         size_t n = varint_bytes(y);
@@ -337,7 +338,7 @@ packed_part(struct det *d, const struct fp_field *f, const struct sm_field *v,
         if (y != x || n != left - it.n)
             *is_det = false;
         if (is_put)
-            put(d, b, fp_varint(b, y));
+            put(d, b, sm_pb_varint_to(b, y));
     }
     return true;
 }

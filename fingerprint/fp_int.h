@@ -56,32 +56,6 @@ struct fp_schema {
 extern const struct fp_schema fp_schemas[FP_N_TYPES];
 uint32_t fp_kind_wire(uint8_t kind);
 
-/* Writes a varint, at most ten bytes; returns how many. */
-static inline size_t
-fp_varint(char *to, uint64_t v)
-{
-    size_t n = 0;
-    for (; v >= 0x80; v >>= 7)
-        to[n++] = (char)(v | 0x80);
-    to[n++] = (char)v;
-    return n;
-}
-
-/* Takes a varint off the front of *it; false: malformed. */
-static inline bool
-fp_take_varint(struct str *it, uint64_t *v)
-{
-    *v = 0;
-    for (size_t i = 0; i < it->n && i < 10; i++) {
-        *v |= (uint64_t)(it->p[i] & 0x7f) << (7 * i);
-        if (!(it->p[i] & 0x80)) {
-            *it = (struct str){ it->p + i + 1, it->n - i - 1 };
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- messages in parts (fp_msg.c) ---- */
 
 /* A message whose bytes are the parts one after the other: a singular message that was

@@ -221,34 +221,3 @@ fp_look_free(struct fp_look *v, int n)
         free(v[i].why);
     free(v);
 }
-
-/* ---- which is what, by name ---- */
-
-bool
-fp_is_object_graph(const struct sm_entry *e)
-{
-    return str_is(e->key, "_CHECKPOINTABLE_OBJECT_GRAPH");
-}
-
-static bool
-has(struct str s, const char *part)
-{
-    return memmem(s.p, s.n, part, strlen(part)) != NULL;
-}
-
-bool
-fp_is_training_state(const struct sm_bundle *b, struct str name)
-{
-    /* TensorFlow 2 names objects along their path in the object graph. */
-    if (has(name, "/.OPTIMIZER_SLOT/") || has(name, "/optimizer/") ||
-        (name.n > 10 && memcmp(name.p, "optimizer/", 10) == 0))
-        return true;
-    /* TensorFlow 1 names a slot VARIABLE/SLOT; the step counts of Adam stand alone. */
-    if (str_is(name, "beta1_power") || str_is(name, "beta2_power"))
-        return true;
-    for (size_t n = name.n; n > 0 && !has(name, "/.ATTRIBUTES/"); n--)
-        if (name.p[n - 1] == '/' &&
-            sm_bundle_find(b, (struct str){ name.p, n - 1 }) != NULL)
-            return true;
-    return false;
-}

@@ -17,7 +17,6 @@
 
 #include <stdlib.h>
 
-#define OBJECT_GRAPH_KEY "_CHECKPOINTABLE_OBJECT_GRAPH"
 #define MAX_BYTES ((size_t)256 << 20)
 #define MAX_ASSETS (1 << 20)
 
@@ -225,7 +224,7 @@ hash_concrete(struct objects *o, struct str name)
             hash_number(o, f.v < (uint64_t)o->n ? (int)f.v : -1);
         for (part = f.bytes; f.wire == 2 && part.n > 0;) {
             uint64_t v;
-            if (!fp_take_varint(&part, &v))
+            if (!sm_varint(&part, &v))
                 return err_set(o->err, ERR_CORRUPT, "malformed bound inputs of '%.*s'",
                                STR_ARG(name));
             hash_number(o, v < (uint64_t)o->n ? (int)v : -1);
@@ -369,7 +368,7 @@ fp_h_objects(struct sha256 *h, const struct fp_lib *lib, struct fp_graph *main_g
 {
     static const struct fp_field concrete = { .num = 2, .key = FP_K_STR };
     struct sm_tensor stored AUTO(sm_tensor_release) = { .data = NULL };
-    struct str key = STR_LIT(OBJECT_GRAPH_KEY);
+    struct str key = STR_LIT(SM_OBJECT_GRAPH_KEY);
     struct objects o = { .h = h, .lib = lib, .main_graph = main_graph, .err = err };
     int rc = 0;
     if (meta->object_graph.n > MAX_BYTES)

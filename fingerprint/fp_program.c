@@ -60,23 +60,14 @@ fp_suffix(struct str name, bool is_wide, int64_t *number, struct str *stem)
     return true;
 }
 
-static void
-add_bytes(struct buf *b, uint32_t num, struct str s)
-{
-    char head[20];
-    size_t n = fp_varint(head, num << 3 | 2);
-    buf_add(b, head, n + fp_varint(head + n, s.n));
-    buf_add(b, s.p, s.n);
-}
-
 /* An entry of NodeDef.attr. */
 static void
 add_attr(struct buf *b, const char *key, struct str attr_value)
 {
     struct buf entry AUTO(buf_release) = BUF_INIT;
-    add_bytes(&entry, 1, str_of(key));
-    add_bytes(&entry, 2, attr_value);
-    add_bytes(b, 5, (struct str){ entry.data, entry.len });
+    sm_pb_put_bytes(&entry, 1, str_of(key));
+    sm_pb_put_bytes(&entry, 2, attr_value);
+    sm_pb_put_bytes(b, 5, (struct str){ entry.data, entry.len });
     b->over |= entry.over;
 }
 
@@ -92,9 +83,9 @@ trim_call(struct str node, bool is_wide, struct buf *out)
         /* NameAttrList { 1 name } behind the one that is there is merged into it. */
         struct buf name AUTO(buf_release) = BUF_INIT,
                         merged AUTO(buf_release) = BUF_INIT;
-        add_bytes(&name, 1, stem);
+        sm_pb_put_bytes(&name, 1, stem);
         buf_add(&merged, value.p, value.n);
-        add_bytes(&merged, SM_ATTR_FUNC, (struct str){ name.data, name.len });
+        sm_pb_put_bytes(&merged, SM_ATTR_FUNC, (struct str){ name.data, name.len });
         add_attr(out, "f", (struct str){ merged.data, merged.len });
         out->over |= merged.over;
     }

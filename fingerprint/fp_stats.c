@@ -5,8 +5,6 @@
  * result needs: the chunk's distance from that mean is itself part of the total. */
 #include "fingerprint/fp_int.h"
 
-#include "savedmodel/sm_float_int.h"
-
 #include <math.h>
 #if defined(__x86_64__) && __has_include(<sys/platform/x86.h>)
 #include <sys/platform/x86.h>

@@ -45,7 +45,7 @@ fp_weights_of(struct fp_weights *out, struct sm_bundle *b, struct err *err)
     *out = (struct fp_weights){ .v = xcalloc((size_t)n + 1, sizeof(*out->v)) };
     for (int i = 0; i < n; i++) {
         const struct sm_entry *e = sm_bundle_entry(b, i);
-        if (fp_is_object_graph(e))
+        if (str_is(e->key, SM_OBJECT_GRAPH_KEY))
             continue;
         struct fp_tensor *x = &out->v[out->n++];
         struct fp_look look;

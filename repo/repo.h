@@ -84,6 +84,9 @@ void repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES]);
  * version. */
 int repo_resolve(struct repo *r, const char *ref, struct repo_version *out,
                  struct err *err) MUST_CHECK;
+/* The JSON object that repo_version_add was given. */
+int repo_version_provenance(struct repo *r, int64_t version_id, struct buf *out,
+                            struct err *err) MUST_CHECK;
 int repo_version_get(struct repo *r, int64_t version_id, struct repo_version *out,
                      struct err *err) MUST_CHECK;
 /* Newest first when model is given, else by model name then number. */

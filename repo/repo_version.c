@@ -85,6 +85,18 @@ repo_version_get(struct repo *r, int64_t version_id, struct repo_version *out,
 }
 
 int
+repo_version_provenance(struct repo *r, int64_t version_id, struct buf *out,
+                        struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = db_query(r->db, &st, err, "SELECT provenance FROM version WHERE id = ?",
+                      "i", version_id);
+    if (rc == 0 && (rc = db_step(st, err)) == 1)
+        buf_adds(out, db_text(st, 0));
+    return rc < 0 ? rc : 0;
+}
+
+int
 repo_versions(struct repo *r, const char *model_or_null,
               int (*fn)(void *arg, const struct repo_version *v, struct err *err),
               void *arg, struct err *err)

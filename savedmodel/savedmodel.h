@@ -29,7 +29,37 @@ int64_t sm_pb_int(struct str msg, uint32_t num, int64_t fallback);
 int sm_pb_ints(struct str msg, uint32_t num, int64_t *out, int cap);
 /* The value of map field `num` under a string key; false: absent. The last wins. */
 bool sm_pb_map_get(struct str msg, uint32_t num, struct str key, struct str *value);
+bool sm_varint_long(struct str *it, uint64_t *v);
+/* Reads a varint of at most ten bytes from *it and moves it on; false: malformed. */
+static inline bool
+sm_varint(struct str *it, uint64_t *v)
+{
+    /* Nearly all have one byte or two. */
+    size_t n = it->n < 2 || !(it->p[0] & 0x80) ? 1 : 2;
+    if (it->n == 0 || (it->p[n - 1] & 0x80))
+        return sm_varint_long(it, v);
+    *v = n == 1 ? (uint64_t)(uint8_t)it->p[0]
+                : (uint64_t)(it->p[0] & 0x7f) | (uint64_t)it->p[1] << 7;
+    it->p += n;
+    it->n -= n;
+    return true;
+}
+/* Writes a varint, at most ten bytes; returns how many. */
+static inline size_t
+sm_pb_varint_to(char *to, uint64_t v)
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        to[n++] = (char)(v | 0x80);
+    to[n++] = (char)v;
+    return n;
+}
 void sm_pb_add_varint(struct buf *out, uint64_t v);
+/* Append a field. */
+void sm_pb_put_int(struct buf *b, uint32_t num, uint64_t v);
+void sm_pb_put_bytes(struct buf *b, uint32_t num, struct str s);
+/* Only the tag and length of one whose bytes come later. */
+void sm_pb_put_head(struct buf *b, uint32_t num, uint64_t n_bytes);
 
 /* ---- SavedModel ----------------------------------------------------------------- */
 
@@ -86,7 +116,7 @@ void sm_close(struct sm_model *m);
 void sm_close_p(struct sm_model **m); /* for AUTO */
 enum sm_form sm_form(const struct sm_model *m);
 struct str sm_bytes(const struct sm_model *m); /* the SavedModel message */
-int sm_n_metas(const struct sm_model *m);
+int sm_n_metas(const struct sm_model *m);      /* 1 or more */
 const struct sm_meta *sm_meta(const struct sm_model *m, int i);
 /* The first MetaGraph whose set of tags equals `tags` ("a,b", order and duplicates
  * irrelevant). ERR_NOTFOUND lists the tag sets there are. */
@@ -297,6 +327,8 @@ int sm_bundle_n_entries(const struct sm_bundle *b); /* header and slice keys lef
 /* In the order of the keys. */
 const struct sm_entry *sm_bundle_entry(const struct sm_bundle *b, int i);
 const struct sm_entry *sm_bundle_find(const struct sm_bundle *b, struct str key);
+/* Of its value; in slices, of all of them. */
+int64_t sm_entry_bytes(const struct sm_entry *e);
 /* ERR_CORRUPT when a shard is missing or shorter than the index says; reads nothing. */
 int sm_bundle_check_sizes(struct sm_bundle *b, struct err *err) MUST_CHECK;
 /* The value of a tensor, or of the slice `spec` of it ("" = whole; else TensorFlow's
@@ -320,9 +352,24 @@ int sm_bundle_pieces(struct sm_bundle *b, const struct sm_entry *e, sm_piece_fn 
 int sm_bundle_variants(struct sm_bundle *b, struct str key, struct str **out,
                        int64_t *n, struct err *err) MUST_CHECK;
 
-/* ---- the object graph of a checkpoint (savedmodel/sm_trackable.c) ---- */
+/* ---- weights and training state, by name (savedmodel/sm_training.c) ---- */
 
 #define SM_OBJECT_GRAPH_KEY "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+enum sm_role {
+    SM_ROLE_WEIGHT,
+    SM_ROLE_SLOT,        /* what an optimizer keeps for each weight */
+    SM_ROLE_TRAINING,    /* else of an optimizer, a metric, a counter, an average */
+    SM_ROLE_OBJECT_GRAPH /* no tensor of the model */
+};
+enum sm_role sm_entry_role(const struct sm_bundle *b, const struct sm_entry *e);
+/* The variable that a TF1 optimizer's (or average's) variable belongs to, by its name's
+ * end; false: its name does not say so. *slot: "m" of ".../Adam". */
+bool sm_slot_of_name(struct str name, struct str *variable, struct str *slot);
+#define SM_SLOT_AVERAGE "average" /* the only slot that is no optimizer's */
+
+/* ---- the object graph of a checkpoint (savedmodel/sm_trackable.c) ---- */
+
 #define SM_VARIABLE_VALUE "VARIABLE_VALUE" /* what a variable saves */
 
 struct sm_child {
@@ -393,15 +440,11 @@ struct sm_matches {
  * savedmodel/sm_match.c. `path` names the checkpoint's object that is the model (NULL:
  * found out). Lends from both bundles and `path`. Returns 0 also when some do not fit
  * (n_bad). ERR_NOTFOUND: no such path. ERR_INVALID: two objects of the checkpoint fit
- * equally well. */
+ * equally well. `meta` NULL: not known what functions take. */
 int sm_match_checkpoint(struct sm_matches *out, const struct sm_meta *meta,
                         struct sm_bundle *model, struct sm_bundle *ckpt,
                         const char *path, struct err *err) MUST_CHECK;
 void sm_matches_release(struct sm_matches *m); /* for AUTO */
-/* The variable that a TF1 optimizer's (or average's) variable belongs to, by its name's
- * end; false: its name does not say so. *slot: "m" of ".../Adam". */
-bool sm_slot_of_name(struct str name, struct str *variable, struct str *slot);
-
 /* ---- writing one (savedmodel/sm_bundle_write.c) ---- */
 
 /* A bundle of one data shard, as TensorFlow writes the same tensors in the same order,

@@ -272,6 +272,19 @@ sm_bundle_find(const struct sm_bundle *b, struct str key)
     return is_slice_key(key) ? NULL : find_any(b, key);
 }
 
+int64_t
+sm_entry_bytes(const struct sm_entry *e)
+{
+    const struct sm_dtype_info *info = sm_dtype_info(e->dtype);
+    int64_t n = info ? (int64_t)info->size_bytes : 0;
+    if (e->n_slices == 0)
+        return e->size_bytes;
+    for (int i = 0; i < e->shape.rank; i++)
+        if (__builtin_mul_overflow(n, e->shape.dims[i], &n))
+            return INT64_MAX;
+    return n;
+}
+
 /* ---- the shards ------------------------------------------------------------------ */
 
 static char *

@@ -46,18 +46,14 @@ add_le32(struct buf *b, uint32_t v)
 static void
 add_int(struct buf *b, uint32_t num, int64_t v)
 {
-    if (v != 0) {
-        sm_pb_add_varint(b, num << 3);
-        sm_pb_add_varint(b, (uint64_t)v);
-    }
+    if (v != 0)
+        sm_pb_put_int(b, num, (uint64_t)v);
 }
 
 static void
 add_msg(struct buf *b, uint32_t num, const struct buf *msg)
 {
-    sm_pb_add_varint(b, num << 3 | 2);
-    sm_pb_add_varint(b, msg->len);
-    buf_add(b, buf_str(msg), msg->len);
+    sm_pb_put_bytes(b, num, (struct str){ buf_str(msg), msg->len });
 }
 
 static void

@@ -58,12 +58,19 @@ sm_ckpt_state_release(struct sm_ckpt_state *s)
     *s = (struct sm_ckpt_state){ .latest = { "", 0 } };
 }
 
-/* NAME-SSSSS-of-NNNNN with at least five digits each. */
+/* BASE-SSSSS-of-NNNNN with at least five digits each; with an empty base: of any but
+ * the data of a V2 one. */
 static bool
 is_shard(const char *name, const char *base)
 {
+    const char *of = strstr(name, "-of-");
     size_t n = strlen(base);
-    if (strncmp(name, base, n) != 0 || name[n] != '-')
+    if (n == 0 && of && !strstr(name, ".data-")) {
+        while (of > name && of[-1] >= '0' && of[-1] <= '9')
+            of--;
+        n = of > name ? (size_t)(of - name) - 1 : 0;
+    }
+    if (strncmp(name, base, strlen(base)) != 0 || name[n] != '-')
         return false;
     name += n + 1;
     size_t digits = strspn(name, "0123456789");
@@ -211,7 +218,8 @@ sm_ckpt_find(int dirfd, const char *path, struct buf *prefix, struct err *err)
     struct sm_ckpt_state state AUTO(sm_ckpt_state_release) = { .n = 0 };
     struct sm_ckpt_names names AUTO(sm_ckpt_names_release) = { .v = NULL };
     struct stat st;
-    if (fstatat(dirfd, path, &st, 0) < 0 || !S_ISDIR(st.st_mode)) {
+    if (fstatat(dirfd, path, &st, 0) < 0 || !S_ISDIR(st.st_mode) ||
+        has_index(dirfd, path)) {
         size_t n = strlen(path);
         bool is_index = n > 6 && strcmp(path + n - 6, ".index") == 0;
         buf_add(prefix, path, is_index ? n - 6 : n);
@@ -230,14 +238,17 @@ sm_ckpt_find(int dirfd, const char *path, struct buf *prefix, struct err *err)
         return 0;
     }
     rc = sm_ckpt_names(&names, dirfd, path, err);
-    if (rc == 0 && names.n == 1)
-        sm_ckpt_beside(path, str_of(names.v[0]), prefix);
-    else if (rc == 0 && names.n == 0)
-        rc = err_set(err, ERR_NOTFOUND, "there is no checkpoint in %s", path);
-    else if (rc == 0)
-        rc = err_set(err, ERR_NOTFOUND,
-                     "%s has no state file 'checkpoint' and %d checkpoints: name one, "
-                     "such as %s/%s",
-                     path, names.n, path, names.v[names.n - 1]);
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (names.n > 1)
+        return err_set(
+            err, ERR_NOTFOUND,
+            "%s has no state file 'checkpoint' and %d checkpoints: name one, "
+            "such as %s/%s",
+            path, names.n, path, names.v[names.n - 1]);
+    sm_ckpt_beside(path, str_of(names.n ? names.v[0] : ""), prefix);
+    /* Of a V1 one without a name sm_bundle_open says what it is. */
+    if (names.n == 0 && !sm_ckpt_is_v1(dirfd, buf_str(prefix)))
+        return err_set(err, ERR_NOTFOUND, "there is no checkpoint in %s", path);
+    return 0;
 }

@@ -336,27 +336,11 @@ tree_message(struct reader *r, struct part *p, struct str message, int depth)
 
 static int part_write(struct part *p, struct buf *out, struct err *err);
 
-static void
-put_varint(struct buf *b, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_addc(b, (char)(v | 0x80));
-    buf_addc(b, (char)v);
-}
-
-static void
-put_bytes(struct buf *b, uint32_t num, struct str s)
-{
-    put_varint(b, num << 3 | 2);
-    put_varint(b, s.n);
-    buf_add(b, s.p, s.n);
-}
-
 /* A length-delimited field whose length comes later; returns where. */
 static size_t
 open_field(struct buf *b, uint32_t num)
 {
-    put_varint(b, num << 3 | 2);
+    sm_pb_add_varint(b, num << 3 | 2);
     size_t at = b->len;
     buf_add(b, "\0\0\0\0\0\0", LENGTH_BYTES);
     return at;
@@ -382,14 +366,14 @@ field_write(struct part *p, struct buf *out, struct err *err)
     p->is_done = true;
     if (!is_message(p) && f->label != SM_L_MAP) {
         struct str none = { "", 0 };
-        put_bytes(out, f->num, p->n_chunks ? p->chunks[p->n_chunks - 1] : none);
+        sm_pb_put_bytes(out, f->num, p->n_chunks ? p->chunks[p->n_chunks - 1] : none);
         return 0;
     }
     size_t at = open_field(out, f->num);
     if (f->label == SM_L_MAP)
-        put_bytes(out, 1, p->key);
+        sm_pb_put_bytes(out, 1, p->key);
     if (!is_message(p)) {
-        put_bytes(out, 2, p->chunks ? p->chunks[p->n_chunks - 1] : p->key);
+        sm_pb_put_bytes(out, 2, p->chunks ? p->chunks[p->n_chunks - 1] : p->key);
     } else if (f->label == SM_L_MAP) {
         size_t value = open_field(out, 2);
         rc = part_write(p, out, err);
@@ -468,7 +452,7 @@ new_fields(struct part *p, uint64_t *counts, struct buf *out, struct err *err)
                                (unsigned long long)sub->index, sub->field->name,
                                (unsigned long long)*count);
             for (; *count < sub->index; ++*count)
-                put_bytes(out, sub->field->num, none);
+                sm_pb_put_bytes(out, sub->field->num, none);
             ++*count;
         }
         rc = field_write(sub, out, err);

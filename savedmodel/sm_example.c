@@ -16,23 +16,6 @@ enum kind { KIND_NONE, KIND_BYTES, KIND_FLOAT, KIND_INT64 };
 /* ---- from Python's words -----------------------------------------------------------
  */
 
-static void
-add_varint(struct buf *b, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_addc(b, (char)(v | 0x80));
-    buf_addc(b, (char)v);
-}
-
-/* Field `num`, length-delimited. */
-static void
-add_field(struct buf *b, uint32_t num, struct str bytes)
-{
-    add_varint(b, num << 3 | 2);
-    add_varint(b, bytes.n);
-    buf_add(b, bytes.p, bytes.n);
-}
-
 static struct str
 slice(const struct buf *b)
 {
@@ -99,15 +82,15 @@ feature_of(struct str text, struct buf *out, struct err *err)
         return rc;
     for (int64_t i = 0; i < t.n_elems; i++) {
         if (kind == KIND_BYTES)
-            add_field(&list, 1, sm_tensor_str(&t)[i]);
+            sm_pb_put_bytes(&list, 1, sm_tensor_str(&t)[i]);
         else if (kind == KIND_FLOAT)
             buf_add(&values, (const float *)t.data + i, 4);
         else
-            add_varint(&values, (uint64_t)((const int64_t *)t.data)[i]);
+            sm_pb_add_varint(&values, (uint64_t)((const int64_t *)t.data)[i]);
     }
     if (kind != KIND_BYTES)
-        add_field(&list, 1, slice(&values));
-    add_field(out, kind, slice(&list));
+        sm_pb_put_bytes(&list, 1, slice(&values));
+    sm_pb_put_bytes(out, kind, slice(&list));
     return buf_check(out, "feature", err);
 }
 
@@ -189,11 +172,11 @@ example_of(struct str text, struct buf *out, struct err *err)
         struct buf entry AUTO(buf_release) = BUF_INIT;
         if (i > 0 && strcmp(f.v[i].name, f.v[i - 1].name) == 0)
             continue;
-        add_field(&entry, 1, str_of(f.v[i].name));
-        add_field(&entry, 2, slice(&f.v[i].bytes));
-        add_field(&map, 1, slice(&entry));
+        sm_pb_put_bytes(&entry, 1, str_of(f.v[i].name));
+        sm_pb_put_bytes(&entry, 2, slice(&f.v[i].bytes));
+        sm_pb_put_bytes(&map, 1, slice(&entry));
     }
-    add_field(out, 1, slice(&map));
+    sm_pb_put_bytes(out, 1, slice(&map));
     return buf_check(out, "example", err);
 }
 

@@ -29,6 +29,5 @@ void sm_float_text(double v, enum sm_float_kind kind, bool is_scientific,
 /* a / b rounded to the kind. */
 double sm_float_ratio(double a, double b, enum sm_float_kind kind);
 double sm_half_value(uint16_t bits);
-double sm_float8_value(int dtype, uint8_t bits);
 
 #endif

@@ -114,21 +114,6 @@ int sm_check_file(const struct sm_file *f, enum sm_msg type, const char *path,
 int sm_pbtxt(struct str text, enum sm_msg root, struct buf *out,
              struct err *err) MUST_CHECK;
 
-bool sm_varint_long(struct str *it, uint64_t *v);
-/* Reads a varint of at most ten bytes from *it and moves it on; false: malformed. */
-static inline bool
-sm_varint(struct str *it, uint64_t *v)
-{
-    /* Nearly all have one byte or two. */
-    size_t n = it->n < 2 || !(it->p[0] & 0x80) ? 1 : 2;
-    if (it->n == 0 || (it->p[n - 1] & 0x80))
-        return sm_varint_long(it, v);
-    *v = n == 1 ? (uint64_t)(uint8_t)it->p[0]
-                : (uint64_t)(it->p[0] & 0x7f) | (uint64_t)it->p[1] << 7;
-    it->p += n;
-    it->n -= n;
-    return true;
-}
 /* As sm_varint, and false when the value passes 32 bits. */
 bool sm_varint32(struct str *it, uint32_t *v);
 /* Cuts n bytes off the front of *it; false: there are fewer. */
@@ -136,11 +121,6 @@ bool sm_take(struct str *it, uint64_t n, struct str *out);
 #define SM_PB_MAX_NUM 0x1fffffff /* of a field */
 /* Moves *it behind the next field of any kind; false: malformed, or a group's end. */
 bool sm_pb_skip(struct str *it);
-/* Append a field. */
-void sm_pb_put_int(struct buf *b, uint32_t num, uint64_t v);
-void sm_pb_put_bytes(struct buf *b, uint32_t num, struct str s);
-/* Only the tag and length of one whose bytes come later. */
-void sm_pb_put_head(struct buf *b, uint32_t num, uint64_t n_bytes);
 /* A packable repeated number field of one wire kind: each call gives the next element
  * of `field`, whether it came packed or alone. Start with part = the field's. */
 bool sm_pb_packed_next(struct str *part, uint32_t elem_wire, uint64_t *v);

@@ -36,76 +36,6 @@ struct match {
     int n_queue, n_required, n_training;
 };
 
-/* ---- training state ---- */
-
-static const struct {
-    const char *end, *slot;
-} slot_ends[] = {
-    { "/Adam", "m" },
-    { "/Adam_1", "v" },
-    { "/adam_m", "m" },
-    { "/adam_v", "v" },
-    { "/AdaMax", "m" },
-    { "/AdaMax_1", "v" },
-    { "/Momentum", "momentum" },
-    { "/RMSProp", "rms" },
-    { "/RMSProp_1", "momentum" },
-    { "/Adagrad", "accumulator" },
-    { "/Adadelta", "accum" },
-    { "/Adadelta_1", "accum_update" },
-    { "/Ftrl", "accumulator" },
-    { "/Ftrl_1", "linear" },
-    { "/ExponentialMovingAverage", "average" },
-};
-
-bool
-sm_slot_of_name(struct str name, struct str *variable, struct str *slot)
-{
-    for (size_t i = 0; i < sizeof(slot_ends) / sizeof(slot_ends[0]); i++) {
-        size_t n = strlen(slot_ends[i].end);
-        if (name.n <= n || memcmp(name.p + name.n - n, slot_ends[i].end, n) != 0)
-            continue;
-        *variable = (struct str){ name.p, name.n - n };
-        *slot = str_of(slot_ends[i].slot);
-        return true;
-    }
-    return false;
-}
-
-static bool
-same_shape(const struct sm_shape *a, const struct sm_shape *b)
-{
-    return a->rank == b->rank &&
-           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(a->dims[0])) == 0;
-}
-
-/* By its key: of an optimizer, a metric or a counter. Without objects nothing tells
- * what the functions take, so that only names count that a layer would not have. */
-static bool
-names_training(struct sm_bundle *b, const struct sm_entry *e, bool has_objects)
-{
-    static const char *const parts[] = {
-        "global_step", "beta1_power",     "beta2_power", "save_counter",
-        "optimizer",   ".OPTIMIZER_SLOT", "metrics",
-    };
-    size_t n_parts = has_objects ? sizeof(parts) / sizeof(parts[0]) : 3;
-    struct str variable, slot, rest = e->key;
-    if (sm_slot_of_name(e->key, &variable, &slot)) {
-        const struct sm_entry *v = sm_bundle_find(b, variable);
-        return v && same_shape(&v->shape, &e->shape);
-    }
-    while (rest.n > 0) {
-        const char *end = memchr(rest.p, '/', rest.n);
-        size_t n = end ? (size_t)(end - rest.p) : rest.n;
-        for (size_t i = 0; i < n_parts; i++)
-            if (str_is((struct str){ rest.p, n }, parts[i]))
-                return true;
-        rest.p += n + (end != NULL);
-        rest.n -= n + (end != NULL);
-    }
-    return false;
-}
-
 /* Objects that a function of the model takes. SavedObjectGraph: 2 map of
  * SavedConcreteFunction { 2 repeated int32 bound inputs }. */
 static void
@@ -161,7 +91,7 @@ wants_read(struct match *m)
         m->want[o->n] = (struct want){
             .full_name = e->key,
             .attr = STR_LIT(SM_VARIABLE_VALUE),
-            .is_training = names_training(m->model, e, m->mg.n > 0),
+            .is_training = sm_entry_role(m->model, e) != SM_ROLE_WEIGHT,
             .is_variable = true,
         };
         o->v[o->n++].entry = e;
@@ -189,7 +119,7 @@ fit(const struct match *m, int i, const struct sm_entry *from)
         return SM_MATCH_MISSING;
     if (from->dtype != e->dtype)
         return SM_MATCH_DTYPE;
-    if (m->want[i].is_variable && !same_shape(&from->shape, &e->shape))
+    if (m->want[i].is_variable && !sm_shape_eq(&from->shape, &e->shape))
         return SM_MATCH_SHAPE;
     return SM_MATCH_FITS;
 }
@@ -469,7 +399,8 @@ match(struct match *m, const struct sm_meta *meta, const char *path, struct err 
     m->is_captured = xcalloc((size_t)m->mg.n + 1, sizeof(bool));
     m->pair = xcalloc((size_t)m->mg.n + 1, sizeof(int));
     m->queue = xcalloc((size_t)m->mg.n + 1, sizeof(int));
-    captures_read(m, meta);
+    if (meta)
+        captures_read(m, meta);
     wants_read(m);
     m->out->root = str_of(path ? path : "");
     if (path && (root = sm_objects_path(&m->cg, str_of(path))) < 0)

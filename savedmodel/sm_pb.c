@@ -269,9 +269,8 @@ sm_pb_packed_next(struct str *part, uint32_t elem_wire, uint64_t *v)
 void
 sm_pb_add_varint(struct buf *b, uint64_t v)
 {
-    for (; v >= 0x80; v >>= 7)
-        buf_addc(b, (char)(v | 0x80));
-    buf_addc(b, (char)v);
+    char c[10];
+    buf_add(b, c, sm_pb_varint_to(c, v));
 }
 
 void

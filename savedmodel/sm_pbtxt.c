@@ -121,30 +121,13 @@ take_name(struct parser *p)
 /* ---- wire form ---------------------------------------------------------------------
  */
 
-static size_t
-varint_to(char *to, uint64_t v)
-{
-    size_t n = 0;
-    for (; v >= 0x80; v >>= 7)
-        to[n++] = (char)(v | 0x80);
-    to[n++] = (char)v;
-    return n;
-}
-
-static void
-put_varint(struct buf *b, uint64_t v)
-{
-    char c[10];
-    buf_add(b, c, varint_to(c, v));
-}
-
 /* Puts tag and length before what stands behind `start`. */
 static void
 put_head(struct buf *b, uint32_t num, size_t start)
 {
     char c[20];
-    size_t n = varint_to(c, num << 3 | 2), body = b->len - start;
-    n += varint_to(c + n, body);
+    size_t n = sm_pb_varint_to(c, num << 3 | 2), body = b->len - start;
+    n += sm_pb_varint_to(c + n, body);
     if (b->over || !buf_room(b, n))
         return;
     memmove(b->data + start + n, b->data + start, body);
@@ -400,7 +383,7 @@ read_scalar(struct parser *p, const struct sm_schema_field *f, bool has_tag)
     if (rc < 0)
         return rc;
     if (has_tag)
-        put_varint(p->out, (uint64_t)f->num << 3 | sm_kind_wire(f->kind));
+        sm_pb_add_varint(p->out, (uint64_t)f->num << 3 | sm_kind_wire(f->kind));
     float narrow = (float)d;
     if (f->kind == SM_K_F32)
         buf_add(p->out, &narrow, 4);
@@ -409,9 +392,9 @@ read_scalar(struct parser *p, const struct sm_schema_field *f, bool has_tag)
     else if (f->kind == SM_K_FX64)
         buf_add(p->out, &v, 8);
     else if (f->kind == SM_K_S64)
-        put_varint(p->out, v << 1 ^ (0 - (v >> 63)));
+        sm_pb_add_varint(p->out, v << 1 ^ (0 - (v >> 63)));
     else
-        put_varint(p->out, v);
+        sm_pb_add_varint(p->out, v);
     return 0;
 }
 
@@ -425,7 +408,7 @@ put_default(struct buf *b, const struct sm_schema_field *f)
 {
     static const char zeros[8] = "";
     uint32_t wire = sm_kind_wire(f->kind);
-    put_varint(b, (uint64_t)f->num << 3 | wire);
+    sm_pb_add_varint(b, (uint64_t)f->num << 3 | wire);
     buf_add(b, zeros, wire == 1 ? 8 : wire == 5 ? 4 : 1);
 }
 

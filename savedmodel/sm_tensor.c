@@ -45,6 +45,13 @@ sm_dtype_name(int dtype)
     return "unknown dtype";
 }
 
+bool
+sm_shape_eq(const struct sm_shape *a, const struct sm_shape *b)
+{
+    return a->unknown_rank == b->unknown_rank && a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(a->dims[0])) == 0;
+}
+
 void
 sm_shape_text(const struct sm_shape *s, struct buf *out)
 {

@@ -25,6 +25,7 @@ struct sm_dtype_info {
 const struct sm_dtype_info *sm_dtype_info(int dtype);
 /* "DT_FLOAT", "DT_FLOAT_REF"; "DT_INVALID" for 0; "unknown dtype" for other ids. */
 const char *sm_dtype_name(int dtype);
+double sm_float8_value(int dtype, uint8_t bits);
 
 #define SM_MAX_RANK 12
 
@@ -34,6 +35,7 @@ struct sm_shape {
     int rank;
     int64_t dims[SM_MAX_RANK];
 };
+bool sm_shape_eq(const struct sm_shape *a, const struct sm_shape *b);
 /* "(3, -1)" as saved_model_cli prints it; "unknown_rank". */
 void sm_shape_text(const struct sm_shape *s, struct buf *out);
 

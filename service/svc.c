@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define POS SVC_POSITIONAL
 #define REQ SVC_REQUIRED
@@ -114,6 +116,19 @@ svc_flag(const struct svc_call *c, const char *field)
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->req, field));
 }
 
+enum { WORDS_BYTES = 64 };
+
+/* "checkpoint show" */
+static const char *
+words_of(const struct svc_verb *verb, char out[WORDS_BYTES])
+{
+    snprintf(out, WORDS_BYTES, "%s", verb->name);
+    for (char *p = out; *p; p++)
+        if (*p == '_')
+            *p = ' ';
+    return out;
+}
+
 static int
 check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON *v,
             struct err *err)
@@ -124,6 +139,7 @@ check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON 
                                           [SVC_INT] = "a whole number",
                                           [SVC_BOOL] = "true or false",
                                           [SVC_LIST] = "a list of strings" };
+    char words[WORDS_BYTES];
     bool ok = true;
     switch (f->type) {
     case SVC_STR:
@@ -145,28 +161,30 @@ check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON 
         break;
     }
     if (!ok)
-        return err_set(err, ERR_USAGE, "%s: %s must be %s", verb->name, f->name,
-                       wanted[f->type]);
+        return err_set(err, ERR_USAGE, "%s: %s must be %s", words_of(verb, words),
+                       f->name, wanted[f->type]);
     return 0;
 }
 
 static int
 check_request(const struct svc_verb *verb, const cJSON *req, struct err *err)
 {
+    char words[WORDS_BYTES];
     for (const cJSON *v = req ? req->child : NULL; v; v = v->next) {
         const struct svc_field *f = NULL;
         for (int i = 0; i < verb->n_fields && !f; i++)
             if (strcmp(verb->fields[i].name, v->string) == 0)
                 f = &verb->fields[i];
         if (!f)
-            return err_set(err, ERR_USAGE, "%s takes no %s", verb->name, v->string);
+            return err_set(err, ERR_USAGE, "%s takes no %s", words_of(verb, words),
+                           v->string);
         if (check_field(verb, f, v, err) < 0)
             return -(int)err->code;
     }
     for (int i = 0; i < verb->n_fields; i++)
         if ((verb->fields[i].flags & SVC_REQUIRED) &&
             !json_has(req, verb->fields[i].name))
-            return err_set(err, ERR_USAGE, "%s needs %s%s: %s", verb->name,
+            return err_set(err, ERR_USAGE, "%s needs %s%s: %s", words_of(verb, words),
                            verb->fields[i].flags & (SVC_POSITIONAL | SVC_REST) ? ""
                                                                                : "--",
                            verb->fields[i].name, verb->fields[i].help);
@@ -331,7 +349,21 @@ is_path(const char *text)
     return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
 }
 
-static bool
+/* What is no version may be meant as the path that it also is. Returns -code. */
+static int
+hint_path(const char *text, bool is_ref, struct err *err)
+{
+    char *index AUTO(free_ptr) = xasprintf("%s.index", text);
+    size_t n = strlen(err->msg);
+    if (access(text, F_OK) == 0 || access(index, F_OK) == 0)
+        snprintf(err->msg + n, sizeof err->msg - n,
+                 is_ref ? "; for what lies here: --dir %s" : "; what lies here is ./%s",
+                 text);
+    return -(int)err->code;
+}
+
+/* The first field of the request that names a version; NULL: none. */
+static const char *
 names_version(const struct svc_verb *verb, const cJSON *request)
 {
     for (int i = 0; i < verb->n_fields; i++) {
@@ -339,9 +371,9 @@ names_version(const struct svc_verb *verb, const cJSON *request)
             cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
         if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
                      (verb->fields[i].type == SVC_ANY && !is_path(text))))
-            return true;
+            return text;
     }
-    return false;
+    return NULL;
 }
 
 int
@@ -361,11 +393,12 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     struct svc_call c = {
         .s = s, .verb = verb, .req = request, .n_cut = fs_maps_n_cut()
     };
-    bool wants_store = verb->needs == SVC_STORE ||
-                       (verb->needs == SVC_MAYBE && names_version(verb, request));
-    if (wants_store) {
+    const char *ref = svc_str(&c, "ref");
+    const char *version =
+        verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
+    if (verb->needs == SVC_STORE || version) {
         if (need_store(s, err) < 0)
-            return -(int)err->code;
+            return version ? hint_path(version, version == ref, err) : -(int)err->code;
         c.repo = s->repo;
     }
     c.reply = cJSON_CreateObject();
@@ -375,6 +408,8 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
      */
     if (err->code == ERR_IO && err->sys == ENOENT)
         r = -(int)(err->code = ERR_NOTFOUND);
+    if (r < 0 && version && version == ref && !c.digest[0])
+        hint_path(ref, true, err);
     if (c.repo) {
         db_rollback(c.repo->db); /* what a failing handler left open */
         struct err log_err = ERR_INIT;
@@ -422,12 +457,29 @@ svc_version_json(const struct repo_version *v)
     return o;
 }
 
+void
+svc_put_slice(cJSON *o, const char *key_or_null, struct str s)
+{
+    char *text AUTO(free_ptr) = xstrndup(s.p ? s.p : "", s.n);
+    json_put_str(o, key_or_null, text);
+}
+
+cJSON *
+svc_add_named(cJSON *list, const char *key, struct str name)
+{
+    cJSON *o = cJSON_CreateObject();
+    svc_put_slice(o, key, name);
+    cJSON_AddItemToArray(list, o);
+    return o;
+}
+
 int
 svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err)
 {
     *out = (struct svc_dir){ .path = svc_str(c, "dir") };
     const char *ref = svc_str(c, "ref");
     bool is_frozen = svc_str(c, "graph_def") != NULL;
+    out->name = is_frozen ? svc_str(c, "graph_def") : ref ? c->object : out->path;
     if (!!ref + !!out->path + is_frozen != 1)
         return err_set(err, ERR_USAGE, "%s needs either --dir DIR or a version",
                        c->verb->name);
@@ -436,6 +488,11 @@ svc_dir_open(struct svc_call *c, struct svc_dir *out, struct err *err)
     if (is_frozen)
         return svc_frozen_open(c, out, err);
     struct repo_version v;
+    struct stat st;
+    if (!ref && stat(out->path, &st) == 0 && S_ISREG(st.st_mode))
+        return err_set(err, ERR_USAGE,
+                       "%s is a file: --dir takes the directory that it is in",
+                       out->path);
     if (!ref)
         return 0;
     if (svc_version(c, &v, err) < 0 ||
@@ -454,8 +511,9 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     *out = (struct svc_dir){ .path = text };
     if (is_path(text))
         return 0;
-    if (repo_resolve(c->repo, text, &v, err) < 0 ||
-        acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
+    if (repo_resolve(c->repo, text, &v, err) < 0)
+        return hint_path(text, false, err);
+    if (acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
         repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;
     out->path = out->view.path;

@@ -25,13 +25,6 @@ svc_ckpt_close(struct svc_ckpt *c)
     buf_release(&c->prefix);
 }
 
-static void
-put_text(cJSON *o, const char *key, struct str s)
-{
-    char *text AUTO(free_ptr) = xstrndup(s.p ? s.p : "", s.n);
-    json_put_str(o, key, text);
-}
-
 static cJSON *
 add_to(cJSON *list)
 {
@@ -101,11 +94,11 @@ add_tensors(struct sm_bundle *b, cJSON *reply, struct err *err)
         if (str_is(e->key, SM_OBJECT_GRAPH_KEY))
             continue;
         cJSON *o = add_to(list);
-        put_text(o, "tensor", e->key);
+        svc_put_slice(o, "tensor", e->key);
         json_put_str(o, "dtype", sm_dtype_name(e->dtype));
         sm_shape_text(&e->shape, &shape);
         json_put_str(o, "shape", buf_str(&shape));
-        json_put_int(o, "bytes", svc_entry_bytes(e));
+        json_put_int(o, "bytes", sm_entry_bytes(e));
         if (e->n_slices)
             json_put_int(o, "slices", e->n_slices);
         if (!is_counter(e))
@@ -113,24 +106,11 @@ add_tensors(struct sm_bundle *b, cJSON *reply, struct err *err)
         if (scalar(b, e, &value, err) < 0)
             return -(int)err->code;
         o = add_to(counters);
-        put_text(o, "counter", object_part(e->key));
-        put_text(o, "tensor", e->key);
+        svc_put_slice(o, "counter", object_part(e->key));
+        svc_put_slice(o, "tensor", e->key);
         json_put_int(o, "value", (int64_t)value);
     }
     return 0;
-}
-
-int64_t
-svc_entry_bytes(const struct sm_entry *e)
-{
-    const struct sm_dtype_info *info = sm_dtype_info(e->dtype);
-    int64_t n = info ? (int64_t)info->size_bytes : 0;
-    if (e->n_slices == 0)
-        return e->size_bytes;
-    for (int i = 0; i < e->shape.rank; i++)
-        if (__builtin_mul_overflow(n, e->shape.dims[i], &n))
-            return INT64_MAX;
-    return n;
 }
 
 /* ---- objects ---- */
@@ -204,7 +184,7 @@ add_node(struct tree *t, int node, struct str name, int depth, bool is_seen)
     struct buf path AUTO(buf_release) = BUF_INIT;
     cJSON *o = add_to(t->list);
     json_put_int(o, "depth", depth);
-    put_text(o, "name", name);
+    svc_put_slice(o, "name", name);
     json_put_int(o, "node", node);
     json_put_str(o, "kind", kind_of(t->g, node));
     if (is_seen) {
@@ -215,9 +195,9 @@ add_node(struct tree *t, int node, struct str name, int depth, bool is_seen)
     cJSON *saved = x->n_saved ? cJSON_AddArrayToObject(o, "saved") : NULL;
     for (int i = 0; i < x->n_saved; i++) {
         cJSON *s = add_to(saved);
-        put_text(s, "attribute", x->saved[i].name);
-        put_text(s, "full_name", x->saved[i].full_name);
-        put_text(s, "tensor", x->saved[i].key);
+        svc_put_slice(s, "attribute", x->saved[i].name);
+        svc_put_slice(s, "full_name", x->saved[i].full_name);
+        svc_put_slice(s, "tensor", x->saved[i].key);
         if (!sm_bundle_find(t->b, x->saved[i].key))
             json_put_bool(s, "missing", true);
     }
@@ -260,9 +240,9 @@ add_slot(cJSON *list, const char *optimizer, struct str variable, struct str slo
     cJSON *o = add_to(list);
     if (optimizer)
         json_put_str(o, "optimizer", optimizer);
-    put_text(o, "variable", variable);
-    put_text(o, "slot", slot);
-    put_text(o, "tensor", key);
+    svc_put_slice(o, "variable", variable);
+    svc_put_slice(o, "slot", slot);
+    svc_put_slice(o, "tensor", key);
 }
 
 static int
@@ -438,7 +418,7 @@ add_checkpoint(struct listing *l, struct str path, double time_s, bool is_named,
     struct stat st;
     cJSON *o = add_to(l->list);
     sm_ckpt_beside(l->dir, path, &prefix);
-    put_text(o, "checkpoint", path);
+    svc_put_slice(o, "checkpoint", path);
     json_put_str(o, "prefix", buf_str(&prefix));
     json_put_bool(o, "newest", is_newest);
     json_put_bool(o, "in_state_file", is_named);
@@ -448,7 +428,8 @@ add_checkpoint(struct listing *l, struct str path, double time_s, bool is_named,
         time_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     svc_put_time(o, "time", time_ns);
     if (sm_bundle_open(&b, AT_FDCWD, buf_str(&prefix), &err) == 0) {
-        json_put_int(o, "tensors", sm_bundle_n_entries(b));
+        bool has_objects = sm_bundle_find(b, STR_LIT(SM_OBJECT_GRAPH_KEY)) != NULL;
+        json_put_int(o, "tensors", sm_bundle_n_entries(b) - has_objects);
         json_put_int(o, "bytes",
                      sm_ckpt_bytes(AT_FDCWD, buf_str(&prefix), sm_bundle_n_shards(b)));
         if (sm_bundle_check_sizes(b, &err) == 0)

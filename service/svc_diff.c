@@ -63,8 +63,6 @@ side_open(struct svc_call *c, const char *field, struct side *s, struct err *err
         (rc < 0 && (err->sys == ENOENT || err->sys == ENOTDIR))) {
         rc = ckpt_open(s, err);
     } else if (rc == 0) {
-        if (sm_n_metas(s->model) == 0)
-            return err_set(err, ERR_INVALID, "%s has no MetaGraph", s->dir.path);
         s->meta = sm_meta(s->model, 0);
         rc = fs_exists(s->dirfd, "variables/variables.index", err);
         if (rc > 0)
@@ -85,16 +83,6 @@ side_meaning(struct svc_call *c, const char *field, struct side *s, struct err *
         repo_manifest_of_dir(s->dir.path, &s->files, err) < 0)
         return err_ctx(err, "%s", svc_str(c, field));
     return 0;
-}
-
-static cJSON *
-add_object(cJSON *list, const char *key, struct str name)
-{
-    cJSON *o = cJSON_CreateObject();
-    char *text AUTO(free_ptr) = xstrndup(name.p ? name.p : "", name.n);
-    json_put_str(o, key, text);
-    cJSON_AddItemToArray(list, o);
-    return o;
 }
 
 /* ---- tag sets ---- */
@@ -128,7 +116,7 @@ lone_tags(cJSON *list, const struct side *s, const struct side *other,
         if (with_tags_of(other, sm_meta(s->model, i)))
             continue;
         add_tags(sm_meta(s->model, i), &tags);
-        json_put_str(add_object(list, "tags", str_of(buf_str(&tags))), "change",
+        json_put_str(svc_add_named(list, "tags", str_of(buf_str(&tags))), "change",
                      change);
         any = true;
     }
@@ -147,147 +135,6 @@ pair_metas(struct side *a, struct side *b)
             return;
         }
     }
-}
-
-/* ---- signatures ---- */
-
-struct change {
-    cJSON *why;  /* list of sentences */
-    bool breaks; /* a caller of A fails on B */
-};
-
-static void note(struct change *ch, bool breaks, const char *fmt, ...) PRINTF(3, 4);
-
-static void
-note(struct change *ch, bool breaks, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    cJSON_AddItemToArray(ch->why, cJSON_CreateString(text));
-    ch->breaks |= breaks;
-}
-
-static const struct sm_tensor_info *
-find_tensor(const struct sm_tensor_info *v, int n, struct str key)
-{
-    for (int i = 0; i < n; i++)
-        if (str_eq(v[i].key, key))
-            return &v[i];
-    return NULL;
-}
-
-static void
-compare_defaults(struct change *ch, const struct sm_tensor_info *was,
-                 const struct sm_tensor_info *is)
-{
-    if (was->has_default && !is->has_default)
-        note(ch, true, "input '%.*s' has no default value any more", STR_ARG(is->key));
-    else if (!was->has_default && is->has_default)
-        note(ch, false, "input '%.*s' has a default value now", STR_ARG(is->key));
-    else if (is->has_default && !str_eq(was->default_value, is->default_value))
-        note(ch, false, "input '%.*s' has another default value", STR_ARG(is->key));
-}
-
-/* Every value that fits `from` fits `to`. */
-static bool
-widens(const struct sm_shape *from, const struct sm_shape *to)
-{
-    if (to->unknown_rank)
-        return true;
-    if (from->unknown_rank || from->rank != to->rank)
-        return false;
-    for (int i = 0; i < to->rank; i++)
-        if (to->dims[i] >= 0 && to->dims[i] != from->dims[i])
-            return false;
-    return true;
-}
-
-static void
-compare_tensors(struct change *ch, const char *what, bool inputs,
-                const struct sm_tensor_info *a, int n_a, const struct sm_tensor_info *b,
-                int n_b)
-{
-    for (int i = 0; i < n_a; i++) {
-        const struct sm_tensor_info *t = find_tensor(b, n_b, a[i].key);
-        struct buf was AUTO(buf_release) = BUF_INIT, is AUTO(buf_release) = BUF_INIT;
-        if (!t) {
-            note(ch, true, "%s '%.*s' is gone", what, STR_ARG(a[i].key));
-            continue;
-        }
-        if (t->dtype != a[i].dtype)
-            note(ch, true, "%s '%.*s' was %s, is %s", what, STR_ARG(t->key),
-                 sm_dtype_name(a[i].dtype), sm_dtype_name(t->dtype));
-        sm_shape_text(&a[i].shape, &was);
-        sm_shape_text(&t->shape, &is);
-        if (inputs)
-            compare_defaults(ch, &a[i], t);
-        if (strcmp(buf_str(&was), buf_str(&is)) != 0)
-            note(ch,
-                 inputs ? !widens(&a[i].shape, &t->shape)
-                        : !widens(&t->shape, &a[i].shape),
-                 "%s '%.*s' was %s, is %s", what, STR_ARG(t->key), buf_str(&was),
-                 buf_str(&is));
-    }
-    for (int i = 0; i < n_b; i++)
-        if (!find_tensor(a, n_a, b[i].key))
-            note(ch, inputs && !b[i].has_default, "%s '%.*s' is new", what,
-                 STR_ARG(b[i].key));
-}
-
-static const struct sm_signature *
-find_signature(const struct sm_meta *m, struct str key)
-{
-    for (int i = 0; i < m->n_signatures; i++)
-        if (str_eq(m->signatures[i].key, key))
-            return &m->signatures[i];
-    return NULL;
-}
-
-/* Returns whether a caller of A fails on B. */
-bool
-svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
-{
-    bool breaks = false;
-    for (int i = 0; i < a->n_signatures; i++) {
-        const struct sm_signature *s = &a->signatures[i];
-        const struct sm_signature *t = find_signature(b, s->key);
-        struct change ch = { .why = cJSON_CreateArray() };
-        if (sm_signature_hidden(s)) {
-            cJSON_Delete(ch.why);
-            continue;
-        }
-        if (!t) {
-            note(&ch, true, "is gone");
-        } else {
-            compare_tensors(&ch, "input", true, s->inputs, s->n_inputs, t->inputs,
-                            t->n_inputs);
-            compare_tensors(&ch, "output", false, s->outputs, s->n_outputs, t->outputs,
-                            t->n_outputs);
-            if (!str_eq(s->method, t->method))
-                note(&ch, false, "its method was %.*s, is %.*s", STR_ARG(s->method),
-                     STR_ARG(t->method));
-        }
-        if (!ch.why->child) {
-            cJSON_Delete(ch.why);
-            continue;
-        }
-        cJSON *o = add_object(list, "signature", s->key);
-        json_put_str(o, "change", t ? "changed" : "removed");
-        json_put_bool(o, "breaks_callers", ch.breaks);
-        cJSON_AddItemToObject(o, "why", ch.why);
-        breaks |= ch.breaks;
-    }
-    for (int i = 0; i < b->n_signatures; i++)
-        if (!sm_signature_hidden(&b->signatures[i]) &&
-            !find_signature(a, b->signatures[i].key)) {
-            cJSON *o = add_object(list, "signature", b->signatures[i].key);
-            json_put_str(o, "change", "added");
-            json_put_bool(o, "breaks_callers", false);
-        }
-    return breaks;
 }
 
 /* ---- ops and functions: names with counts ---- */
@@ -371,7 +218,7 @@ diff_names(cJSON *list, const char *key, struct names *a, struct names *b)
         int d = i == a->n ? 1 : k == b->n ? -1 : str_cmp(a->v[i], b->v[k]);
         int n_a = d <= 0 ? run_of(a, i) : 0, n_b = d >= 0 ? run_of(b, k) : 0;
         if (n_a != n_b) {
-            cJSON *o = add_object(list, key, d <= 0 ? a->v[i] : b->v[k]);
+            cJSON *o = svc_add_named(list, key, d <= 0 ? a->v[i] : b->v[k]);
             json_put_int(o, "a", n_a);
             json_put_int(o, "b", n_b);
         }
@@ -404,8 +251,8 @@ diff_graphs(cJSON *reply, const struct side *a, const struct side *b, struct err
 /* The largest |a-b|, also as a share of the largest |a|, and the mean |a-b|, of the
  * elements that are finite in both; how many are not finite any more. */
 static int
-largest_change(const struct side *a, const struct side *b, struct str name, cJSON *o,
-               struct err *err)
+largest_change(const struct side *a, const struct side *b, struct str name,
+               struct str name_b, cJSON *o, struct err *err)
 {
     struct sm_tensor x AUTO(sm_tensor_release) = { 0 };
     struct sm_tensor y AUTO(sm_tensor_release) = { 0 };
@@ -413,7 +260,7 @@ largest_change(const struct side *a, const struct side *b, struct str name, cJSO
     if (sm_bundle_find(a->bundle, name)->dtype == SM_VARIANT)
         return 0;
     if (sm_bundle_tensor(a->bundle, name, whole, false, &x, err) < 0 ||
-        sm_bundle_tensor(b->bundle, name, whole, false, &y, err) < 0)
+        sm_bundle_tensor(b->bundle, name_b, whole, false, &y, err) < 0)
         return -(int)err->code;
     if (x.dtype == SM_STRING || x.dtype == SM_COMPLEX64 || x.dtype == SM_COMPLEX128)
         return 0;
@@ -447,59 +294,74 @@ static cJSON *
 add_tensor(cJSON *list, const struct fp_tensor *t, const char *change)
 {
     struct buf shape AUTO(buf_release) = BUF_INIT;
-    cJSON *o = add_object(list, "tensor", t->entry->key);
+    cJSON *o = svc_add_named(list, "tensor", t->entry->key);
     sm_shape_text(&t->entry->shape, &shape);
     json_put_str(o, "change", change);
     json_put_str(o, "dtype", sm_dtype_name(t->entry->dtype));
     json_put_str(o, "shape", buf_str(&shape));
-    json_put_int(o, "bytes", svc_entry_bytes(t->entry));
+    json_put_int(o, "bytes", sm_entry_bytes(t->entry));
     return o;
 }
 
+/* Tensor `t` of a, which is `u` of b. Returns 1 when they differ, else 0. */
+static int
+diff_pair(cJSON *list, const struct side *a, const struct side *b,
+          const struct fp_tensor *t, const struct fp_tensor *u, struct err *err)
+{
+    struct buf was AUTO(buf_release) = BUF_INIT, is AUTO(buf_release) = BUF_INIT;
+    sm_shape_text(&t->entry->shape, &was);
+    sm_shape_text(&u->entry->shape, &is);
+    bool same_dtype = t->entry->dtype == u->entry->dtype;
+    bool same_kind = same_dtype && strcmp(buf_str(&was), buf_str(&is)) == 0;
+    if (same_kind && digest_eq(&t->digest, &u->digest))
+        return 0;
+    cJSON *o = add_tensor(list, u,
+                          same_kind    ? "changed"
+                          : same_dtype ? "reshaped"
+                                       : "retyped");
+    if (!str_eq(t->entry->key, u->entry->key))
+        svc_put_slice(o, "tensor_was", t->entry->key);
+    if (!same_kind) {
+        json_put_str(o, "dtype_was", sm_dtype_name(t->entry->dtype));
+        json_put_str(o, "shape_was", buf_str(&was));
+    }
+    if (same_kind && largest_change(a, b, t->entry->key, u->entry->key, o, err) < 0)
+        return -(int)err->code;
+    return 1;
+}
+
+/* Returns 1 when any differs but by its name, else 0. */
 static int
 diff_tensors(cJSON *reply, const struct side *a, const struct side *b, struct err *err)
 {
+    struct svc_pairs pairs AUTO(svc_pairs_release) = { 0 };
     cJSON *list = cJSON_AddArrayToObject(reply, "tensors");
     int64_t bytes = 0;
     int n_same = 0;
+    svc_pair_tensors(&pairs, &(struct svc_weights){ &a->weights, a->bundle, a->meta },
+                     &(struct svc_weights){ &b->weights, b->bundle, b->meta });
     for (int i = 0; i < a->weights.n; i++) {
-        const struct fp_tensor *t = &a->weights.v[i];
-        const struct fp_tensor *u = fp_weights_find(&b->weights, t->entry->key);
-        if (!u) {
+        const struct fp_tensor *t = &a->weights.v[i], *u = pairs.of_a[i];
+        int differs = 0;
+        if (!u)
             add_tensor(list, t, "removed");
-            continue;
-        }
-        struct buf was AUTO(buf_release) = BUF_INIT, is AUTO(buf_release) = BUF_INIT;
-        sm_shape_text(&t->entry->shape, &was);
-        sm_shape_text(&u->entry->shape, &is);
-        bool same_dtype = t->entry->dtype == u->entry->dtype;
-        bool same_kind = same_dtype && strcmp(buf_str(&was), buf_str(&is)) == 0;
-        if (same_kind && digest_eq(&t->digest, &u->digest)) {
-            n_same++;
-            continue;
-        }
-        cJSON *o = add_tensor(list, u,
-                              same_kind    ? "changed"
-                              : same_dtype ? "reshaped"
-                                           : "retyped");
-        bytes += svc_entry_bytes(u->entry);
-        if (!same_kind) {
-            json_put_str(o, "dtype_was", sm_dtype_name(t->entry->dtype));
-            json_put_str(o, "shape_was", buf_str(&was));
-        }
-        if (same_kind && largest_change(a, b, t->entry->key, o, err) < 0)
-            return -(int)err->code;
+        else if ((differs = diff_pair(list, a, b, t, u, err)) < 0)
+            return differs;
+        n_same += u && !differs;
+        bytes += differs ? sm_entry_bytes(u->entry) : 0;
     }
     for (int i = 0; i < b->weights.n; i++)
-        if (!fp_weights_find(&a->weights, b->weights.v[i].entry->key)) {
+        if (!pairs.is_taken[i]) {
             add_tensor(list, &b->weights.v[i], "added");
-            bytes += svc_entry_bytes(b->weights.v[i].entry);
+            bytes += sm_entry_bytes(b->weights.v[i].entry);
         }
+    if (pairs.by_objects)
+        json_put_str(reply, "paired", "objects");
     json_put_int(reply, "tensor_bytes_changed", bytes);
     json_put_int(reply, "tensors_same", n_same);
     json_put_int(reply, "tensors_a", a->weights.n);
     json_put_int(reply, "tensors_b", b->weights.n);
-    return 0;
+    return list->child != NULL;
 }
 
 /* ---- files ---- */
@@ -513,7 +375,7 @@ diff_files(cJSON *list, const struct repo_manifest *a, const struct repo_manifes
                                   : strcmp(a->files[i].path, b->files[k].path);
         const struct repo_file *f = d <= 0 ? &a->files[i] : &b->files[k];
         if (d != 0 || !digest_eq(&a->files[i].digest, &b->files[k].digest)) {
-            cJSON *o = add_object(list, "file", str_of(f->path));
+            cJSON *o = svc_add_named(list, "file", str_of(f->path));
             json_put_str(o, "change", d < 0 ? "removed" : d > 0 ? "added" : "changed");
         }
         i += d <= 0;
@@ -568,11 +430,15 @@ static int
 compare_weights(struct svc_call *c, const struct side *a, const struct side *b,
                 struct err *err)
 {
-    bool is_same = digest_eq(&a->weights.id, &b->weights.id);
-    json_put_str(c->reply, "verdict", is_same ? "same tensors" : "other tensors");
-    if (diff_tensors(c->reply, a, b, err) < 0)
-        return -(int)err->code;
-    return same_or_not(c, is_same, err);
+    int differs = diff_tensors(c->reply, a, b, err);
+    if (differs < 0)
+        return differs;
+    json_put_str(c->reply, "verdict",
+                 differs ? "other tensors"
+                 : digest_eq(&a->weights.id, &b->weights.id)
+                     ? "same tensors"
+                     : "same tensors, other names");
+    return same_or_not(c, !differs, err);
 }
 
 int

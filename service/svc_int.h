@@ -59,8 +59,6 @@ struct svc_ckpt {
 };
 int svc_ckpt_open(const char *path, struct svc_ckpt *out, struct err *err) MUST_CHECK;
 void svc_ckpt_close(struct svc_ckpt *c); /* for AUTO */
-/* Of its value; in slices, of all of them. */
-int64_t svc_entry_bytes(const struct sm_entry *e);
 
 /* Files taken in for a row that is still to come; without it they go again. */
 struct svc_taken {
@@ -84,6 +82,28 @@ int svc_show_graph(cJSON *reply, const struct sm_meta *meta,
 
 /* All members of object `from` become members of `to`. */
 void svc_move_members(cJSON *from, cJSON *to);
+/* As json_put_str; of a list, key_or_null is NULL. */
+void svc_put_slice(cJSON *o, const char *key_or_null, struct str s);
+/* A new element {key: name} of `list`. */
+cJSON *svc_add_named(cJSON *list, const char *key, struct str name);
+
+struct fp_tensor;
+struct fp_weights;
+/* Which tensor of b is which of a (svc_pair.c). `bundle` and `meta` may be NULL. */
+struct svc_weights {
+    const struct fp_weights *weights;
+    struct sm_bundle *bundle;
+    const struct sm_meta *meta;
+};
+struct svc_pairs {
+    const struct fp_tensor **of_a; /* b's for each of a's; NULL: none */
+    bool *is_taken;                /* each of b's */
+    int n;
+    bool by_objects; /* not by their keys */
+};
+void svc_pair_tensors(struct svc_pairs *out, const struct svc_weights *a,
+                      const struct svc_weights *b);
+void svc_pairs_release(struct svc_pairs *p); /* for AUTO */
 /* What changed in the signatures from a to b, as elements of `list`: {"signature",
  * "change", "breaks_callers", "why"}. Returns whether a caller of a fails on b. */
 bool svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
@@ -119,6 +139,7 @@ int svc_put_profile(struct svc_call *c, const struct buf *json,
  * made for the frozen graph in field `graph_def`. */
 struct svc_dir {
     const char *path;
+    const char *name; /* for a person: what was given, or "fraud@3" */
     struct repo_view view;
     char *scratch;
 };

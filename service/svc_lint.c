@@ -8,34 +8,25 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The MetaGraph whose signatures callers use. */
 static int
-open_meta(const struct svc_dir *dir, const char *tag_set, struct sm_model **model,
-          const struct sm_meta **meta, struct err *err)
+open_model(const struct svc_dir *dir, struct sm_model **out, struct err *err)
 {
     int dirfd AUTO(fs_close) = -1;
-    if (fs_open_dir(&dirfd, AT_FDCWD, dir->path, err) < 0 ||
-        sm_open(model, dirfd, dir->path, err) < 0)
-        return -(int)err->code;
-    if (sm_find_meta(*model, tag_set ? tag_set : "serve", meta, err) >= 0)
-        return 0;
-    if (tag_set)
-        return -(int)err->code;
-    err_clear(err);
-    *meta = sm_meta(*model, 0);
-    return 0;
+    int rc = fs_open_dir(&dirfd, AT_FDCWD, dir->path, err);
+    return rc < 0 ? rc : sm_open(out, dirfd, dir->path, err);
 }
 
 static int
-compare(struct svc_call *c, const struct svc_dir *before, const struct svc_dir *now,
+compare(struct svc_call *c, const struct svc_dir *before, const struct sm_model *now,
         cJSON *changes, struct err *err)
 {
-    struct sm_model *a AUTO(sm_close_p) = NULL, *b AUTO(sm_close_p) = NULL;
-    const struct sm_meta *meta_a, *meta_b;
-    if (open_meta(before, svc_str(c, "tag_set"), &a, &meta_a, err) < 0 ||
-        open_meta(now, svc_str(c, "tag_set"), &b, &meta_b, err) < 0)
+    struct sm_model *was AUTO(sm_close_p) = NULL;
+    const struct sm_meta *a, *b;
+    if (open_model(before, &was, err) < 0 ||
+        val_lint_meta(was, svc_str(c, "tag_set"), &a, err) < 0 ||
+        val_lint_meta(now, svc_str(c, "tag_set"), &b, err) < 0)
         return -(int)err->code;
-    svc_diff_signatures(changes, meta_a, meta_b);
+    svc_diff_signatures(changes, a, b);
     return 0;
 }
 
@@ -81,6 +72,7 @@ svc_do_lint(struct svc_call *c, struct err *err)
 {
     struct svc_dir dir AUTO(svc_dir_close) = { 0 };
     struct svc_dir before AUTO(svc_dir_close) = { 0 };
+    struct sm_model *model AUTO(sm_close_p) = NULL; /* when it is compared */
     cJSON *report AUTO(json_free) = NULL, *changes AUTO(json_free) = NULL;
     char name[REPO_NAME_BYTES + 32] = "";
     const char *against = svc_str(c, "against");
@@ -98,16 +90,19 @@ svc_do_lint(struct svc_call *c, struct err *err)
         against = name;
     if (against) {
         changes = cJSON_CreateArray();
-        if (compare(c, &before, &dir, changes, err) < 0)
+        if (open_model(&dir, &model, err) < 0)
+            return -(int)err->code;
+        if (compare(c, &before, model, changes, err) < 0)
             return err_ctx(err, "compare with %s", against);
     }
-    struct val_lint_options options = { .tag_set = svc_str(c, "tag_set"),
+    struct val_lint_options options = { .model = model,
+                                        .tag_set = svc_str(c, "tag_set"),
                                         .allow = svc_str(c, "allow"),
                                         .changes = changes,
                                         .against = against };
     if (val_lint(&report, dir.path, &options, err) < 0)
         return -(int)err->code;
-    const char *what = svc_str(c, "dir") ? svc_str(c, "dir") : c->object;
+    const char *what = dir.name;
     int n_warnings =
         (int)cJSON_GetNumberValue(cJSON_GetObjectItem(report, "n_warnings"));
     int n_advice = (int)cJSON_GetNumberValue(cJSON_GetObjectItem(report, "n_advice"));

@@ -42,8 +42,6 @@ base_open(struct svc_call *c, struct onto *o, struct err *err)
         repo_view_open(c->repo, &o->base.digest, &o->view, err) < 0 ||
         sm_open(&o->model, o->view.lock_fd, ref, err) < 0)
         return -(int)err->code;
-    if (sm_n_metas(o->model) == 0)
-        return err_set(err, ERR_INVALID, "%s has no MetaGraph", ref);
     int rc = sm_bundle_open(&o->bundle, o->view.lock_fd, VARIABLES, err);
     if (rc == -ERR_NOTFOUND) {
         err_clear(err);
@@ -70,13 +68,6 @@ check_words(struct svc_call *c, const char *model, struct err *err)
 }
 
 /* ---- what fits ---- */
-
-static void
-put_key(cJSON *o, const char *key, const struct sm_entry *e)
-{
-    char *text AUTO(free_ptr) = xstrndup(e->key.p, e->key.n);
-    json_put_str(o, key, text);
-}
 
 static void
 put_type(cJSON *o, const char *key, const struct sm_entry *e)
@@ -111,11 +102,10 @@ static int
 report(struct svc_call *c, const struct onto *o, cJSON *out)
 {
     bool may_miss = svc_flag(c, "allow_missing");
-    char *root AUTO(free_ptr) = xstrndup(o->matches.root.p, o->matches.root.n);
     int n_bad = 0, n_taken = 0, n_by_name = 0;
     json_put_str(out, "checkpoint", buf_str(&o->ckpt.prefix));
     json_put_str(out, "version", c->object);
-    json_put_str(out, "root", root);
+    svc_put_slice(out, "root", o->matches.root);
     cJSON *kept = cJSON_AddArrayToObject(out, "kept");
     cJSON *bad = cJSON_AddArrayToObject(out, "mismatches");
     cJSON *unused = cJSON_AddArrayToObject(out, "unused");
@@ -130,21 +120,21 @@ report(struct svc_call *c, const struct onto *o, cJSON *out)
         }
         cJSON *x = cJSON_CreateObject();
         cJSON_AddItemToArray(is_kept ? kept : bad, x);
-        put_key(x, "tensor", m->entry);
+        svc_put_slice(x, "tensor", m->entry->key);
         if (is_kept)
             continue;
         n_bad++;
         json_put_str(x, "problem", problem_of(m->state));
         put_type(x, "model", m->entry);
         if (m->from) {
-            put_key(x, "checkpoint_tensor", m->from);
+            svc_put_slice(x, "checkpoint_tensor", m->from->key);
             put_type(x, "checkpoint", m->from);
         }
     }
     for (int i = 0; i < o->matches.n_unused; i++) {
         cJSON *x = cJSON_CreateObject();
         cJSON_AddItemToArray(unused, x);
-        put_key(x, "tensor", o->matches.unused[i]);
+        svc_put_slice(x, "tensor", o->matches.unused[i]->key);
     }
     json_put_int(out, "taken", n_taken);
     json_put_int(out, "taken_by_name", n_by_name);

@@ -15,13 +15,6 @@ struct warmup {
     char first[512]; /* the first failure */
 };
 
-static void
-put_slice(cJSON *o, const char *key, struct str s)
-{
-    char *text AUTO(free_ptr) = xstrndup(s.p ? s.p : "", s.n);
-    json_put_str(o, key, text);
-}
-
 /* The key under which a signature has the tensor name; NULL: it does not. */
 static const struct sm_tensor_info *
 by_tensor(const struct sm_tensor_info *v, int n, struct str name)
@@ -86,11 +79,11 @@ run_record(struct warmup *run, struct str record, cJSON *o, struct err *err)
     if (r < 0)
         return r;
     json_put_str(o, "kind", sm_warmup_kind_name(w.kind));
-    put_slice(o, "model", w.model);
+    svc_put_slice(o, "model", w.model);
     if (w.version >= 0)
         json_put_int(o, "version", w.version);
     if (w.label.n)
-        put_slice(o, "label", w.label);
+        svc_put_slice(o, "label", w.label);
     if (w.kind == SM_WARMUP_SESSION_RUN)
         r = find_session_signature(run->meta, &w, &w.signatures[0], err);
     for (int i = 0; i < w.n_signatures; i++)

@@ -24,7 +24,7 @@ svc_do_scan(struct svc_call *c, struct err *err)
     if (svc_dir_open(c, &dir, err) < 0 ||
         val_scan(&report, dir.path, &options, err) < 0)
         return -(int)err->code;
-    const char *what = svc_str(c, "dir") ? svc_str(c, "dir") : c->object;
+    const char *what = dir.name;
     int n = (int)cJSON_GetNumberValue(cJSON_GetObjectItem(report, "n_findings"));
     json_put_str(c->reply, "model", what);
     if (svc_flag(c, "sarif"))

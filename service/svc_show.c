@@ -13,20 +13,12 @@
 #define FUNCTIONS_MAX_BYTES ((size_t)64 << 20)
 
 static void
-put_slice(cJSON *obj, const char *key, struct str s)
-{
-    char *text = xstrndup(s.p ? s.p : "", s.n);
-    json_put_str(obj, key, text);
-    free_ptr(&text);
-}
-
-static void
 put_tensors(cJSON *signature, const char *key, const struct sm_tensor_info *v, int n)
 {
     cJSON *list = cJSON_AddArrayToObject(signature, key);
     for (int i = 0; i < n; i++) {
         cJSON *o = cJSON_CreateObject();
-        put_slice(o, "key", v[i].key);
+        svc_put_slice(o, "key", v[i].key);
         json_put_str(o, "dtype", sm_dtype_name(v[i].dtype));
         if (v[i].shape.unknown_rank) {
             cJSON_AddNullToObject(o, "shape");
@@ -35,7 +27,7 @@ put_tensors(cJSON *signature, const char *key, const struct sm_tensor_info *v, i
             for (int d = 0; d < v[i].shape.rank; d++)
                 json_put_int(shape, NULL, v[i].shape.dims[d]);
         }
-        put_slice(o, "name", v[i].name);
+        svc_put_slice(o, "name", v[i].name);
         if (v[i].has_default)
             json_put_bool(o, "has_default", true);
         cJSON_AddItemToArray(list, o);
@@ -46,8 +38,8 @@ static void
 put_signature(cJSON *list, const struct sm_signature *s)
 {
     cJSON *o = cJSON_CreateObject();
-    put_slice(o, "key", s->key);
-    put_slice(o, "method", s->method);
+    svc_put_slice(o, "key", s->key);
+    svc_put_slice(o, "method", s->method);
     put_tensors(o, "inputs", s->inputs, s->n_inputs);
     put_tensors(o, "outputs", s->outputs, s->n_outputs);
     cJSON_AddItemToArray(list, o);
@@ -70,7 +62,7 @@ put_spec(cJSON *o, struct str spec)
 {
     struct str shape = sm_pb_bytes(spec, 2), dim, name = sm_pb_bytes(spec, 1);
     if (name.n)
-        put_slice(o, "name", name);
+        svc_put_slice(o, "name", name);
     else
         cJSON_AddNullToObject(o, "name");
     json_put_str(o, "dtype", sm_dtype_name((int)(int32_t)sm_pb_int(spec, 3, 0)));
@@ -103,7 +95,7 @@ argument(struct str value)
     for (int i = 0; i < n; i++) {
         cJSON *item = cJSON_CreateObject();
         if (form == SM_VALUE_DICT || v[i].key.n)
-            put_slice(item, "key", v[i].key);
+            svc_put_slice(item, "key", v[i].key);
         if (sm_value_form(v[i].value) == SM_VALUE_STR)
             json_put_bool(item, "is_str", true);
         put_said(item, "text", v[i].value, sm_value_str);
@@ -116,7 +108,7 @@ static cJSON *
 concrete(const struct sm_concrete *c)
 {
     cJSON *o = cJSON_CreateObject();
-    put_slice(o, "function", c->name);
+    svc_put_slice(o, "function", c->name);
     cJSON *args = cJSON_AddArrayToObject(o, "arguments");
     cJSON *named = cJSON_AddArrayToObject(o, "named_arguments");
     int n = 0;
@@ -127,13 +119,13 @@ concrete(const struct sm_concrete *c)
     while (sm_pb_next_msg(&keywords, 2, &word) > 0) {
         cJSON *arg = cJSON_CreateObject();
         json_put_str(arg, "type", "str");
-        put_slice(arg, "text", word);
+        svc_put_slice(arg, "text", word);
         cJSON_AddItemToArray(args, arg);
     }
     struct sm_kv *kw AUTO(free_ptr) = sm_value_items(c->kwargs, &n);
     for (int i = 0; i < n; i++) {
         cJSON *arg = argument(kw[i].value);
-        put_slice(arg, "key", kw[i].key);
+        svc_put_slice(arg, "key", kw[i].key);
         cJSON_AddItemToArray(named, arg);
     }
     return o;
@@ -191,7 +183,7 @@ put_functions(cJSON *meta_json, const struct sm_meta *meta, struct err *err)
                            "than %zu bytes; show without --all leaves them out",
                            STR_ARG(c->name), FUNCTIONS_MAX_BYTES);
         cJSON *o = cJSON_CreateObject();
-        put_slice(o, "name", c->name);
+        svc_put_slice(o, "name", c->name);
         put_options(o, c);
         cJSON_AddItemToArray(list, o);
     }
@@ -209,7 +201,7 @@ put_ops(cJSON *o, const struct sm_meta *meta, struct err *err)
         return -(int)err->code;
     cJSON *list = cJSON_AddArrayToObject(o, "ops");
     for (int i = 0; i < n; i++)
-        put_slice(list, NULL, names[i]);
+        svc_put_slice(list, NULL, names[i]);
     return 0;
 }
 
@@ -265,8 +257,8 @@ put_meta(cJSON *list, const struct sm_meta *meta, struct parts want, struct err 
     cJSON_AddItemToArray(list, o);
     cJSON *tags = cJSON_AddArrayToObject(o, "tags");
     for (int i = 0; i < meta->n_tags; i++)
-        put_slice(tags, NULL, meta->tags[i]);
-    put_slice(o, "tensorflow", meta->tf_version);
+        svc_put_slice(tags, NULL, meta->tags[i]);
+    svc_put_slice(o, "tensorflow", meta->tf_version);
     cJSON *signatures = cJSON_AddArrayToObject(o, "signatures");
     const struct sm_signature *one;
     if (want.only_signature) {

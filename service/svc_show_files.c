@@ -64,11 +64,9 @@ put_keras(cJSON *reply, int dirfd, const char *dir)
     cJSON *list = cJSON_AddArrayToObject(reply, "keras");
     for (int i = 0; i < k.n; i++) {
         cJSON *o = cJSON_CreateObject();
-        char *path AUTO(free_ptr) = xstrndup(k.v[i].path.p, k.v[i].path.n);
-        char *kind AUTO(free_ptr) = xstrndup(k.v[i].identifier.p, k.v[i].identifier.n);
         json_put_int(o, "node", k.v[i].node_id);
-        json_put_str(o, "path", path);
-        json_put_str(o, "kind", kind);
+        svc_put_slice(o, "path", k.v[i].path);
+        svc_put_slice(o, "kind", k.v[i].identifier);
         put_class(o, k.v[i].metadata);
         cJSON_AddItemToArray(list, o);
     }

@@ -314,6 +314,22 @@ add_verdict(void *arg, const struct val_verdict *v, struct err *err)
     return 0;
 }
 
+/* Absent when the pusher said nothing. */
+static int
+put_provenance(struct svc_call *c, const struct repo_version *v, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    cJSON *o;
+    if (repo_version_provenance(c->repo, v->id, &text, err) < 0 ||
+        json_parse(&o, (struct str){ buf_str(&text), text.len }, "provenance", err) < 0)
+        return -(int)err->code;
+    if (o->child)
+        cJSON_AddItemToObject(c->reply, "provenance", o);
+    else
+        cJSON_Delete(o);
+    return 0;
+}
+
 int
 svc_do_inspect(struct svc_call *c, struct err *err)
 {
@@ -323,6 +339,8 @@ svc_do_inspect(struct svc_call *c, struct err *err)
     cJSON_Delete(c->reply);
     c->reply = svc_version_json(&v);
     struct repo_manifest m = { 0 };
+    if (put_provenance(c, &v, err) < 0)
+        return -(int)err->code;
     if (repo_aliases(c->repo, v.id, add_alias,
                      cJSON_AddArrayToObject(c->reply, "aliases"), err) < 0 ||
         repo_manifest_get(c->repo, &v.digest, &m, err) < 0)

@@ -33,6 +33,8 @@ struct job {
     struct sm_bundle *bundle; /* NULL: no variables */
     struct sm_model *model;   /* open when constants are asked for */
     unsigned want;
+    bool constants;
+    size_t min_constant_bytes;
     const char *pattern; /* NULL: all names */
     struct item *v;
     int n;
@@ -55,52 +57,24 @@ job_close(struct job *j)
 
 /* ---- what to look at ---- */
 
-/* A checkpoint by its prefix, its index file, or the directory whose newest it is. */
-static int
-find_checkpoint(const char *given, char **prefix, struct err *err)
-{
-    char *index AUTO(free_ptr) = xasprintf("%s.index", given);
-    char *state AUTO(free_ptr) = xasprintf("%s/checkpoint", given);
-    size_t n = strlen(given);
-    struct sm_ckpt_state s AUTO(sm_ckpt_state_release) = { .own = NULL };
-    struct stat st;
-    if (n > 6 && strcmp(given + n - 6, ".index") == 0)
-        *prefix = xstrndup(given, n - 6);
-    else if (stat(given, &st) < 0 || !S_ISDIR(st.st_mode) || stat(index, &st) == 0)
-        *prefix = xstrdup(given);
-    if (*prefix)
-        return 0;
-    int rc = sm_ckpt_state_read(&s, AT_FDCWD, state, err);
-    if (rc == -ERR_NOTFOUND) {
-        err_clear(err);
-        return err_set(err, ERR_NOTFOUND,
-                       "%s has no file 'checkpoint' that says which one is the newest: "
-                       "give the prefix, such as --checkpoint %s/ckpt-1",
-                       given, given);
-    }
-    if (rc < 0)
-        return rc;
-    if (s.latest.n == 0)
-        return err_set(err, ERR_NOTFOUND, "%s names no checkpoint", state);
-    bool is_absolute = s.latest.p[0] == '/';
-    *prefix = xasprintf("%s%s%.*s", is_absolute ? "" : given, is_absolute ? "" : "/",
-                        STR_ARG(s.latest));
-    return 0;
-}
-
 static int
 job_open(struct svc_call *c, struct job *j, struct err *err)
 {
     const char *checkpoint = svc_str(c, "checkpoint");
-    bool constants = svc_flag(c, "constants");
+    bool is_frozen = svc_str(c, "graph_def") != NULL;
+    /* A frozen graph has nothing else. */
+    j->constants = is_frozen || svc_flag(c, "constants");
+    j->min_constant_bytes = is_frozen ? 0 : CONSTANT_MIN_BYTES;
     if (checkpoint) {
-        if (svc_str(c, "dir") || svc_str(c, "ref") || constants)
+        struct buf prefix AUTO(buf_release) = BUF_INIT;
+        if (svc_str(c, "dir") || svc_str(c, "ref") || j->constants)
             return err_set(
                 err, ERR_USAGE,
                 "tensors: --checkpoint stands alone: no model, no --constants");
-        if (find_checkpoint(checkpoint, &j->prefix, err) < 0 ||
+        if (sm_ckpt_find(AT_FDCWD, checkpoint, &prefix, err) < 0 ||
             fs_open_dir(&j->dirfd, AT_FDCWD, ".", err) < 0)
             return -(int)err->code;
+        j->prefix = buf_take(&prefix);
         return sm_bundle_open(&j->bundle, j->dirfd, j->prefix, err);
     }
     if (svc_dir_open(c, &j->dir, err) < 0 ||
@@ -111,7 +85,7 @@ job_open(struct svc_call *c, struct job *j, struct err *err)
     if (has_index < 0 ||
         (has_index && sm_bundle_open(&j->bundle, j->dirfd, j->prefix, err) < 0))
         return -(int)err->code;
-    if (constants || !has_index)
+    if (j->constants || !has_index)
         return sm_open(&j->model, j->dirfd, j->dir.path, err);
     return 0;
 }
@@ -147,15 +121,15 @@ add_entries(struct job *j)
     for (int i = 0; j->bundle && i < sm_bundle_n_entries(j->bundle); i++) {
         const struct sm_entry *e = sm_bundle_entry(j->bundle, i);
         char *name = xstrndup(e->key.p, e->key.n);
-        if (fp_is_object_graph(e) || !is_wanted(j, name)) {
+        enum sm_role role = sm_entry_role(j->bundle, e);
+        if (role == SM_ROLE_OBJECT_GRAPH || !is_wanted(j, name)) {
             free(name);
             continue;
         }
         struct item *x = add_item(j, name, e->dtype, &e->shape);
         x->entry = x->look.entry = e;
-        x->is_training = fp_is_training_state(j->bundle, e->key);
-        if (x->n_bytes == 0 && x->n_elems)
-            x->n_bytes = (uint64_t)e->size_bytes;
+        x->is_training = role != SM_ROLE_WEIGHT;
+        x->n_bytes = (uint64_t)sm_entry_bytes(e);
     }
 }
 
@@ -172,7 +146,7 @@ add_constants(struct job *j, struct str nodes, uint32_t field, struct str functi
         if (sm_node_parse(raw, &node, err) < 0)
             return -(int)err->code;
         if (!str_is(node.op, "Const") || !sm_node_attr(&node, "value", &value) ||
-            value.kind != SM_ATTR_TENSOR || value.bytes.n < CONSTANT_MIN_BYTES)
+            value.kind != SM_ATTR_TENSOR || value.bytes.n < j->min_constant_bytes)
             continue;
         char *name = xasprintf("%.*s%s%.*s", STR_ARG(function), function.n ? ":" : "",
                                STR_ARG(node.name));
@@ -203,8 +177,6 @@ static int
 add_all_constants(struct job *j, struct err *err)
 {
     const struct str main_graph = { "", 0 };
-    if (sm_n_metas(j->model) == 0)
-        return err_set(err, ERR_INVALID, "%s has no MetaGraph", j->dir.path);
     const struct sm_meta *meta = sm_meta(j->model, 0);
     struct str library = meta->library, raw;
     if (add_constants(j, meta->graph, SM_GRAPH_NODE, main_graph, err) < 0)
@@ -445,7 +417,7 @@ draw(struct svc_call *c, struct job *j, const char *name, struct err *err)
                        sm_dtype_name(e->dtype));
     struct item *x = add_item(j, xstrndup(e->key.p, e->key.n), e->dtype, &e->shape);
     x->entry = e;
-    x->is_training = fp_is_training_state(j->bundle, e->key);
+    x->is_training = sm_entry_role(j->bundle, e) != SM_ROLE_WEIGHT;
     if (fp_look_entry(&x->look, j->bundle, e, FP_LOOK_DIGEST | FP_LOOK_STATS, NULL,
                       err) < 0)
         return -(int)err->code;
@@ -473,14 +445,11 @@ svc_do_tensors(struct svc_call *c, struct err *err)
              (svc_flag(c, "no_stats") ? 0u : FP_LOOK_STATS);
     if (job_open(c, &j, err) < 0)
         return -(int)err->code;
-    json_put_str(c->reply, "model",
-                 svc_str(c, "checkpoint") ? j.prefix
-                 : svc_str(c, "dir")      ? svc_str(c, "dir")
-                                          : c->object);
+    json_put_str(c->reply, "model", svc_str(c, "checkpoint") ? j.prefix : j.dir.name);
     if (histogram)
         return draw(c, &j, histogram, err);
     add_entries(&j);
-    if (svc_flag(c, "constants") && add_all_constants(&j, err) < 0)
+    if (j.constants && add_all_constants(&j, err) < 0)
         return -(int)err->code;
     if (j.n == 0 && j.pattern)
         return no_such_name(&j, j.pattern, "no tensor's name matches", err);

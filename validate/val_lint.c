@@ -128,19 +128,19 @@ lint_tally_text(struct lint_tally *t, struct buf *out)
 
 /* ---- the model ---- */
 
-/* The MetaGraph that a server would take. */
-static int
-choose(struct lint *l, struct err *err)
+int
+val_lint_meta(const struct sm_model *model, const char *tag_set_or_null,
+              const struct sm_meta **out, struct err *err)
 {
-    if (l->options->tag_set)
-        return sm_find_meta(l->model, l->options->tag_set, &l->meta, err);
-    if (sm_find_meta(l->model, "serve", &l->meta, err) >= 0)
+    if (tag_set_or_null)
+        return sm_find_meta(model, tag_set_or_null, out, err);
+    if (sm_find_meta(model, "serve", out, err) >= 0)
         return 0;
     err_clear(err);
-    for (int i = sm_n_metas(l->model); i-- > 0;) {
-        l->meta = sm_meta(l->model, i);
-        for (int k = 0; k < l->meta->n_tags; k++)
-            if (str_is(l->meta->tags[k], "serve"))
+    for (int i = sm_n_metas(model); i-- > 0;) {
+        *out = sm_meta(model, i);
+        for (int k = 0; k < (*out)->n_tags; k++)
+            if (str_is((*out)->tags[k], "serve"))
                 return 0;
     }
     return 0; /* the first */
@@ -188,6 +188,7 @@ put_findings(struct lint *l, cJSON *report)
             }
     json_put_int(report, "n_warnings", l->n[LINT_WARNING]);
     json_put_int(report, "n_advice", l->n[LINT_ADVICE]);
+    json_put_bool(report, "complete", !l->is_cut);
 }
 
 static void
@@ -210,12 +211,14 @@ val_lint(cJSON **report, const char *dir, const struct val_lint_options *options
     cJSON *j AUTO(json_free) = cJSON_CreateObject();
     for (int s = 0; s < LINT_N_SEVERITIES; s++)
         l.findings[s] = cJSON_CreateArray();
-    if (scan_open_dir(&dirfd, dir, err) < 0 || sm_open(&model, dirfd, dir, err) < 0)
+    if (scan_open_dir(&dirfd, dir, err) < 0 ||
+        (!options->model && sm_open(&model, dirfd, dir, err) < 0))
         return -(int)err->code;
     l.dirfd = dirfd;
-    l.model = model;
-    json_put_str(j, "model_file", sm_form_file(sm_form(model)));
-    if (choose(&l, err) < 0 || look(&l, j, err) < 0)
+    l.model = model ? model : options->model;
+    json_put_str(j, "model_file", sm_form_file(sm_form(l.model)));
+    if (val_lint_meta(l.model, options->tag_set, &l.meta, err) < 0 ||
+        look(&l, j, err) < 0)
         return -(int)err->code;
     put_findings(&l, j);
     cJSON_AddItemToObject(j, "allowed", l.allowed);

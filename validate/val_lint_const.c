@@ -9,7 +9,6 @@
 #define MIN_SAME_BYTES 4096   /* smaller ones do not matter, however many */
 #define MIN_WASTE_BYTES 65536 /* of a group of equal ones */
 #define MIN_LARGE_BYTES (1 << 20)
-#define MAX_GROUPS 20
 
 struct constant {
     int node;
@@ -76,7 +75,6 @@ same(struct lint *l, const struct constant *v, int n)
 static void
 groups(struct lint *l, struct constant *v, int n)
 {
-    int n_groups = 0;
     for (int i = 0, k; i < n; i = k) {
         for (k = i; k < n && v[k].value.n == v[i].value.n; k++)
             ;
@@ -85,14 +83,12 @@ groups(struct lint *l, struct constant *v, int n)
     }
     if (n)
         qsort(v, (size_t)n, sizeof *v, by_value);
-    for (int i = 0, k; i < n && n_groups < MAX_GROUPS; i = k) {
+    for (int i = 0, k; i < n; i = k) {
         for (k = i + 1; k < n && v[k].value.n == v[i].value.n &&
                         digest_eq(&v[k].digest, &v[i].digest);
              k++)
             ;
-        int before = l->n[LINT_ADVICE];
         same(l, v + i, k - i);
-        n_groups += l->n[LINT_ADVICE] > before;
     }
 }
 

@@ -30,6 +30,7 @@ struct lint {
     cJSON *findings[LINT_N_SEVERITIES]; /* lists */
     int n[LINT_N_SEVERITIES];           /* the ones that were only counted too */
     cJSON *allowed;                     /* {name: count} */
+    bool is_cut;                        /* a rule gave up: the graph is too big */
 };
 void lint_add(struct lint *l, enum lint_rule rule, const struct lint_place *at,
               const char *fmt, ...) PRINTF(4, 5);

@@ -161,6 +161,14 @@ argument_name(const struct scan_graph *g, int body, int i)
     return (struct str){ "", 0 };
 }
 
+static bool
+can_go_on(struct way *w, int n_more)
+{
+    w->work += n_more;
+    w->l->is_cut |= w->work > MAX_WORK;
+    return w->work <= MAX_WORK;
+}
+
 static bool follow(struct way *w, struct at at, int rank);
 
 /* `node` takes the tensor as its data input `k`. */
@@ -170,7 +178,7 @@ step(struct way *w, int body, int node, int k, int rank)
     struct scan_graph *g = w->l->g;
     struct sm_node n = scan_node(g, node);
     /* Calls are searched here and for the weight. */
-    if ((w->work += g->n_calls) > MAX_WORK)
+    if (!can_go_on(w, g->n_calls))
         return false;
     for (int c = g->first_call[body]; c < g->first_call[body + 1]; c++) {
         const struct scan_call *call = &g->calls[c];
@@ -199,7 +207,7 @@ follow(struct way *w, struct at at, int rank)
 {
     const struct scan_body *b = &w->l->g->bodies[at.body];
     struct str input;
-    if (w->n_steps++ >= MAX_STEPS || (w->work += b->n_nodes) > MAX_WORK)
+    if (w->n_steps++ >= MAX_STEPS || !can_go_on(w, b->n_nodes))
         return false;
     for (int i = b->first_node; i < b->first_node + b->n_nodes; i++) {
         int k = 0;

@@ -160,10 +160,11 @@ calls(struct lint *l)
         struct kind drops = { LINT_training_mode,
                               "dropout is in the graph behind no switch", 0, -1 };
         /* Thousands of signatures on a huge graph are not a model. */
-        if (sm_signature_hidden(s) ||
-            (work += l->g->n_nodes +
-                     (int64_t)l->g->bodies[0].n_nodes * s->n_inputs / 8) > MAX_WORK)
+        if (sm_signature_hidden(s))
             continue;
+        work += l->g->n_nodes + (int64_t)l->g->bodies[0].n_nodes * s->n_inputs / 8;
+        if (work > MAX_WORK)
+            break;
         lint_walk_signature(&w, s);
         for (int k = 0; k < l->g->n_nodes; k++) {
             if (!w.seen[k])
@@ -173,7 +174,7 @@ calls(struct lint *l)
             struct kind *kind =
                 is_step(n.op)                ? &steps
                 : is_batch_norm(l->g, k, &n) ? &norms
-                : is_dropout(&n) && work < MAX_WORK && !is_fed_dropout(l->g, s, k)
+                : is_dropout(&n) && work <= MAX_WORK && !is_fed_dropout(l->g, s, k)
                     ? &drops
                     : NULL;
             if (kind && kind->n++ == 0)
@@ -183,6 +184,7 @@ calls(struct lint *l)
         say(l, s, &norms);
         say(l, s, &drops);
     }
+    l->is_cut |= work > MAX_WORK;
 }
 
 /* ---- what nobody runs ---- */
@@ -205,9 +207,11 @@ users(struct lint *l)
                 if (b || r.node_seen[k])
                     who[k] |= r.roots[i].kind == SCAN_ROOT_SIGNATURE ? 3 : 2;
         }
-    if (r.is_cut)
-        free_ptr(&who);
-    return who;
+    l->is_cut |= r.is_cut;
+    if (!r.is_cut)
+        return who;
+    free(who);
+    return NULL;
 }
 
 static void

@@ -8,67 +8,6 @@
 
 #define MIN_FLOAT64_ELEMS 64 /* fewer are counters and rates */
 
-/* ---- names ---- */
-
-static bool
-has(struct str s, const char *part)
-{
-    return memmem(s.p, s.n, part, strlen(part)) != NULL;
-}
-
-static bool
-is_object_graph(const struct sm_entry *e)
-{
-    return str_is(e->key, "_CHECKPOINTABLE_OBJECT_GRAPH");
-}
-
-static double
-entry_bytes(const struct sm_entry *e)
-{
-    return e->n_slices ? lint_bytes(e->dtype, &e->shape) : (double)e->size_bytes;
-}
-
-static bool
-same_shape(const struct sm_entry *a, const struct sm_entry *b)
-{
-    bool same = a->shape.rank == b->shape.rank && a->dtype == b->dtype;
-    for (int i = 0; same && i < a->shape.rank; i++)
-        same = a->shape.dims[i] == b->shape.dims[i];
-    return same;
-}
-
-/* TF1 calls Adam's memory of "w" "w/Adam" and "w/Adam_1". */
-static bool
-is_tf1_slot(const struct lint *l, const struct sm_entry *e)
-{
-    static const char *const ends[] = {
-        "/Adam",      "/Adam_1",  "/Momentum", "/RMSProp",    "/RMSProp_1",
-        "/RMSProp_2", "/Adagrad", "/Adadelta", "/Adadelta_1", "/Ftrl",
-        "/Ftrl_1",    "/AdamW",   "/AdamW_1",  "/AdaMax",     "/AdaMax_1",
-        "/LAMB",      "/LAMB_1",  "/LazyAdam", "/Adafactor"
-    };
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        size_t n = strlen(ends[i]);
-        if (e->key.n <= n || memcmp(e->key.p + e->key.n - n, ends[i], n) != 0)
-            continue;
-        const struct sm_entry *base =
-            sm_bundle_find(l->bundle, (struct str){ e->key.p, e->key.n - n });
-        return base && same_shape(base, e);
-    }
-    return false;
-}
-
-static bool
-is_slot(const struct lint *l, const struct sm_entry *e)
-{
-    static const char list[] = "optimizer/_variables/"; /* Keras since 2.11 */
-    size_t n = sizeof list - 1;
-    if (!e->shape.rank) /* the counter of steps */
-        return false;
-    return has(e->key, "/.OPTIMIZER_SLOT/") || has(e->key, "/optimizer/_variables/") ||
-           (e->key.n > n && memcmp(e->key.p, list, n) == 0) || is_tf1_slot(l, e);
-}
-
 /* ---- what is restored ---- */
 
 /* Adds the texts of a constant; false: it is none. */
@@ -124,7 +63,7 @@ struct sum {
 static void
 add(struct sum *s, const struct sm_entry *e)
 {
-    double bytes = entry_bytes(e);
+    double bytes = (double)sm_entry_bytes(e);
     if (!s->n++ || bytes > s->largest_bytes) {
         s->largest = e->key;
         s->largest_bytes = bytes;
@@ -158,10 +97,11 @@ lint_checkpoint(struct lint *l)
     bool is_known = restored(l, &keys);
     for (int i = 0; i < sm_bundle_n_entries(l->bundle); i++) {
         const struct sm_entry *e = sm_bundle_entry(l->bundle, i);
-        if (is_object_graph(e))
+        enum sm_role role = sm_entry_role(l->bundle, e);
+        if (role == SM_ROLE_OBJECT_GRAPH)
             continue;
-        all += entry_bytes(e);
-        if (is_slot(l, e))
+        all += (double)sm_entry_bytes(e);
+        if (role == SM_ROLE_SLOT)
             add(&slots, e);
         else if (is_known && scan_index_find(&keys, e->key) < 0)
             add(&unused, e);

@@ -10,7 +10,6 @@
 #define EX_TAG(field, wire) ((uint8_t)((field) << 3 | (wire)))
 
 /* Each takes from the front of *it; false: malformed. */
-bool ex_varint(struct str *it, uint64_t *v);
 bool ex_tag(struct str *it, uint8_t tag); /* false, nothing taken: another tag */
 /* A length and the message behind it, cut at the end of *it. */
 bool ex_message(struct str *it, struct str *out);

@@ -4,23 +4,6 @@
 #include <stdlib.h>
 
 bool
-ex_varint(struct str *it, uint64_t *v)
-{
-    uint64_t r = 0;
-    for (size_t i = 0; i < 10 && i < it->n; i++) {
-        uint8_t c = (uint8_t)it->p[i];
-        r |= (uint64_t)(c & 0x7f) << (7 * i);
-        if (!(c & 0x80)) {
-            it->p += i + 1;
-            it->n -= i + 1;
-            *v = r;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool
 ex_tag(struct str *it, uint8_t tag)
 {
     if (it->n == 0 || (uint8_t)it->p[0] != tag)
@@ -43,7 +26,7 @@ bool
 ex_message(struct str *it, struct str *out)
 {
     uint64_t n;
-    if (!ex_varint(it, &n))
+    if (!sm_varint(it, &n))
         return false;
     *out = take(it, K_MIN((size_t)(uint32_t)n, it->n));
     return true;
@@ -53,7 +36,7 @@ bool
 ex_string(struct str *it, struct str *out)
 {
     uint64_t n;
-    if (!ex_varint(it, &n) || (uint32_t)n > it->n)
+    if (!sm_varint(it, &n) || (uint32_t)n > it->n)
         return false;
     *out = take(it, (uint32_t)n);
     return true;
@@ -64,12 +47,12 @@ ex_skip(struct str *it)
 {
     uint64_t tag, v;
     struct str s;
-    if (!ex_varint(it, &tag))
+    if (!sm_varint(it, &tag))
         return false;
     size_t fixed = (tag & 7) == 1 ? 8 : 4;
     switch (tag & 7) {
     case 0:
-        return ex_varint(it, &v);
+        return sm_varint(it, &v);
     case 2:
         return ex_message(it, &s);
     case 1:
@@ -133,7 +116,7 @@ float_list(struct str it, struct ex_sink *s)
     if (it.n == 0)
         return true;
     if (ex_tag(&it, EX_TAG(1, 2))) {
-        if (!ex_varint(&it, &n) || ((uint32_t)n & ~3u) > it.n)
+        if (!sm_varint(&it, &n) || ((uint32_t)n & ~3u) > it.n)
             return false;
         packed = take(&it, (uint32_t)n & ~3u);
         add_floats(s, packed.p, (int64_t)(packed.n / 4));
@@ -159,7 +142,7 @@ int64_list(struct str it, struct ex_sink *s)
     if (is_packed)
         it = packed;
     while (it.n > 0) {
-        if ((!is_packed && !ex_tag(&it, EX_TAG(1, 0))) || !ex_varint(&it, &v))
+        if ((!is_packed && !ex_tag(&it, EX_TAG(1, 0))) || !sm_varint(&it, &v))
             return false;
         if (room(s, 1))
             ((int64_t *)s->v)[s->n] = (int64_t)v;

@@ -28,6 +28,9 @@ sl checkpoint show "$ckpts/keras/legacy" --json
 prints "as JSON" '"same_as": *"model/layer_with_weights-0"'
 sl checkpoint show "$ckpts/tf1_saver/v1"
 fails "a V1 checkpoint, by name, with the way out" 1 'V1 checkpoint.*write_version=2'
+mkdir unnamed && : >unnamed/export-00000-of-00001
+sl checkpoint show unnamed
+fails "also when nothing names it" 1 'unnamed/ is a V1 checkpoint'
 sl checkpoint show "$ckpts/module"
 fails "several without a state file" 7 'has no state file .checkpoint. and 3 checkpoints: name one, such as .*/wide'
 sl checkpoint show ./none
@@ -54,18 +57,35 @@ is "are the same" "$out" "same tensors
 same: 5 tensors"
 sl diff "$ckpts/module/alone" "$ckpts/module/alone"
 ok "diff takes bare checkpoints"
+sl checkpoint compare "$ckpts/module/alone" "$ckpts/module/ckpt"
+fails "one inside another object" 1 'differ$'
+prints "pairs by the object graphs" '^tensors are paired by the object graphs: their keys differ$'
+prints "what both have is the same" '^same: 5 tensors$'
+prints "what one has more is not" '^  save_counter +added'
+is "and nothing else differs" "$(printf '%s\n' "$out" | grep -c '  added  ')" 3
+sl checkpoint compare "$ckpts/module/ckpt" "$ckpts/module/model" --json
+prints "also the other way round, with a model" '"tensor_was": *"model/layers/0/bias/'
+cp -r "$ckpts/module/ckpt" here
+sl diff here here
+fails "a directory that is named like a version, without a store" 7 '; what lies here is ./here$'
+sl diff ./here ./here/
+ok "typed as it says"
 sl diff "$ckpts/module/ckpt" "$ckpts/module/ckpt/ckpt-1"
 fails "and directories of them" 1 'differ$'
 sl diff "$ckpts/module/alone" "$ckpts/module/model" --json
 prints "and a checkpoint and a model" '"tensors_b": *5'
 sl init
 sl push "$ckpts/module/model" module
+sl diff module@1 here
+fails "or with one" 7 "no model here.*; what lies here is ./here$"
 sl checkpoint compare "$ckpts/module/model" module@1
 ok "with a version"
 
+sl checkpoint list
+fails "no directory: the command as it is typed" 2 'checkpoint list needs'
 sl checkpoint list "$ckpts/module/ckpt" --best val_loss
 ok "list"
-prints "best by a number" '^ckpt-1 .* 9 +1.5 kB +0.25 +best'
+prints "best by a number" '^ckpt-1 .* 8 +1.5 kB +0.25 +best'
 prints "newest" '^ckpt-2 .* 0.5 +newest'
 sl checkpoint list "$ckpts/module/ckpt" --best val_loss:max
 prints "the greatest" '^ckpt-2 .* newest best'

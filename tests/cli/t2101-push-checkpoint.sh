@@ -26,6 +26,10 @@ sl fingerprint module@2 --check
 ok "its fingerprint.pb follows"
 sl log module
 prints "the log says where it is from" 'module@2 .*onto: module@1; checkpoint: .*/ckpt-2; reason: nightly'
+sl inspect module@2
+prints "and so does the version" '^weights of .*/ckpt-2 on module@1$'
+sl inspect module@1
+is "which has none when it was a directory" "$(printf '%s' "$out" | grep -c '^weights of')" 0
 sl pull module@1 one
 sl pull module@2 two
 check "the graph is the same file" cmp one/saved_model.pb two/saved_model.pb

@@ -62,6 +62,17 @@ sl run --graph_def "$frozen/graph.pb" --outputs net/probabilities:0 --input_expr
     --inputs "net/flat:0=$frozen/net_flat_0.npy"
 check "any tensor can be fed" cmp .out wire
 
+sl scan --graph_def "$frozen/graph.pb" --outputs best,bright
+ok "scan looks into it"
+prints "all of it" "^nothing found in tag set 'serve': [0-9]+ nodes"
+sl scan --graph_def "$frozen/graph.pb" --outputs best --op_denylist MatMul
+fails "and names the file" 1 "frozen/graph.pb: 1 finding$"
+sl tensors --graph_def "$frozen/graph.pb" --outputs best
+ok "tensors lists its constants"
+prints "with what they are" ' constant$'
+sl tensors --graph_def "$frozen/graph.pb" --outputs best --checkpoint ./x
+fails "a checkpoint too" 2 "stands alone"
+
 sl run --graph_def "$frozen/graph.pb" --outputs best --input_exprs 'x:0=[1.0]'
 fails "a feed that is not in the graph" 7 "graph.pb: --inputs: the graph has no tensor 'x:0'"
 sl show --graph_def "$frozen/graph.pb" --outputs best:0,nope

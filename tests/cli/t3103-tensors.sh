@@ -30,7 +30,10 @@ prints "a checkpoint by its prefix" '^4 tensors'
 mkdir ckpt
 cp "$digits/v1/variables/"* ckpt/
 sl tensors --checkpoint ckpt
-fails "a directory that does not say which" 7 "checkpoint.*--checkpoint ckpt/ckpt-1"
+prints "the only one of a directory" '^4 tensors'
+cp ckpt/variables.index ckpt/other.index
+sl tensors --checkpoint ckpt
+fails "a directory that does not say which" 7 "ckpt has no state file 'checkpoint' and 2 checkpoints: name one"
 echo 'model_checkpoint_path: "variables"' >ckpt/checkpoint
 sl tensors --checkpoint ckpt
 prints "the newest of a directory" '^4 tensors'

@@ -32,6 +32,7 @@ first=$out
 sl lint --dir "$models/tf1_trained"
 is "twice the same text" "$out" "$first"
 sl lint --dir "$models/dropout" --json
+prints "--json: nothing was left out" '"complete":.*true'
 prints "--json: rule" '"rule":.*"training_mode"'
 prints "--json: count" '"n_warnings":.*1'
 sl lint --dir "$models/dropout" --sarif
@@ -67,6 +68,13 @@ sl lint
 fails "nothing to look at" 2 "lint needs either --dir DIR or a version"
 sl lint scorer --dir "$models/good"
 fails "two things to look at" 2 "lint needs either --dir DIR or a version"
+sl lint --dir "$models/good/saved_model.pb"
+fails "a file" 2 "is a file: --dir takes the directory that it is in"
+cp -r "$models/good" lies_here
+sl lint lies_here
+fails "a directory as if it were a version" 7 "; for what lies here: --dir lies_here$"
+sl lint ./lies_here
+fails "or its path" 1 "cannot be a model's name.*; for what lies here: --dir ./lies_here$"
 sl lint --dir nowhere
 fails "no directory" 7 "SavedModel file does not exist at: nowhere"
 sl lint --dir "$models/good" --tag_set train

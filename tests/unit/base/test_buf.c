@@ -84,6 +84,24 @@ TEST(test_buf__slices_compare_bytewise)
     CHECK_INT(str_cmp(STR_LIT("a"), STR_LIT("a")), 0);
 }
 
+TEST(test_buf__distance_counts_edits)
+{
+    static const struct {
+        const char *a, *b;
+        int d;
+    } t[] = {
+        { "", "", 0 },          { "promote", "promote", 0 }, { "", "ab", 2 },
+        { "scan", "scam", 1 },  { "scan", "can", 1 },        { "diff", "dif", 1 },
+        { "push", "pushx", 1 }, { "fsck", "fcsk", 2 },       { "kitten", "sitting", 3 },
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        CHECK_INT(str_distance(str_of(t[i].a), str_of(t[i].b), 3), t[i].d);
+        CHECK_INT(str_distance(str_of(t[i].b), str_of(t[i].a), 3), t[i].d);
+    }
+    CHECK(str_distance(STR_LIT("kitten"), STR_LIT("sitting"), 2) > 2);
+    CHECK(str_distance(STR_LIT("abcdef"), STR_LIT("uvwxyz"), 2) > 2);
+}
+
 TEST(test_buf__xfunctions)
 {
     char *a AUTO(free_ptr) = xstrndup("abc", 2);

@@ -360,7 +360,7 @@ remap_bound(const struct tree *objects, struct tree *concrete)
         return;
     struct str it = str_buf(&bound->bytes);
     uint64_t v;
-    while (it.n > 0 && fp_take_varint(&it, &v))
+    while (it.n > 0 && sm_varint(&it, &v))
         add_varint(&out, (uint64_t)remap(objects, (int64_t)v));
     buf_release(&bound->bytes);
     bound->bytes = out;

@@ -68,7 +68,7 @@ recode_scalar(struct tree *t, void *arg)
     if (dtype->v == SM_FLOAT) {
         memcpy(&bits, it.p, 4);
     } else {
-        CHECK(fp_take_varint(&it, &x));
+        CHECK(sm_varint(&it, &x));
         bits = (uint32_t)x;
     }
     tree_drop(t, v);

@@ -528,7 +528,7 @@ rewrite_checkpoint(const char *dir, const char *key, const char *from, const cha
             /* one string: its length, the length's checksum, its bytes */
             struct str it = { p, (size_t)e->size_bytes };
             uint64_t n;
-            CHECK(fp_take_varint(&it, &n));
+            CHECK(sm_varint(&it, &n));
             uint32_t n32 = (uint32_t)n;
             char *at = memmem(it.p + 4, n, from, strlen(from));
             char *other = memmem(it.p + 4, n, to, strlen(to));

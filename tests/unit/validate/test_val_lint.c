@@ -240,6 +240,46 @@ TEST(test_val_lint__large_constants)
     CHECK(finding(j, "no_signature") && finding(j, "no_serve_tag"));
 }
 
+/* Signatures that all have to be followed through one graph. */
+static void
+write_signatures(int n_signatures, int n_nodes)
+{
+    struct err err = ERR_INIT;
+    struct buf meta = BUF_INIT, graph = BUF_INIT, one = BUF_INIT;
+    char *file AUTO(free_ptr) = xasprintf("%s/saved_model.pb", unit_dir());
+    for (int i = 0; i < n_nodes; i++) {
+        char *name AUTO(free_ptr) = xasprintf("n%d", i);
+        one.len = 0;
+        field(&one, 1, name, strlen(name));
+        field(&one, 2, "NoOp", 4);
+        field(&graph, 1, one.data, one.len);
+    }
+    field(&meta, 2, graph.data, graph.len);
+    for (int i = 0; i < n_signatures; i++) {
+        char *key AUTO(free_ptr) = xasprintf("s%d", i);
+        one.len = 0;
+        field(&one, 1, key, strlen(key));
+        field(&one, 2, "", 0);
+        field(&meta, 5, one.data, one.len); /* MetaGraphDef.signature_def */
+    }
+    wrap(&meta, 2);
+    CHECK_OK(fs_replace(AT_FDCWD, file, meta.data, meta.len, 0644, &err));
+    buf_release(&meta);
+    buf_release(&graph);
+    buf_release(&one);
+}
+
+TEST(test_val_lint__says_when_it_gave_up)
+{
+    write_signatures(10, 20000);
+    cJSON *j AUTO(json_free) = lint(unit_dir(), &plain);
+    CHECK(cJSON_IsTrue(cJSON_GetObjectItem(j, "complete")));
+    json_free(&j);
+    write_signatures(2600, 20000);
+    j = lint(unit_dir(), &plain);
+    CHECK(cJSON_IsFalse(cJSON_GetObjectItem(j, "complete")));
+}
+
 TEST(test_val_lint__sarif)
 {
     cJSON *j AUTO(json_free) = lint(model_dir("step_in_call"), &plain);
