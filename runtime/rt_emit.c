@@ -233,7 +233,8 @@ keep_control(struct rt_builder *b, struct rt_inst *inst, struct rt_draft *d)
         return;
     d->ctrl = xcalloc((size_t)n->n_ctrl, sizeof(d->ctrl[0]));
     for (int i = 0; i < n->n_ctrl; i++) {
-        int step = inst->step[n->in[n->n_in + i].node];
+        int from = n->in[n->n_in + i].node;
+        int step = from < 0 ? -1 : inst->step[from]; /* arguments are there already */
         if (step >= 0)
             d->ctrl[d->n_ctrl++] = step;
     }
@@ -377,6 +378,8 @@ plan_of(struct rt_prep *p, struct rt_func *f, struct str name)
         (void)!rt_plan_function(&plan, c->b->s, f, c->b->missing, p->err);
     if (plan)
         c->b->plan->writes |= plan->writes;
+    for (int i = 0; plan && i < RT_MAX_PASSES; i++)
+        c->b->plan->n_fired[i] += plan->n_fired[i];
     return plan;
 }
 
@@ -450,7 +453,7 @@ rt_mark_needed(struct rt_builder *b, bool *needed)
         for (int j = 0; j < d->s.node.n_out; j++)
             needed[i] |= wanted[d->first_value + j];
         for (int j = 0; needed[i] && j < d->s.node.n_in; j++)
-            wanted[d->in[j]] = true;
+            wanted[d->in[j]] = b->values[d->in[j]].konst < 0;
     }
     free(wanted);
 }

@@ -210,7 +210,8 @@ struct rt_plan {
     bool writes;    /* some step, or a function it calls, writes variables */
     bool frozen;    /* values of variables are among the constants … */
     uint64_t epoch; /* … as they were at this epoch of the session */
-    int n_fired[RT_MAX_PASSES]; /* per pass: how often it found something */
+    int n_fired[RT_MAX_PASSES]; /* per pass: how often it found something, here or in a
+                                   function */
     struct rt_arena strings;    /* of constants that were folded */
     pthread_mutex_t lock;
     struct rt_frame *free_frames;

@@ -182,7 +182,7 @@ rt_passes_make(struct rt_builder *b)
         struct rt_rewrite w = { .b = b };
         count_uses(&w);
         passes[i].run(&w);
-        b->plan->n_fired[i] = w.n_fired;
+        b->plan->n_fired[i] += w.n_fired;
         free(w.needed);
         free(w.uses);
     }

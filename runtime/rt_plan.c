@@ -233,6 +233,24 @@ need_done(struct walk *w, struct rt_inst *inst, int node, struct err *err)
     return push(w, inst, node, how, err);
 }
 
+/* The effects before the nodes that make ref. An argument leads out to the call. */
+static int
+walk_ref(struct walk *w, struct rt_inst *inst, struct rt_gref ref, struct err *err)
+{
+    for (int hops = 0; hops < HOPS_MAX; hops++) {
+        if (ref.node >= 0) {
+            if (inst->state[ref.node] & FED)
+                return 1;
+            return need_done(w, inst, ref.node, err);
+        }
+        if (!inst->parent)
+            return 1;
+        ref = inst->parent->g->nodes[inst->call].in[-1 - ref.node];
+        inst = inst->parent;
+    }
+    return 1;
+}
+
 /* ---- what a node needs ----------------------------------------------------------- */
 
 /* In a loop of TF1 control flow, Merge gets a value from further down. */
@@ -255,7 +273,7 @@ next_of_visit(struct walk *w, struct item *it, struct err *err)
     for (; it->i < n->n_in + n->n_ctrl; it->i++) {
         int rc, val = -1;
         if (it->i >= n->n_in) {
-            rc = need_done(w, inst, n->in[it->i].node, err);
+            rc = walk_ref(w, inst, n->in[it->i], err);
         } else if (comes_round(w, inst, n, it->i)) {
             b->late = xreallocarray(b->late, (size_t)b->n_late + 1, sizeof(b->late[0]));
             b->late[b->n_late++] = (struct rt_late){ inst, it->node, it->i };
@@ -282,30 +300,12 @@ next_of_call(struct walk *w, struct item *it, struct err *err)
     const struct rt_func *f = body->g->func;
     for (; it->i < n->n_ctrl + f->n_effects; it->i++) {
         int rc = it->i < n->n_ctrl
-                     ? need_done(w, inst, n->in[n->n_in + it->i].node, err)
+                     ? walk_ref(w, inst, n->in[n->n_in + it->i], err)
                      : need_done(w, body, f->effects[it->i - n->n_ctrl], err);
         if (rc <= 0)
             return rc;
     }
     inst->state[it->node] = (uint8_t)((inst->state[it->node] & ~VISITING) | DONE);
-    return 1;
-}
-
-/* The effects before the nodes that make ref. An argument leads out to the call. */
-static int
-walk_ref(struct walk *w, struct rt_inst *inst, struct rt_gref ref, struct err *err)
-{
-    for (int hops = 0; hops < HOPS_MAX; hops++) {
-        if (ref.node >= 0) {
-            if (inst->state[ref.node] & FED)
-                return 1;
-            return need_done(w, inst, ref.node, err);
-        }
-        if (!inst->parent)
-            return 1;
-        ref = inst->parent->g->nodes[inst->call].in[-1 - ref.node];
-        inst = inst->parent;
-    }
     return 1;
 }
 

@@ -142,6 +142,30 @@ TEST(test_rt_plan__missing_ops_of_a_shared_branch)
     }
 }
 
+/* An argument may be waited for, too: then for what the caller made it from. */
+TEST(test_rt_plan__a_control_edge_from_an_argument)
+{
+    struct mb m = { .init_op = NULL };
+    struct backend *b AUTO(fx_close) = NULL;
+    struct err err = ERR_INIT;
+    float x = -1, y;
+    add_x(&m);
+    mb_f32(&m, "zero", 0);
+    mb_node(&m, "p", "Greater", "x zero", "T:t=1");
+    mb_node(&m, "check", "Assert", "p x", "T:l=1 summarize:i=3");
+    mb_node(&m, "checked", "Identity", "x ^check", "T:t=1");
+    mb_function(&m, "f", "a b", "r");
+    mb_f32(&m, "ten", 10);
+    mb_node(&m, "i", "Identity", "b ^a", "T:t=1");
+    mb_node(&m, "s", "AddV2", "i:output:0 ten:output:0", "T:t=1");
+    mb_end_function(&m, "r=s:z:0", "");
+    mb_node(&m, "y", "PartitionedCall", "checked x", "Tin:l=1,1 Tout:l=1 f:f=f");
+    mb_signature(&m, "serving_default", "x=x:0", "y=y:0");
+    fx_load(&b, &m);
+    CHECK(fx_run_f32(b, 1) == 11);
+    CHECK_ERR(fx_run(b, &x, &y, sizeof(y), &err), ERR_FAILED);
+}
+
 static void
 check_broken(struct mb *m, enum err_code want, const char *text)
 {

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Each pass of the runtime's planner fires on real models it was made for, and answers do
+# not depend on it. SLUICE_MODELS: a directory with a golden set for each model,
+# <name>/golden.json beside <name>/model.
+. "$(dirname "$0")/../cli/lib.sh"
+
+cat >compare.py <<'EOF'
+import glob, sys, numpy as np
+files = sorted(glob.glob(sys.argv[1] + "/*.npz"))
+assert files
+for f in files:
+    a, b = np.load(f), np.load(f.replace(sys.argv[1], sys.argv[2], 1))
+    for k in a.files:
+        x, y = a[k], b[k]
+        assert x.shape == y.shape and x.dtype == y.dtype, (f, k)
+        if x.dtype.kind == "f":
+            assert np.allclose(x, y, rtol=1e-5, atol=1e-5 * max(1, np.abs(y).max(initial=0)),
+                               equal_nan=True), (f, k, np.abs(x - y).max())
+        else:
+            assert (x == y).all(), (f, k)
+EOF
+
+one() { # pass, model
+    set=$SLUICE_MODELS/$2
+    if [ ! -f "$set/golden.json" ]; then
+        skip "$1 fires on $2" "SLUICE_MODELS has no $2/golden.json"
+        skip "$2 answers alike without $1" "no $2"
+        return
+    fi
+    sl show --dir "$set/model" --plan --json
+    fired=$(printf %s "$out" | tr -d ' \n' | grep -oE '"passes":\{[^}]*\}' | head -n 1 |
+        sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p")
+    check "$1 fires on $2" test "${fired:-0}" -gt 0
+    sl run --dir "$set/model" --golden "$set" --outdir "with-$1-$2"
+    SLUICE_PLAN=-$1
+    export SLUICE_PLAN
+    sl run --dir "$set/model" --golden "$set" --outdir "without-$1-$2"
+    unset SLUICE_PLAN
+    check "$2 answers alike without $1" python3 compare.py "with-$1-$2" "without-$1-$2"
+}
+
+: "${SLUICE_MODELS:=models}"
+one fold cnn_mobilenetv2
+one fuse cnn_mobilenetv2
+one fuse cnn_resnet_hand
+one fuse cnn_grouped
+one fuse mlp_activations
+one fuse tf1_refvar_mlp
+one fuse tr_encoder_mha
+one pattern cnn_efficientnet
+one pattern tr_bert_tiny
+one rnn rnn_gru_both
+one rnn rnn_bidir_stack
+finish
