@@ -27,15 +27,20 @@ cmd_fingerprint(const cJSON *reply, bool failed, struct buf *out)
         return;
     }
     const cJSON *hashes = cJSON_GetObjectItemCaseSensitive(reply, "tensorflow");
-    if (!hashes) {
+    const char *unknown = cli_str(reply, "tensorflow_unknown");
+    if (!hashes && !unknown[0]) {
         buf_addf(out, "%s\n", cli_str(reply, "singleprint"));
         return;
     }
-    buf_addf(out, "TensorFlow's fingerprint, by the rules of %s:\n",
-             cli_str(reply, "rules"));
-    for (const cJSON *h = hashes->child; h; h = h->next)
+    if (unknown[0])
+        buf_addf(out, "%s\n", unknown);
+    else
+        buf_addf(out, "TensorFlow's fingerprint, by the rules of %s:\n",
+                 cli_str(reply, "rules"));
+    for (const cJSON *h = hashes ? hashes->child : NULL; h; h = h->next)
         buf_addf(out, "  %-25s %s\n", h->string, h->valuestring);
-    buf_addf(out, "  %-25s %s\n", "singleprint", cli_str(reply, "singleprint"));
+    if (hashes)
+        buf_addf(out, "  %-25s %s\n", "singleprint", cli_str(reply, "singleprint"));
     buf_addf(out, "same bytes    %s\n", cli_str(reply, "manifest"));
     if (cli_str(reply, "incomplete")[0]) {
         buf_addf(out, "the model is not whole: %s\n", cli_str(reply, "incomplete"));

@@ -88,8 +88,14 @@ svc_do_fingerprint(struct svc_call *c, struct err *err)
         return -(int)err->code;
     if (svc_flag(c, "check"))
         return check(c, dirfd, dir.path, err);
-    if (fp_five_of(&five, dirfd, dir.path, err) < 0)
-        return -(int)err->code;
+    int rc = fp_five_of(&five, dirfd, dir.path, err);
+    if (rc == -ERR_UNSUPPORTED && !svc_flag(c, "singleprint")) {
+        json_put_str(c->reply, "tensorflow_unknown", err->msg);
+        err_clear(err);
+        return put_identity(c, dirfd, dir.path, err);
+    }
+    if (rc < 0)
+        return rc;
     fp_singleprint(&five, single);
     json_put_str(c->reply, "singleprint", single);
     if (svc_flag(c, "singleprint"))

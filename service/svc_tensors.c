@@ -409,8 +409,11 @@ draw(struct svc_call *c, struct job *j, const char *name, struct err *err)
     const struct sm_entry *e = find_name(j, name);
     struct fp_histogram h;
     struct fp_look again;
-    if (!e)
+    if (!e && j->bundle)
         return no_such_name(j, name, "no tensor is called", err);
+    if (!e)
+        return err_set(err, ERR_NOTFOUND,
+                       "there are no variables, and only those are drawn");
     if (fp_stats_of(e->dtype) == FP_OF_NOTHING)
         return err_set(err, ERR_UNSUPPORTED,
                        "'%s' is a %s, which has no numbers to draw", name,

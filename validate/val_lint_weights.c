@@ -92,8 +92,13 @@ lint_checkpoint(struct lint *l)
     struct sum slots = { 0 }, unused = { 0 }, wide = { 0 };
     struct scan_index keys = { 0 };
     double all = 0;
+    struct err err = ERR_INIT;
     if (!l->bundle)
         return;
+    if (sm_bundle_check_sizes(l->bundle, &err) < 0) {
+        const struct lint_place at = { .file = STR_LIT("variables/variables.index") };
+        lint_add(l, LINT_missing_data, &at, "%s", err.msg);
+    }
     bool is_known = restored(l, &keys);
     for (int i = 0; i < sm_bundle_n_entries(l->bundle); i++) {
         const struct sm_entry *e = sm_bundle_entry(l->bundle, i);

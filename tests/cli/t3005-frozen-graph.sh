@@ -70,6 +70,8 @@ fails "and names the file" 1 "frozen/graph.pb: 1 finding$"
 sl tensors --graph_def "$frozen/graph.pb" --outputs best
 ok "tensors lists its constants"
 prints "with what they are" ' constant$'
+sl tensors --graph_def "$frozen/graph.pb" --outputs best --histogram net/w
+fails "it draws none" 7 "no variables, and only those are drawn"
 sl tensors --graph_def "$frozen/graph.pb" --outputs best --checkpoint ./x
 fails "a checkpoint too" 2 "stands alone"
 

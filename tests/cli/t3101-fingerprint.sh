@@ -37,6 +37,12 @@ rm copy/variables/variables.data-00000-of-00001
 sl fingerprint --dir copy
 prints "a missing shard: TensorFlow's hashes are there all the same" 'checkpoint_hash'
 prints "and it says what is missing" 'not whole: .*data shard'
+sl fingerprint --dir "$data/formats/cpb_snappy"
+ok "a chunked model: TensorFlow's hashes are not known"
+prints "which is said" "saved_model.cpb: TensorFlow's fingerprint of a chunked model is not computed"
+prints "its meaning is" '^same meaning  sha256:'
+sl fingerprint --dir "$data/formats/cpb_snappy" --singleprint
+fails "but no singleprint" 1 'is not computed'
 sl fingerprint --dir nowhere
 fails "a directory that is not there" 7 "nowhere"
 finish

@@ -85,6 +85,10 @@ sl lint --dir "$models/good" --against scorer@9
 fails "no such version" 7 "scorer@9|version 9"
 sl lint --dir "$models/good" --frobnicate
 fails "an unknown flag" 2 "frobnicate"
+rm -rf m && cp -r "$models/good" m && chmod -R u+w m && rm m/variables/*.data*
+sl lint --dir m
+fails "a data shard that is not there" 1 "m: 1 warning$"
+prints "is named" "^  file 'variables/variables.index': .*data-00000-of-00001 is missing"
 rm -rf m && cp -r "$models/good" m && chmod -R u+w m && head -c 100 "$models/good/saved_model.pb" >m/saved_model.pb
 sl lint --dir m
 fails "a model that is cut off" 4 "saved_model.pb"
