@@ -158,6 +158,8 @@ cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
             continue;
         if (!only_words && strcmp(word, "--") == 0) {
             only_words = true;
+        } else if (!out->verb && strcmp(word, "--version") == 0) {
+            out->verb = svc_find("version"); /* what people type first */
         } else if (!only_words && word[0] == '-' && word[1] == '-') {
             if (!out->verb)
                 return err_set(err, ERR_USAGE,

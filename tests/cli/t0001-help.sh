@@ -31,6 +31,8 @@ fails "an argument too many" 2 "'b' is one argument too many"
 sl version
 ok "sluice version"
 prints "says its version" '^sluice [0-9]+\.[0-9]+\.[0-9]+$'
+sl --version
+prints "as a flag too" '^sluice [0-9]'
 sl version --json
 prints "--json after the verb" '"version":'
 sl --json version
