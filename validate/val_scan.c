@@ -109,6 +109,9 @@ is_allowed(struct scan *s, struct str name)
     return scan_is_allowed(s->options->allow, s->allowed, name);
 }
 
+static void add(struct scan *s, struct scan_finding f, const char *fmt, va_list ap)
+    PRINTF(3, 0);
+
 static void
 add(struct scan *s, struct scan_finding f, const char *fmt, va_list ap)
 {
