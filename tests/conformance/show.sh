@@ -1,11 +1,11 @@
 #!/bin/sh
 # Compares `sluice show` with the text of TensorFlow's saved_model_cli for every public model
-# that TensorFlow shows. usage: tests/conformance-show.sh [FOLDER]
+# that TensorFlow shows. usage: tests/conformance/show.sh [FOLDER]
 # FOLDER (default ../shared) holds conformance/show-text.tar.zst and corpus/public-models.tar.zst.
 # $SLUICE_BIN: where sluice is, default build/release/bin. What is compared: tests/show_text.py.
 # Last line: "N passed, N failed".
 set -u
-top=$(cd "$(dirname "$0")/.." && pwd)
+top=$(cd "$(dirname "$0")/../.." && pwd)
 shared=${1:-$top/../shared}
 sluice=${SLUICE_BIN:-$top/build/release/bin}/sluice
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-show-XXXXXX") || exit 1

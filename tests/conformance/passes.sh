@@ -1,7 +1,7 @@
 #!/bin/sh
 # Each pass of the runtime's planner fires on real models it was made for, and answers do
-# not depend on it. SLUICE_MODELS: a directory with a golden set for each model,
-# <name>/golden.json beside <name>/model.
+# not depend on it. The models are those of ../shared/conformance (or $CONFORMANCE),
+# generated.tar.zst: <name>/golden.json beside <name>/model. Needs NumPy.
 . "$(dirname "$0")/../cli/lib.sh"
 
 cat >compare.py <<'EOF'
@@ -21,12 +21,7 @@ for f in files:
 EOF
 
 one() { # pass, model
-    set=$SLUICE_MODELS/$2
-    if [ ! -f "$set/golden.json" ]; then
-        skip "$1 fires on $2" "SLUICE_MODELS has no $2/golden.json"
-        skip "$2 answers alike without $1" "no $2"
-        return
-    fi
+    set=models/$2
     sl show --dir "$set/model" --plan --json
     fired=$(printf %s "$out" | tr -d ' \n' | grep -oE '"passes":\{[^}]*\}' | head -n 1 |
         sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p")
@@ -39,7 +34,8 @@ one() { # pass, model
     check "$2 answers alike without $1" python3 compare.py "with-$1-$2" "without-$1-$2"
 }
 
-: "${SLUICE_MODELS:=models}"
+mkdir models
+check "the models are there" tar --zstd -xf "${CONFORMANCE:-$top/../shared/conformance}/generated.tar.zst" -C models
 one fold cnn_mobilenetv2
 one fuse cnn_mobilenetv2
 one fuse cnn_resnet_hand
