@@ -8,6 +8,9 @@
 
 #define MAX_PRIMS 1024
 #define MAX_PACKED 4096
+/* Multiply-adds from which a second thread is worth waking. The choice is the shape's,
+ * as a primitive is made for a number of threads. */
+#define SHARED_WORK 400e3
 
 /* ---- the handle and its caches ---- */
 
@@ -379,6 +382,22 @@ execute(struct rt_ctx *ctx, struct od *od, const struct prim *p, struct exec *x,
     return s ? od_fail(ctx, err, s, "run") : 0;
 }
 
+/* As double: the product of extents may overflow. */
+static double
+multiply_adds(const struct key *key)
+{
+    const struct od_conv *c = &key->conv;
+    const struct od_matmul *m = &key->matmul;
+    if (key->op == OP_MATMUL)
+        return (double)m->batch * (double)m->m * (double)m->n * (double)m->k;
+    /* Transposed: each value of src is multiplied with each weight of its group. */
+    double n =
+        (double)c->batch * (double)c->in_c * (double)c->out_c / (double)c->groups;
+    for (int i = 0; i < c->n_spatial; i++)
+        n *= (double)c->kernel[i] * (double)(c->transposed ? c->in[i] : c->out[i]);
+    return n;
+}
+
 static int
 run_key(struct rt_ctx *ctx, const struct key *key, bool keep, const struct od_args *a,
         struct err *err)
@@ -389,8 +408,8 @@ run_key(struct rt_ctx *ctx, const struct key *key, bool keep, const struct od_ar
     struct exec *x = NULL;
     dnnl_status_t s = dnnl_success;
 
-    if (od->set_threads)
-        od->set_threads(od->n_threads); /* of this thread: OpenMP keeps it per thread */
+    if (od->set_threads) /* of this thread: OpenMP keeps it per thread */
+        od->set_threads(multiply_adds(key) < SHARED_WORK ? 1 : od->n_threads);
     pthread_mutex_lock(&od->lock);
     int r = take_prim(ctx, od, key, &p, err);
     if (!r && p->usable && keep && (p->to_prim[ARG_WEIGHTS] || a->scale)) {

@@ -204,8 +204,9 @@ int rt_fail_dtype(const struct rt_ctx *ctx, struct err *err, int dtype);
  * then. */
 int rt_poll(const struct rt_ctx *ctx, struct err *err) MUST_CHECK;
 
-/* fn(arg, begin, end) over [0, n) in pieces of at least `grain`, on the run's threads;
- * returns when all is done. One thread: one call. fn must not allocate by ctx. */
+/* fn(arg, begin, end) over [0, n), in pieces on the run's threads when n is above
+ * `grain`; returns when all is done. One thread: one call. fn must not allocate by ctx.
+ */
 void rt_parallel_for(struct rt_ctx *ctx, int64_t n, int64_t grain,
                      void (*fn)(void *arg, int64_t begin, int64_t end), void *arg);
 int rt_n_threads(const struct rt_ctx *ctx);

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that share the pieces of one loop. The caller works too; several callers take
- * turns. */
+/* Threads that share the pieces of one loop. The caller works too, and never waits for
+ * a thread that did not take part: on a busy machine one may wake when all is done.
+ * Several callers take turns. */
 #include "runtime/rt_int.h"
 
 #include <stdlib.h>
+
+enum { PIECES = 4 }; /* for each thread: who comes late takes fewer */
 
 struct rt_pool {
     pthread_mutex_t turn; /* one loop at a time */
     pthread_mutex_t lock;
     pthread_cond_t work, idle;
     pthread_t *threads;
-    int n_threads; /* beside the caller */
-    int busy;
-    uint64_t loop; /* number of the loop that is on */
-    bool ends;
-    int64_t n, piece, next; /* next: atomic */
+    int n_wanted, n_threads; /* beside the caller; threads: started */
+    int busy;                /* threads that take part in the loop */
+    uint64_t loop;           /* its number */
+    bool on, ends;           /* on: one may still join it */
+    int64_t n, piece, next;  /* next: atomic */
     void (*fn)(void *arg, int64_t begin, int64_t end);
     void *arg;
 };
@@ -38,11 +41,12 @@ thread_main(void *arg)
     (void)rt_fpu_enter();
     pthread_mutex_lock(&p->lock);
     for (;;) {
-        while (!p->ends && p->loop == seen)
+        while (!p->ends && (!p->on || p->loop == seen))
             pthread_cond_wait(&p->work, &p->lock);
         if (p->ends)
             break;
         seen = p->loop;
+        p->busy++;
         pthread_mutex_unlock(&p->lock);
         work(p);
         pthread_mutex_lock(&p->lock);
@@ -64,10 +68,20 @@ rt_pool_new(int n_threads)
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->idle, NULL);
     p->threads = xcalloc((size_t)n_threads, sizeof(p->threads[0]));
-    while (p->n_threads < n_threads - 1 &&
+    p->n_wanted = n_threads - 1;
+    return p;
+}
+
+/* Under `turn`. With the first loop, not before: a model of small loops stays one
+ * thread, whose allocations and locks are cheaper. Those that cannot be started are
+ * done without. */
+static void
+start_threads(struct rt_pool *p)
+{
+    while (p->n_threads < p->n_wanted &&
            pthread_create(&p->threads[p->n_threads], NULL, thread_main, p) == 0)
         p->n_threads++;
-    return p;
+    p->n_wanted = p->n_threads;
 }
 
 void
@@ -93,22 +107,24 @@ void
 rt_pool_for(struct rt_pool *p, int64_t n, int64_t grain,
             void (*fn)(void *arg, int64_t begin, int64_t end), void *arg)
 {
-    int64_t workers = p->n_threads + 1, piece = (n + workers - 1) / workers;
-    if (piece < grain)
-        piece = grain;
     pthread_mutex_lock(&p->turn);
+    start_threads(p);
+    int64_t pieces = (p->n_threads + 1) * PIECES, piece = (n + pieces - 1) / pieces;
+    if (piece < grain / PIECES)
+        piece = grain / PIECES;
     pthread_mutex_lock(&p->lock);
     p->n = n;
     p->piece = piece > 0 ? piece : 1;
     p->next = 0;
     p->fn = fn;
     p->arg = arg;
-    p->busy = p->n_threads;
+    p->on = true;
     p->loop++;
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->lock);
     work(p);
     pthread_mutex_lock(&p->lock);
+    p->on = false;
     while (p->busy > 0)
         pthread_cond_wait(&p->idle, &p->lock);
     pthread_mutex_unlock(&p->lock);

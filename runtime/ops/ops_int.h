@@ -43,8 +43,8 @@
 /* Tables by dtype end here: after it come only dtypes without kernels. */
 #define K_N_DTYPES (SM_UINT64 + 1)
 
-/* Elements a thread should at least have, for cheap loops. */
-#define K_GRAIN 32768
+/* Elements of a cheap loop that are worth waking a thread for (some 50 us). */
+#define K_GRAIN (1 << 18)
 
 static inline bool
 k_is_half(int dtype)

@@ -5,6 +5,7 @@
 #include "runtime/ops/nn_int.h"
 
 #include <math.h>
+#include <string.h>
 
 /* y may be x. */
 #define LOOP(name, expr)                                                               \
@@ -106,25 +107,25 @@ norm_row(const float *x, const float *g, const float *b, float *y, int64_t n,
     }
 }
 
-/* Over another axis than the last, where gamma and beta still follow the last. */
+/* Any axis; gamma and beta follow the last dimension of x repeated `wide` times. */
 static void
-norm_axis(const struct rt_tensor *x, int axis, const float *g, const float *b,
-          int64_t n_gb, float epsilon, float *out)
+norm_axis(const struct rt_tensor *x, int axis, int64_t wide, const float *g,
+          const float *b, int64_t n_gb, float epsilon, float *out)
 {
     int64_t outer = k_count(x->dims, 0, axis), n = x->dims[axis],
-            inner = k_count(x->dims, axis + 1, x->rank);
+            step = k_count(x->dims, axis + 1, x->rank), inner = step * wide;
     for (int64_t o = 0; o < outer * inner; o++) {
         int64_t at = o / inner * n * inner + o % inner, c = o % inner % n_gb;
-        const float *from = (const float *)x->data + at;
+        const float *from = (const float *)x->data + at / wide;
         float mean = 0, variance = 0;
         for (int64_t i = 0; i < n; i++)
-            mean += from[i * inner];
+            mean += from[i * step];
         mean /= (float)n;
         for (int64_t i = 0; i < n; i++)
-            variance += (from[i * inner] - mean) * (from[i * inner] - mean);
+            variance += (from[i * step] - mean) * (from[i * step] - mean);
         float s = 1.0f / sqrtf(variance / (float)n + epsilon) * g[c];
         for (int64_t i = 0; i < n; i++)
-            out[at + i * inner] = from[i * inner] * s + (b[c] - mean * s);
+            out[at + i * inner] = from[i * step] * s + (b[c] - mean * s);
     }
 }
 
@@ -143,7 +144,7 @@ norm_rows(void *arg, int64_t begin, int64_t end)
         norm_row(a->x + i, a->g, a->b, a->y + i, a->n, a->epsilon);
 }
 
-/* in: x, gamma[n], beta[n]; n is the last dimension of x, or 1 of either. */
+/* in: x, gamma[n], beta[n]; the last dimension of x is n, or 1: then it becomes n. */
 int
 nn_run_layer_norm(struct rt_ctx *ctx, struct err *err)
 {
@@ -156,18 +157,20 @@ nn_run_layer_norm(struct rt_ctx *ctx, struct err *err)
         return rt_fail_dtype(ctx, err, x->dtype);
     if (k_axis(ctx, s->axis, x->rank, &axis, err) < 0)
         return -(int)err->code;
-    int64_t n = x->dims[x->rank - 1];
-    if (n != g->n_elems)
+    int64_t n = g->n_elems, last = x->dims[x->rank - 1], dims[SM_MAX_RANK];
+    if (last != n && last != 1)
         return rt_fail(ctx, err, ERR_FAILED, "Incompatible shapes: %s vs. %s",
                        rt_shape_text(x, tx), rt_shape_text(g, tg));
-    if (rt_out_reuse(ctx, 0, 0, SM_FLOAT, x->rank, x->dims, &y, err) < 0)
+    memcpy(dims, x->dims, sizeof(dims[0]) * (size_t)x->rank);
+    dims[x->rank - 1] = n;
+    if (rt_out_reuse(ctx, 0, 0, SM_FLOAT, x->rank, dims, &y, err) < 0)
         return -(int)err->code;
     if (!y->n_elems)
         return 0;
     struct norm_arg a = { x->data, g->data, b->data, y->data, n, s->epsilon };
-    if (axis == x->rank - 1)
+    if (axis == x->rank - 1 && last == n)
         rt_parallel_for(ctx, x->n_elems / n, K_GRAIN / 4 / n + 1, norm_rows, &a);
     else
-        norm_axis(x, axis, a.g, a.b, n, a.epsilon, a.y);
+        norm_axis(x, axis, n / last, a.g, a.b, n, a.epsilon, a.y);
     return 0;
 }

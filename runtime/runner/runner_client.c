@@ -101,10 +101,15 @@ spawn(struct backend *b, const char *program, int sock, int said, struct err *er
     char parent[24];
     snprintf(parent, sizeof(parent), "%ld", (long)getpid());
     char *argv[] = { (char *)(uintptr_t) "sluice-runner", parent, NULL };
-    /* Waiting threads sleep: spinning ones starve each other on a busy machine. */
+    /* OpenMP reads these when it is loaded. Its threads wait for the next loop awake
+     * for some 10 us and then sleep: at once would make every loop pay for a wake-up,
+     * long spinning starves those who have work on a busy machine. */
     char *env[] = { (char *)(uintptr_t) "LC_ALL=C",
                     (char *)(uintptr_t) "OMP_WAIT_POLICY=passive",
-                    (char *)(uintptr_t) "ASAN_OPTIONS=detect_leaks=0", NULL, NULL };
+                    (char *)(uintptr_t) "GOMP_SPINCOUNT=1000",
+                    (char *)(uintptr_t) "ASAN_OPTIONS=detect_leaks=0",
+                    NULL,
+                    NULL };
     const char *passes = getenv("SLUICE_PLAN");
     char *plan AUTO(free_ptr) = passes ? xasprintf("SLUICE_PLAN=%s", passes) : NULL;
     env[sizeof(env) / sizeof(env[0]) - 2] = plan;

@@ -175,6 +175,29 @@ TEST(test_rt_pass__what_two_read_is_left_alone)
 
 /* ---- patterns -------------------------------------------------------------------- */
 
+/* y: x over `axis`, as Keras writes it, with the constants g and b. */
+static void
+layer_norm(struct mb *m, const char *x, int axis)
+{
+    static const char *const attrs[] = { "T:t=1 keep_dims:b=1", "T:t=1" };
+    char in[64];
+    mb_f32(m, "epsilon", 1e-6f);
+    mb_const(m, "axis", "", SM_INT32, "1", (const int32_t[]){ axis }, 4);
+    snprintf(in, sizeof(in), "%s axis", x);
+    mb_node(m, "mean", "Mean", in, attrs[0]);
+    snprintf(in, sizeof(in), "%s mean", x);
+    mb_node(m, "sq", "SquaredDifference", in, attrs[1]);
+    mb_node(m, "var", "Mean", "sq axis", attrs[0]);
+    mb_node(m, "ve", "AddV2", "var epsilon", attrs[1]);
+    mb_node(m, "rs", "Rsqrt", "ve", attrs[1]);
+    mb_node(m, "s", "Mul", "rs g", attrs[1]);
+    snprintf(in, sizeof(in), "%s s", x);
+    mb_node(m, "xs", "Mul", in, attrs[1]);
+    mb_node(m, "ms", "Mul", "mean s", attrs[1]);
+    mb_node(m, "shift", "Sub", "b ms", attrs[1]);
+    mb_node(m, "y", "AddV2", "xs shift", attrs[1]);
+}
+
 static void
 gelu_and_norm(struct mb *m)
 {
@@ -184,28 +207,51 @@ gelu_and_norm(struct mb *m)
     mb_f32(m, "half", .5f);
     mb_f32(m, "one", 1);
     mb_f32(m, "root", 1.41421354f);
-    mb_f32(m, "epsilon", 1e-6f);
-    mb_const(m, "axis", "", SM_INT32, "1", (const int32_t[]){ -1 }, 4);
     mb_node(m, "h", "Mul", "half a_x", "T:t=1");
     mb_node(m, "d", "RealDiv", "a_x root", "T:t=1");
     mb_node(m, "e", "Erf", "d", "T:t=1");
     mb_node(m, "e1", "AddV2", "one e", "T:t=1");
     mb_node(m, "gelu", "Mul", "h e1", "T:t=1");
-    mb_node(m, "mean", "Mean", "gelu axis", "T:t=1 keep_dims:b=1");
-    mb_node(m, "sq", "SquaredDifference", "gelu mean", "T:t=1");
-    mb_node(m, "var", "Mean", "sq axis", "T:t=1 keep_dims:b=1");
-    mb_node(m, "ve", "AddV2", "var epsilon", "T:t=1");
-    mb_node(m, "rs", "Rsqrt", "ve", "T:t=1");
-    mb_node(m, "s", "Mul", "rs g", "T:t=1");
-    mb_node(m, "xs", "Mul", "gelu s", "T:t=1");
-    mb_node(m, "ms", "Mul", "mean s", "T:t=1");
-    mb_node(m, "shift", "Sub", "b ms", "T:t=1");
-    mb_node(m, "y", "AddV2", "xs shift", "T:t=1");
+    layer_norm(m, "gelu", -1);
 }
 
 TEST(test_rt_pass__gelu_and_layer_norm_are_a_step_each)
 {
     compare(gelu_and_norm, 160, RT_PASS_pattern, 2, 3);
+}
+
+static void
+norm_of_one(struct mb *m, int axis)
+{
+    floats(m, "a", "4,3,1", 12, true);
+    floats(m, "g", "6", 6, false);
+    floats(m, "b", "6", 6, false);
+    layer_norm(m, "a_x", axis);
+}
+
+static void
+norm_of_one_over_last(struct mb *m)
+{
+    norm_of_one(m, -1);
+}
+
+static void
+norm_of_one_over_middle(struct mb *m)
+{
+    norm_of_one(m, 1);
+}
+
+static void
+norm_of_one_over_first(struct mb *m)
+{
+    norm_of_one(m, 0);
+}
+
+TEST(test_rt_pass__layer_norm_repeats_a_last_dimension_of_one)
+{
+    compare(norm_of_one_over_last, 72, RT_PASS_pattern, 1, 2);
+    compare(norm_of_one_over_middle, 72, RT_PASS_pattern, 1, 2);
+    compare(norm_of_one_over_first, 72, RT_PASS_pattern, 1, 2);
 }
 
 /* ---- recurrent layers ------------------------------------------------------------ */
