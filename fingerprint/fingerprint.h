@@ -30,7 +30,8 @@ uint64_t fp_farm_end(const struct fp_farm *f); /* may be asked in between */
 uint64_t fp_farm64(struct str s);
 uint64_t fp_farm_cat(uint64_t a, uint64_t b); /* FingerprintCat64 */
 
-/* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_check.c) ---- */
+/* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_chunked.c, fp_check.c) ----
+ */
 
 enum fp_hash {
     FP_CHECKSUM,     /* the whole SavedModel (2.11: its GraphDef) */
@@ -47,7 +48,8 @@ enum fp_rules {
     FP_RULES_2_11, /* field 1 is the GraphDef's, signatures by value, 32-bit numbers */
     FP_RULES_2_12, /* 2.12, 2.13: signatures by value, 32-bit numbers */
     FP_RULES_2_14, /* 2.14 and later: signatures by key and value, 64-bit numbers */
-    FP_N_RULES
+    FP_N_RULES,
+    FP_RULES_CHUNKED = FP_N_RULES /* of saved_model.cpb, whichever release */
 };
 const char *fp_rules_name(enum fp_rules r); /* "2.12-2.13" */
 /* The rules of a release ("2.13.0-rc1"). Releases before 2.11 have no fingerprint:
@@ -63,11 +65,14 @@ struct fp_five {
 #define FP_SINGLEPRINT_BYTES 84
 void fp_singleprint(const struct fp_five *five, char out[FP_SINGLEPRINT_BYTES]);
 
-/* The five hashes of the model in `dirfd` by the rules of the release that wrote it.
- * `dir` is for messages. Heap stays small whatever the size of the graph.
- * ERR_NOTFOUND: no model. ERR_CORRUPT: it is malformed. ERR_UNSUPPORTED: a
- * chunked saved_model.cpb, or a concrete function without a number at its end (for
- * which TensorFlow, too, makes no fingerprint). */
+/* The five hashes of the model in `dirfd` by the rules of the release that wrote it; of
+ * a chunked saved_model.cpb by theirs, which is best effort: TensorFlow's own test
+ * takes two values for the graph and for the object graph, depending on how it was
+ * built. `dir` is for messages. Heap stays small whatever the size of the graph; of a
+ * chunked model it holds the unpacked chunks. ERR_NOTFOUND: no model. ERR_CORRUPT: it
+ * is malformed. ERR_LIMIT: chunks nested too deep. ERR_UNSUPPORTED: a concrete function
+ * without a number at its end, or a chunk that is a whole MetaGraph (for both of which
+ * TensorFlow, too, makes no fingerprint). */
 int fp_five_of(struct fp_five *out, int dirfd, const char *dir,
                struct err *err) MUST_CHECK;
 

@@ -11,8 +11,10 @@
 
 #define STORED "fingerprint.pb"
 #define INDEX "variables/variables.index"
+#define MISSING INDEX " is missing or unreadable"
 #define STORED_MAX_BYTES 65536
 #define PRODUCER_2_11 0
+#define PRODUCER_CHUNKED 2
 
 static int
 stored_parse(struct str raw, struct fp_stored *out)
@@ -109,12 +111,15 @@ fp_stored_renew(int dirfd, int ckpt_dirfd, const char *dir, struct buf *out,
     return is_put ? 0 : err_set(err, ERR_CORRUPT, "%s/" STORED " has no version", dir);
 }
 
-/* 0 is 2.11, 1 is 2.12 to 2.20, 4 is 2.21 (same rules, another uuid). 2 was for chunked
- * models, which fp_open refuses by their file. */
-static bool
-is_known_producer(int producer)
+/* 0 is 2.11, 1 is 2.12 to 2.20, 4 is 2.21 (same rules, another uuid). */
+static const char *
+producer_note(int producer)
 {
-    return producer == 0 || producer == 1 || producer == 4;
+    if (producer == PRODUCER_CHUNKED)
+        return "written for a chunked model (saved_model.cpb), which this is not";
+    return producer == PRODUCER_2_11 || producer == 1 || producer == 4
+               ? NULL
+               : "written by rules that this build does not know";
 }
 
 /* A hash that differs by the release's own rules may still be one of these. */
@@ -123,11 +128,10 @@ tolerate(struct fp_check *c, const struct sm_model *m, int dirfd, enum fp_hash h
          struct err *err)
 {
     c->match[h] = FP_DIFFERS;
-    if (!is_known_producer(c->stored.producer))
-        c->note[h] = "written by rules that this build does not know";
+    c->note[h] = producer_note(c->stored.producer);
     if (h == FP_CHECKPOINT) {
         if (c->computed.hash[h] == 0)
-            c->note[h] = INDEX " is missing or unreadable";
+            c->note[h] = MISSING;
         return 0;
     }
     if (h == FP_CHECKSUM) {
@@ -160,14 +164,24 @@ rules_for(const struct fp_stored *stored, struct str tf_version)
     return stored->producer > PRODUCER_2_11 && r == FP_RULES_2_11 ? FP_RULES_2_12 : r;
 }
 
-int
-fp_check(struct fp_check *out, int dirfd, const char *dir, struct err *err)
+/* Chunked models have one rule, and no other can be tolerated. */
+static void
+differs_chunked(struct fp_check *c, enum fp_hash h)
+{
+    c->match[h] = FP_DIFFERS;
+    if (h == FP_CHECKPOINT)
+        c->note[h] = c->computed.hash[h] == 0 ? MISSING : NULL;
+    else if (c->stored.producer != PRODUCER_CHUNKED)
+        c->note[h] = "not written for a chunked model, which this is";
+    else if (h == FP_GRAPH || h == FP_OBJECT_GRAPH)
+        c->note[h] = "builds of TensorFlow differ in this hash of a chunked model";
+}
+
+static int
+check_whole(struct fp_check *out, int dirfd, const char *dir, struct err *err)
 {
     struct sm_model *m AUTO(sm_close_p) = NULL;
-    *out = (struct fp_check){ .n_differ = 0 };
-    int rc = fp_stored_read(&out->stored, dirfd, dir, err);
-    if (rc == 0)
-        rc = fp_open(&m, dirfd, dir, err);
+    int rc = sm_open(&m, dirfd, dir, err);
     if (rc < 0)
         return rc;
     enum fp_rules rules = rules_for(&out->stored, sm_meta(m, 0)->tf_version);
@@ -175,7 +189,28 @@ fp_check(struct fp_check *out, int dirfd, const char *dir, struct err *err)
     for (int i = 0; rc == 0 && i < FP_N_HASHES; i++) {
         if (out->computed.hash[i] != out->stored.hash[i])
             rc = tolerate(out, m, dirfd, (enum fp_hash)i, err);
-        out->n_differ += out->match[i] == FP_DIFFERS;
     }
     return rc < 0 ? err_ctx(err, "%s", dir) : 0;
+}
+
+int
+fp_check(struct fp_check *out, int dirfd, const char *dir, struct err *err)
+{
+    *out = (struct fp_check){ .n_differ = 0 };
+    int rc = fp_stored_read(&out->stored, dirfd, dir, err);
+    if (rc < 0)
+        return rc;
+    rc = fp_chunked_five(&out->computed, dirfd, dir, err);
+    if (rc == -ERR_NOTFOUND) {
+        err_clear(err);
+        rc = check_whole(out, dirfd, dir, err);
+    } else {
+        for (int i = 0; rc == 0 && i < FP_N_HASHES; i++) {
+            if (out->computed.hash[i] != out->stored.hash[i])
+                differs_chunked(out, (enum fp_hash)i);
+        }
+    }
+    for (int i = 0; i < FP_N_HASHES; i++)
+        out->n_differ += out->match[i] == FP_DIFFERS;
+    return rc;
 }

@@ -10,8 +10,7 @@
  *                 h = Cat(Cat(h, FP(name without number)), FP(DET(value)))
  *   checkpoint    FP(bytes of variables/variables.index), 0 when it cannot be read
  *
- * A chunked model (saved_model.cpb) hashes its chunks as they are stored; that variant
- * belongs here when the chunk reader does. */
+ * A chunked model has its own: fp_chunked.c. */
 #include "fingerprint/fp_int.h"
 
 #include "base/fs.h"
@@ -40,10 +39,11 @@ fp_hash_name(enum fp_hash h)
 const char *
 fp_rules_name(enum fp_rules r)
 {
-    static const char *const names[FP_N_RULES] = {
+    static const char *const names[] = {
         [FP_RULES_2_11] = "2.11",
         [FP_RULES_2_12] = "2.12-2.13",
         [FP_RULES_2_14] = "2.14 and later",
+        [FP_RULES_CHUNKED] = "chunked models (producer 2)",
     };
     return names[r];
 }
@@ -95,9 +95,8 @@ checksum(struct str bytes, struct fp_msg graph, enum fp_rules rules, uint64_t *o
     return fp_det_farm(FP_M_GraphDef, graph.n ? graph : FP_MSG(none), 0, out, err);
 }
 
-/* h = Cat(h, FP(DET(value))) for the value of a map entry. */
-static int
-cat_value(enum fp_type type, struct str entry, uint64_t *h, struct err *err)
+int
+fp_cat_value(enum fp_type type, struct str entry, uint64_t *h, struct err *err)
 {
     struct str one, *own AUTO(free_ptr) = NULL;
     struct fp_msg value;
@@ -120,7 +119,7 @@ signature_hash(struct fp_msg meta, enum fp_rules rules, uint64_t *out, struct er
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (rules == FP_RULES_2_14)
             *out = fp_farm_cat(*out, fp_farm64(kv[i].key));
-        rc = cat_value(FP_M_SignatureDef, kv[i].entry, out, err);
+        rc = fp_cat_value(FP_M_SignatureDef, kv[i].entry, out, err);
     }
     return rc;
 }
@@ -170,7 +169,7 @@ object_graph_hash(struct fp_msg objects, enum fp_rules rules, uint64_t *out,
         if (i > 0 && v[i].number == v[i - 1].number)
             continue;
         *out = fp_farm_cat(*out, fp_farm64(v[i].stem));
-        rc = cat_value(FP_M_SavedConcreteFunction, v[i].entry, out, err);
+        rc = fp_cat_value(FP_M_SavedConcreteFunction, v[i].entry, out, err);
     }
     return rc;
 }
@@ -233,23 +232,14 @@ fp_five_by(enum fp_rules rules, const struct sm_model *m, int dirfd,
 /* ---- the model ---- */
 
 int
-fp_open(struct sm_model **out, int dirfd, const char *dir, struct err *err)
-{
-    int rc = sm_open(out, dirfd, dir, err);
-    if (rc < 0 || sm_form(*out) != SM_FORM_CPB)
-        return rc;
-    sm_close_p(out);
-    return err_set(err, ERR_UNSUPPORTED,
-                   "%s/%s: TensorFlow's fingerprint of a chunked model is not computed "
-                   "by this build",
-                   dir, sm_form_file(SM_FORM_CPB));
-}
-
-int
 fp_five_of(struct fp_five *out, int dirfd, const char *dir, struct err *err)
 {
     struct sm_model *m AUTO(sm_close_p) = NULL;
-    int rc = fp_open(&m, dirfd, dir, err);
+    int rc = fp_chunked_five(out, dirfd, dir, err);
+    if (rc != -ERR_NOTFOUND)
+        return rc;
+    err_clear(err);
+    rc = sm_open(&m, dirfd, dir, err);
     if (rc < 0)
         return rc;
     if (fp_five_by(fp_rules_of(sm_meta(m, 0)->tf_version), m, dirfd, out, err) < 0)

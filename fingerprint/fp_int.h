@@ -141,9 +141,16 @@ int fp_hash_by(enum fp_rules rules, enum fp_hash which, const struct sm_model *m
 uint64_t fp_checkpoint_hash(int dirfd); /* the same for all; 0: no checkpoint */
 int fp_five_by(enum fp_rules rules, const struct sm_model *m, int dirfd,
                struct fp_five *out, struct err *err) MUST_CHECK;
-/* sm_open for hashing by TensorFlow's rules. ERR_UNSUPPORTED: a chunked model. */
-int fp_open(struct sm_model **out, int dirfd, const char *dir,
-            struct err *err) MUST_CHECK;
+/* h = Cat(h, FP(DET(value))) for the value of a map entry. */
+int fp_cat_value(enum fp_type type, struct str entry, uint64_t *h,
+                 struct err *err) MUST_CHECK;
+
+/* ---- TensorFlow's hashes of a chunked model (fp_chunked.c) ---- */
+
+/* ERR_NOTFOUND: there is no saved_model.cpb. ERR_CORRUPT, ERR_LIMIT; ERR_UNSUPPORTED: a
+ * chunk is a whole MetaGraph. */
+int fp_chunked_five(struct fp_five *out, int dirfd, const char *dir,
+                    struct err *err) MUST_CHECK;
 
 /* ---- canonical hashing (fp_canon.c) ---- */
 

@@ -204,7 +204,14 @@ struct sm_chunks {
 /* ERR_CORRUPT, ERR_LIMIT; ERR_UNSUPPORTED: packed in a way that TensorFlow does not
  * use. The chunks are unpacked: `file` is not needed afterwards. */
 int sm_chunks_read(struct sm_chunks *out, struct str file, struct err *err) MUST_CHECK;
+/* The same of saved_model.cpb below dirfd. ERR_NOTFOUND: there is none. */
+int sm_chunks_open(struct sm_chunks *out, int dirfd, const char *dir,
+                   struct err *err) MUST_CHECK;
 void sm_chunks_release(struct sm_chunks *c); /* for AUTO */
+/* Appends the SavedModel that a ChunkedMessage over these chunks is: the whole model of
+ * c->message, or a part of it. ERR_CORRUPT, ERR_LIMIT. */
+int sm_chunks_merge(const struct sm_chunks *c, struct str message, struct buf *out,
+                    struct err *err) MUST_CHECK;
 
 /* ---- graph ----------------------------------------------------------------------- */
 

@@ -106,6 +106,28 @@ sm_chunks_read(struct sm_chunks *out, struct str file, struct err *err)
     return rc;
 }
 
+int
+sm_chunks_open(struct sm_chunks *out, int dirfd, const char *dir, struct err *err)
+{
+    struct sm_file f AUTO(sm_file_release) = { .bytes = { NULL, 0 } };
+    const char *name = sm_form_file(SM_FORM_CPB);
+    unsigned n_cut = fs_maps_n_cut();
+    *out = (struct sm_chunks){ .v = NULL };
+    int rc = sm_file_open(&f, dirfd, name, err);
+    if (rc < 0)
+        return err_ctx(err, "%s", dir);
+    rc = sm_check_lfs(f.bytes, name, err);
+    if (rc == 0)
+        rc = sm_chunks_read(out, f.bytes, err);
+    if (fs_maps_check(n_cut, err) < 0)
+        rc = -(int)err->code;
+    if (rc < 0) {
+        sm_chunks_release(out);
+        return err_ctx(err, "%s/%s", dir, name);
+    }
+    return 0;
+}
+
 /* ---- paths -------------------------------------------------------------------------
  */
 
@@ -488,19 +510,24 @@ part_write(struct part *p, struct buf *out, struct err *err)
 }
 
 int
-sm_cpb_merge(struct str file, struct buf *out, struct err *err)
+sm_chunks_merge(const struct sm_chunks *c, struct str message, struct buf *out,
+                struct err *err)
 {
-    struct sm_chunks c AUTO(sm_chunks_release) = { .v = NULL };
-    int rc = sm_chunks_read(&c, file, err);
-    if (rc < 0)
-        return rc;
-    struct reader r = { &c, err };
+    struct reader r = { c, err };
     struct part *root = xcalloc(1, sizeof(*root));
     if (out->cap_bytes == 0)
         out->cap_bytes = OUT_MAX_BYTES;
-    rc = tree_message(&r, root, c.message, 0);
+    int rc = tree_message(&r, root, message, 0);
     if (rc == 0)
         rc = part_write(root, out, err);
     part_free(root);
     return rc;
+}
+
+int
+sm_cpb_merge(struct str file, struct buf *out, struct err *err)
+{
+    struct sm_chunks c AUTO(sm_chunks_release) = { .v = NULL };
+    int rc = sm_chunks_read(&c, file, err);
+    return rc < 0 ? rc : sm_chunks_merge(&c, c.message, out, err);
 }

@@ -24,11 +24,15 @@ sm_form_file(enum sm_form form)
     return NULL;
 }
 
-static bool
-is_lfs_pointer(struct str b)
+int
+sm_check_lfs(struct str b, const char *path, struct err *err)
 {
     static const char lfs[] = "version https://git-lfs";
-    return b.n >= sizeof(lfs) - 1 && memcmp(b.p, lfs, sizeof(lfs) - 1) == 0;
+    if (b.n < sizeof(lfs) - 1 || memcmp(b.p, lfs, sizeof(lfs) - 1) != 0)
+        return 0;
+    return err_set(
+        err, ERR_CORRUPT,
+        "%s is a Git LFS pointer, not the model: fetch it with 'git lfs pull'", path);
 }
 
 /* Puts the converted bytes in place of the file's. */
@@ -47,12 +51,9 @@ sm_form_convert(struct sm_file *f, enum sm_form form, enum sm_msg type,
                 const char *path, struct err *err)
 {
     struct buf out AUTO(buf_release) = BUF_INIT;
-    int rc = 0;
-    if (is_lfs_pointer(f->bytes))
-        return err_set(err, ERR_CORRUPT,
-                       "%s is a Git LFS pointer, not the model: fetch it with "
-                       "'git lfs pull'",
-                       path);
+    int rc = sm_check_lfs(f->bytes, path, err);
+    if (rc < 0)
+        return rc;
     if (form == SM_FORM_PBTXT)
         rc = sm_pbtxt(f->bytes, type, &out, err);
     else if (form == SM_FORM_CPB)

@@ -93,6 +93,8 @@ void sm_names_release(struct sm_names *set);                 /* for AUTO */
  * checked (sm_form.c). */
 int sm_form_open(struct sm_file *f, enum sm_form *form, int dirfd, const char *dir,
                  struct err *err) MUST_CHECK;
+/* ERR_CORRUPT: the file stands for one that Git LFS has not fetched. */
+int sm_check_lfs(struct str bytes, const char *path, struct err *err) MUST_CHECK;
 /* Turns what was read into the wire form of `type` and checks it. */
 int sm_form_convert(struct sm_file *f, enum sm_form form, enum sm_msg type,
                     const char *path, struct err *err) MUST_CHECK;

@@ -38,11 +38,15 @@ sl fingerprint --dir copy
 prints "a missing shard: TensorFlow's hashes are there all the same" 'checkpoint_hash'
 prints "and it says what is missing" 'not whole: .*data shard'
 sl fingerprint --dir "$data/formats/cpb_snappy"
-ok "a chunked model: TensorFlow's hashes are not known"
-prints "which is said" "saved_model.cpb: TensorFlow's fingerprint of a chunked model is not computed"
-prints "its meaning is" '^same meaning  sha256:'
-sl fingerprint --dir "$data/formats/cpb_snappy" --singleprint
-fails "but no singleprint" 1 'is not computed'
+prints "a chunked model has rules of its own" 'by the rules of chunked models .producer 2.'
+prints "and hashes" '^  graph_def_program_hash +9136377011154189283$'
+prints "and a meaning" '^same meaning  sha256:'
+sl fingerprint --dir "$data/formats/layouts/nested" --check
+ok "the fingerprint.pb of a chunked model"
+sl fingerprint --dir "$data/formats/layouts/meta_graph"
+prints "one that TensorFlow makes no fingerprint of" 'chunk is a whole MetaGraph: TensorFlow makes no'
+sl fingerprint --dir "$data/formats/layouts/meta_graph" --singleprint
+fails "and so no singleprint" 1 'whole MetaGraph'
 sl fingerprint --dir nowhere
 fails "a directory that is not there" 7 "nowhere"
 finish

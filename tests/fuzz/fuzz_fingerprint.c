@@ -36,7 +36,7 @@ see_model(struct scratch *dir)
     struct fp_identity id;
     struct sm_model *m = NULL;
     struct err err = ERR_INIT;
-    if (fp_open(&m, dir->fd, "model", &err) == 0) {
+    if (sm_open(&m, dir->fd, "model", &err) == 0) {
         for (int r = 0; r < FP_N_RULES; r++) {
             if (fp_five_by((enum fp_rules)r, m, dir->fd, &five, &err) < 0)
                 err_clear(&err);

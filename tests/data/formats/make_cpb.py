@@ -1,6 +1,11 @@
 """Writes a SavedModel as a chunked saved_model.cpb, cut as TensorFlow's splitter cuts.
 
-usage: make_cpb.py MODEL_DIR OUT_FILE [none|brotli|zstd|snappy]
+usage: make_cpb.py MODEL_DIR OUT_FILE [none|brotli|zstd|snappy [LAYOUT]]
+
+LAYOUT says what is cut out: all (as the splitter; the default), whole (nothing), graph,
+library, constant, parts (signatures and objects), nested (fields inside fields), self (a
+piece of the model itself). The fingerprint.pb beside files of layouts/ are what
+TensorFlow's CreateFingerprintDef makes of them.
 
 Independent of the reader under test: its own Riegeli writer, with the compressors of
 the system's libraries. Needs TensorFlow for the message classes.
@@ -159,7 +164,7 @@ def field(num, value):
     return varint(num << 3) + varint(value)
 
 
-def chunked_field(path, chunk):
+def chunked_field(path, chunk, inside=()):
     out = b""
     for step in path:
         if isinstance(step, str):
@@ -169,7 +174,8 @@ def chunked_field(path, chunk):
         else:
             tag = field(1, step)
         out += field(1, tag)
-    return out + field(3, field(1, chunk))
+    message = b"" if chunk is None else field(1, chunk)
+    return out + field(3, message + b"".join(field(2, chunked_field(*f)) for f in inside))
 
 
 def split(model):
@@ -209,11 +215,72 @@ def split(model):
     return chunks, fields
 
 
-def main(model_dir, out_path, kind="brotli"):
+def split_as(model, layout):
+    """The same, of one kind of part only; a field may have fields inside."""
+    base = saved_model_pb2.SavedModel()
+    base.CopyFrom(model)
+    meta = base.meta_graphs[0]
+    graph = meta.graph_def
+    chunks, fields = [b""], []
+
+    def put(data):
+        chunks.append(data)
+        return len(chunks) - 1
+
+    def take(message):
+        at = put(message.SerializeToString())
+        message.Clear()
+        return at
+
+    def take_tail(repeated, whole):
+        keep = len(repeated) // 2
+        whole.extend(repeated[keep:])
+        del repeated[keep:]
+
+    if layout == "graph":
+        for _ in range(2):
+            rest = type(graph)()
+            take_tail(graph.node, rest.node)
+            fields.append(([2, (0,), 2], put(rest.SerializeToString())))
+        fields.append(([2, (0,), 2, 1, (0,)], take(graph.node[0])))
+    elif layout == "library":
+        rest = type(graph.library)()
+        take_tail(graph.library.function, rest.function)
+        for i, function in enumerate(graph.library.function):
+            fields.append(([2, (0,), 2, 2, 1, (i,)], take(function)))
+        fields.append(([2, (0,), 2, 2], put(rest.SerializeToString())))
+    elif layout == "constant":
+        for i, node in enumerate(graph.node):
+            if node.op == "Const":
+                path = [2, (0,), 2, 1, (i,), 5, "value", 8, 4]
+                fields.append((path, put(node.attr["value"].tensor.tensor_content)))
+                node.attr["value"].tensor.ClearField("tensor_content")
+    elif layout == "parts":
+        for key in sorted(meta.signature_def, reverse=True):
+            fields.append(([2, (0,), 5, key], take(meta.signature_def[key])))
+        fields.append(([2, (0,), 7, 1, (1,)], take(meta.object_graph_def.nodes[1])))
+        fields.append(([2, (0,), 7], take(meta.object_graph_def)))
+    elif layout == "nested":
+        inside = [([1, (0,)], take(graph.node[0])), ([2], take(graph.library))]
+        fields.append(([2, (0,), 2], take(graph), inside))
+        inside = [([1, (i,)], take(n)) for i, n in enumerate(meta.object_graph_def.nodes)]
+        fields.append(([2, (0,), 7], None, inside))
+    elif layout == "self":
+        rest = type(base)()
+        rest.meta_graphs.add().asset_file_def.add().filename = "asset"
+        fields.append(([], put(rest.SerializeToString())))
+        fields.append(([2, (0,), 2, 2], take(graph.library)))
+    elif layout == "meta_graph":  # TensorFlow makes no fingerprint of this one
+        fields.append(([2, (0,)], take(meta)))
+    chunks[0] = base.SerializeToString()
+    return chunks, fields
+
+
+def main(model_dir, out_path, kind="brotli", layout="all"):
     model = saved_model_pb2.SavedModel()
     with open(os.path.join(model_dir, "saved_model.pb"), "rb") as f:
         model.ParseFromString(f.read())
-    chunks, fields = split(model)
+    chunks, fields = split(model) if layout == "all" else split_as(model, layout)
     w = Writer(kind)
     positions = []
     for at in range(0, len(chunks), 3):
