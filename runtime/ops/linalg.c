@@ -34,7 +34,7 @@ copy(struct mat from, struct mat to)
     memcpy(to.v, from.v, (size_t)from.rows * (size_t)from.cols * sizeof(*to.v));
 }
 
-/* to = from^H, of which work holds from's elements when both are one. */
+/* to = from^H; two places. */
 static void
 adjoint(struct mat from, struct mat to)
 {
@@ -71,7 +71,7 @@ cholesky(const struct attrs *a, struct mat x, struct mat b, struct mat *o, doubl
     return 0;
 }
 
-/* LU of x in place. o[1] is not an index but the row's number as a value. */
+/* LU of x in place. */
 static int
 lu_factor(struct mat x, lapack_int *pivot)
 {
@@ -285,6 +285,16 @@ tridiagonal_multiply(const struct attrs *a, struct mat x, struct mat b, struct m
 
 /* ---- spectra --------------------------------------------------------------------- */
 
+/* LAPACK's iterations need not end on NaN. */
+static bool
+has_nan(struct mat x)
+{
+    for (size_t i = 0; i < (size_t)x.rows * (size_t)x.cols; i++)
+        if (isnan(creal(x.v[i])) || isnan(cimag(x.v[i])))
+            return true;
+    return false;
+}
+
 static int
 svd(const struct attrs *a, struct mat x, struct mat b, struct mat *o, double l2,
     double complex *work)
@@ -294,10 +304,7 @@ svd(const struct attrs *a, struct mat x, struct mat b, struct mat *o, double l2,
     char job = a->vectors ? a->full ? 'A' : 'S' : 'N';
     struct mat vh = { o[2].cols, n, work };
     double *s = (double *)(work + (size_t)n * (size_t)n);
-    bool nan = false;
-    for (size_t i = 0; i < (size_t)m * (size_t)n; i++)
-        nan |= isnan(creal(x.v[i])) || isnan(cimag(x.v[i]));
-    /* LAPACK need not end on NaN. */
+    bool nan = has_nan(x);
     int info = nan ? 0
                    : LAPACKE_zgesdd(LAPACK_COL_MAJOR, job, m, n, x.v, m, s, o[1].v, m,
                                     vh.v, vh.rows ? vh.rows : 1);
@@ -317,9 +324,8 @@ self_adjoint_eig(const struct attrs *a, struct mat x, struct mat b, struct mat *
 {
     (void)b, (void)l2;
     double *e = (double *)work;
-    for (size_t i = 0; i < (size_t)x.rows * (size_t)x.cols; i++)
-        if (isnan(creal(x.v[i])))
-            return 1;
+    if (has_nan(x))
+        return 1;
     int info = LAPACKE_zheev(LAPACK_COL_MAJOR, a->vectors ? 'V' : 'N', 'L', x.rows, x.v,
                              x.rows, e);
     for (int i = 0; i < x.rows; i++)
@@ -334,9 +340,8 @@ eig(const struct attrs *a, struct mat x, struct mat b, struct mat *o, double l2,
     double complex *work)
 {
     (void)b, (void)l2;
-    for (size_t i = 0; i < (size_t)x.rows * (size_t)x.cols; i++)
-        if (isnan(creal(x.v[i])))
-            return 1;
+    if (has_nan(x))
+        return 1;
     return LAPACKE_zgeev(LAPACK_COL_MAJOR, 'N', a->vectors ? 'V' : 'N', x.rows, x.v,
                          x.rows, o[0].v, work, x.rows, a->vectors ? o[1].v : work,
                          x.rows);
@@ -372,7 +377,7 @@ square_root(const struct attrs *a, struct mat x, struct mat b, struct mat *o, do
 /* ---- the table ------------------------------------------------------------------- */
 
 /* Dims as letters: m, n of the matrix, k columns of the right-hand side, p = min(m, n);
- * P is m and Q is n with full_matrices, else p. `rows` of a right-hand side. */
+ * P is m and Q is n with full_matrices, else p. */
 static const struct la_op {
     const char *name;
     la_fn *fn;
@@ -392,7 +397,7 @@ static const struct la_op {
     { "BandedTriangularSolve", banded_solve, "nk", { "nk" }, false, true, NULL },
     { "MatrixSquareRoot", square_root, NULL, { "nn" }, true, false, NOT_INVERTIBLE },
     { "Lu", lu, NULL, { "nn", "n" }, true, false, NOT_INVERTIBLE },
-    { "Qr", qr, NULL, { "mP", "Rn" }, false, false, "QR did not succeed." },
+    { "Qr", qr, NULL, { "mP", "Pn" }, false, false, "QR did not succeed." },
     { "Svd", svd, NULL, { "p", "mP", "nQ" }, false, false, "SVD did not converge." },
 #define NO_EIG "decomposition was not successful. The input might not be valid."
     { "SelfAdjointEigV2",
@@ -451,7 +456,6 @@ letter(const struct job *j, char c)
     case 'k':
         return j->k;
     case 'P':
-    case 'R':
         return j->a->full ? j->m : p;
     case 'Q':
         return j->a->full ? j->n : p;
