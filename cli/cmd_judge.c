@@ -36,20 +36,29 @@ cmd_golden_list(const cJSON *reply, bool failed, struct buf *out)
     cli_table_end(&t, out);
 }
 
-/* "accuracy 0.962 of 500 (at least 0.93; at most 0.01 below production)" */
+/* "accuracy 0.962 of 500 (at least 0.93; at most 0.01 worse than production)" */
 static void
 add_metric(const cJSON *m, struct buf *out)
 {
-    buf_addf(out, "  %s %.4g of %.0f", cli_str(m, "metric"), cli_num(m, "value"),
-             cli_num(m, "n"));
+    static const struct {
+        const char *key, *before, *after;
+        double times;
+    } limits[] = {
+        { "min", "at least ", "", 1 },
+        { "max", "at most ", "", 1 },
+        { "max_drop", "at most ", " worse than ", 1 },
+        { "max_drop_relative", "at most ", " % worse than ", 100 },
+    };
     const char *sep = " (";
-    if (cJSON_HasObjectItem(m, "min")) {
-        buf_addf(out, "%sat least %g", sep, cli_num(m, "min"));
-        sep = "; ";
-    }
-    if (cJSON_HasObjectItem(m, "max_drop")) {
-        buf_addf(out, "%sat most %g below %s", sep, cli_num(m, "max_drop"),
-                 cli_str(m, "baseline"));
+
+    buf_addf(out, "  %s %.4g of %.0f", cli_str(m, "title"), cli_num(m, "value"),
+             cli_num(m, "n"));
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        if (!cJSON_HasObjectItem(m, limits[i].key))
+            continue;
+        buf_addf(out, "%s%s%g%s%s", sep, limits[i].before,
+                 cli_num(m, limits[i].key) * limits[i].times, limits[i].after,
+                 limits[i].after[0] ? cli_str(m, "baseline") : "");
         sep = "; ";
     }
     buf_adds(out, sep[0] == ' ' ? "" : ")");

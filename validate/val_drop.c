@@ -22,7 +22,7 @@ value_in(const char *report_json, const cJSON *metric)
         const cJSON *value = cJSON_GetObjectItemCaseSensitive(m, "value");
 
         if (cJSON_IsNumber(value) &&
-            strcmp(val_text(m, "metric"), val_text(metric, "metric")) == 0 &&
+            strcmp(val_text(m, "title"), val_text(metric, "title")) == 0 &&
             strcmp(val_text(m, "output"), val_text(metric, "output")) == 0 &&
             strcmp(val_text(m, "labels"), val_text(metric, "labels")) == 0)
             return value->valuedouble;
@@ -49,32 +49,48 @@ live_value(struct repo *r, const struct repo_version *live, const struct digest 
     else if (e == 1 && isnan(d->live_value))
         snprintf(d->why, sizeof(d->why),
                  "%s@%" PRId64 ", live on %s, has no %s by its verdict (%s)",
-                 live->model, live->number, alias, val_text(metric, "metric"),
+                 live->model, live->number, alias, val_text(metric, "title"),
                  val_outcome_text(verdict.outcome));
     snprintf(d->fix, sizeof(d->fix), "sluice validate %s@%" PRId64, live->model,
              live->number);
     return e < 0 ? e : 0;
 }
 
+/* A number member; NaN: there is none. */
+static double
+number(const cJSON *obj, const char *key)
+{
+    const cJSON *n = cJSON_GetObjectItemCaseSensitive(obj, key);
+
+    return cJSON_IsNumber(n) ? n->valuedouble : NAN;
+}
+
 static void
 compare(const cJSON *metric, const struct repo_version *live, struct val_drop *d)
 {
-    const double value = cJSON_GetObjectItemCaseSensitive(metric, "value")->valuedouble;
-    const double max_drop =
-        cJSON_GetObjectItemCaseSensitive(metric, "max_drop")->valuedouble;
+    const double value = number(metric, "value");
+    const double max_drop = number(metric, "max_drop");
+    const double max_share = number(metric, "max_drop_relative");
+    const double drop =
+        cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(metric, "higher_is_better"))
+            ? value - d->live_value
+            : d->live_value - value;
+    const bool too_big = drop > max_drop + ROUNDING;
+    const bool too_big_share = drop > max_share * fabs(d->live_value) + ROUNDING;
     struct buf why AUTO(buf_release) = BUF_INIT;
 
-    if (d->live_value - value <= max_drop + ROUNDING) {
+    if (!too_big && !too_big_share) {
         d->state = VAL_DROP_OK;
         return;
     }
     d->state = VAL_DROP_TOO_BIG;
-    buf_addf(&why, "%s ", val_text(metric, "metric"));
+    buf_addf(&why, "%s ", val_text(metric, "title"));
     val_add_number(&why, value, d->live_value);
     buf_addf(&why, " is worse than the ");
     val_add_number(&why, d->live_value, value);
-    buf_addf(&why, " of %s@%" PRId64 " (%s) by more than %g", live->model, live->number,
-             val_text(metric, "baseline"), max_drop);
+    buf_addf(&why, " of %s@%" PRId64 " (%s) by more than %g%s", live->model,
+             live->number, val_text(metric, "baseline"),
+             too_big ? max_drop : max_share * 100, too_big ? "" : " %");
     snprintf(d->why, sizeof(d->why), "%s", buf_str(&why));
 }
 

@@ -97,7 +97,7 @@ ask_drops(struct gate *g, const struct val_set *s, const cJSON *report, struct b
         int64_t live_id = a->live_version_id, release_id = 0;
         struct val_drop d;
 
-        if (!json_has(m, "max_drop") || !cJSON_IsString(baseline))
+        if (!cJSON_IsString(baseline))
             continue;
         if (strcmp(baseline->valuestring, a->alias) != 0) {
             live_id = 0;

@@ -277,6 +277,25 @@ check_name(const struct val_golden *g, const char *name, struct err *err)
 }
 
 static int
+load_case_tags(const cJSON *j, struct val_case *c, struct err *err)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(j, "tags"), *tag;
+
+    if (!list)
+        return 0;
+    if (!cJSON_IsArray(list))
+        return err_set(err, ERR_INVALID, "\"tags\": wanted a list of strings");
+    c->tags = xcalloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*c->tags));
+    cJSON_ArrayForEach(tag, list)
+    {
+        if (!cJSON_IsString(tag) || tag->valuestring[0] == '\0')
+            return err_set(err, ERR_INVALID, "\"tags\": wanted a list of strings");
+        c->tags[c->n_tags++] = xstrdup(tag->valuestring);
+    }
+    return 0;
+}
+
+static int
 load_case(struct loader *ld, const cJSON *j, struct val_case *c, struct err *err)
 {
     const cJSON *tolerance = cJSON_GetObjectItemCaseSensitive(j, "tolerance");
@@ -300,7 +319,7 @@ load_case(struct loader *ld, const cJSON *j, struct val_case *c, struct err *err
         r = settle_labels(&c->labels, err);
     if (r == 0 && tolerance && load_tolerances(c, NULL, tolerance, err) < 0)
         r = err_ctx(err, "tolerance");
-    return r;
+    return r < 0 ? r : load_case_tags(j, c, err);
 }
 
 static int
@@ -339,53 +358,12 @@ load_cases(struct loader *ld, const cJSON *doc, struct err *err)
 static int
 check_metric(const struct val_golden *g, const struct val_metric *m, struct err *err)
 {
-    struct buf names AUTO(buf_release) = BUF_INIT;
-
-    if (!val_metric_find(m->metric)) {
-        val_metric_names(&names);
-        return err_set(err, ERR_INVALID, "there is no such metric; there are: %s",
-                       buf_str(&names));
-    }
-    if ((m->has_min && !isfinite(m->min)) || (m->has_max_drop && !(m->max_drop >= 0)))
-        return err_set(
-            err, ERR_INVALID,
-            "wanted a number for \"min\", and one of at least 0 for \"max_drop\"");
     for (int i = 0; i < g->n_cases; i++)
         if (val_metric_labels(m, &g->cases[i]))
             return 0;
-    return err_set(err, ERR_INVALID, "no case has labels '%s'", m->labels);
-}
-
-static int
-load_metric(const struct val_golden *g, const cJSON *j, struct val_metric *m,
-            struct err *err)
-{
-    const char *metric = NULL, *output = NULL, *labels = NULL, *baseline = NULL;
-    int r = get_str(j, "metric", NULL, &metric, "metric", err);
-
-    if (r == 0)
-        r = get_str(j, "output", NULL, &output, metric, err);
-    if (r == 0)
-        r = get_str(j, "labels", "", &labels, metric, err);
-    if (r == 0)
-        r = get_str(j, "baseline", "production", &baseline, metric, err);
-    if (r < 0)
-        return r;
-    *m = (struct val_metric){ .metric = xstrdup(metric),
-                              .output = xstrdup(output),
-                              .labels = xstrdup(labels),
-                              .baseline = xstrdup(baseline),
-                              .has_min = json_has(j, "min"),
-                              .has_max_drop = json_has(j, "max_drop") };
-    if (m->has_min)
-        r = json_num(j, "min", NAN, &m->min, metric, err);
-    if (r == 0 && m->has_max_drop)
-        r = json_num(j, "max_drop", NAN, &m->max_drop, metric, err);
-    if (r == 0 && repo_check_alias_name(baseline, err) < 0)
-        r = err_ctx(err, "%s: baseline", metric);
-    if (r == 0 && check_metric(g, m, err) < 0)
-        r = err_ctx(err, "%s", metric);
-    return r;
+    return err_set(err, ERR_INVALID, "%s: no case%s%s%s has labels '%s'", m->metric,
+                   m->tag[0] ? " with the tag '" : "", m->tag, m->tag[0] ? "'" : "",
+                   m->labels);
 }
 
 static int
@@ -403,10 +381,9 @@ load_metrics(struct loader *ld, const cJSON *doc, struct err *err)
                        cJSON_GetArraySize(list), METRICS_MAX);
     g->metrics = xcalloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*g->metrics));
     for (const cJSON *j = list->child; j; j = j->next) {
-        int r = cJSON_IsObject(j) ? load_metric(g, j, &g->metrics[g->n_metrics++], err)
-                                  : err_set(err, ERR_INVALID, "wanted objects");
+        struct val_metric *m = &g->metrics[g->n_metrics++];
 
-        if (r < 0)
+        if (val_metric_load(m, j, err) < 0 || check_metric(g, m, err) < 0)
             return err_ctx(err, "metrics");
     }
     return 0;
@@ -525,12 +502,12 @@ val_golden_judges(const struct val_golden *g, struct err *err)
         if (g->cases[i].expected.n > 0)
             return 0;
     for (int i = 0; i < g->n_metrics; i++)
-        if (g->metrics[i].has_min || g->metrics[i].has_max_drop)
+        if (val_metric_has_limit(&g->metrics[i]))
             return 0;
     return err_set(
         err, ERR_INVALID,
         "the golden set judges nothing: no case has \"expected\" outputs, and "
-        "there is no metric with a limit (\"min\" or \"max_drop\")");
+        "there is no metric with a limit (\"min\", \"max\" or \"max_drop\")");
 }
 
 static void
@@ -544,6 +521,9 @@ case_release(struct val_case *c)
     for (int i = 0; i < c->n_tolerances; i++)
         free(c->tolerances[i].output);
     free(c->tolerances);
+    for (int i = 0; i < c->n_tags; i++)
+        free(c->tags[i]);
+    free(c->tags);
 }
 
 void
@@ -551,12 +531,8 @@ val_golden_release(struct val_golden *g)
 {
     for (int i = 0; i < g->n_cases; i++)
         case_release(&g->cases[i]);
-    for (int i = 0; i < g->n_metrics; i++) {
-        free(g->metrics[i].metric);
-        free(g->metrics[i].output);
-        free(g->metrics[i].labels);
-        free(g->metrics[i].baseline);
-    }
+    for (int i = 0; i < g->n_metrics; i++)
+        val_metric_release(&g->metrics[i]);
     for (int i = 0; i < g->n_files; i++)
         buf_release(&g->files[i]);
     free(g->cases);

@@ -88,21 +88,13 @@ int val_tol_find(const char *name);               /* -1: there is no such kind *
 
 /* ---- metrics (val_metric.c) ----------------------------------------------------- */
 
-/* A metric is a mean over labels: the cases of a set add to one sum. */
-struct val_sum {
-    double sum;
-    int64_t n;
-};
-struct val_metric_def {
-    const char *name;
-    /* Adds one case. ERR_INVALID: the output or the labels cannot be judged so. */
-    int (*add)(struct val_sum *s, const struct sm_tensor *out,
-               const struct sm_tensor *labels, struct err *err);
-};
-/* NULL: there is none of this name. */
-const struct val_metric_def *val_metric_find(const char *name);
-void val_metric_names(struct buf *out); /* "accuracy, …" */
-/* The labels of a case that a metric uses; NULL: it has none. */
+/* Reads one object of "metrics", all of it. ERR_INVALID names the key. */
+int val_metric_load(struct val_metric *m, const cJSON *j, struct err *err) MUST_CHECK;
+void val_metric_release(struct val_metric *m);
+bool val_metric_has_limit(const struct val_metric *m);
+/* "≥ 0.93", "≤ 0.2"; "" without a limit of its value. */
+void val_metric_bounds(const struct val_metric *m, struct buf *out);
+/* The labels of a case that a metric uses; NULL: it has none, or not the tag. */
 const struct sm_tensor *val_metric_labels(const struct val_metric *m,
                                           const struct val_case *c);
 /* "accuracy ≥ 0.93, not worse than production by more than 0.01"; "" without limits. */

@@ -9,14 +9,16 @@
  * The report:
  *   {"cases": [{"name", "verdict", "worst", "why", "run_ms",
  *               "outputs": [{"name", "ok", "worst", "why"}]}],
- *    "metrics": [{"metric", "output", "labels", "value", "n", "min", "ok", "why",
- *                 "max_drop", "baseline", …}],
+ *    "metrics": [{"metric", "title", "output", "labels", "value", "n",
+ *                 "higher_is_better", "min", "max", "ok", "why", "max_drop",
+ *                 "max_drop_relative", "baseline", …}],
  *    "error": why it does not load, "unsupported": what is missing,
  *    "load_ms", "summary": one line}
  * "worst" is the largest error in units of its tolerance: above 1 fails, none when
  * there is no measure (another shape). val_judge_version adds to metrics with
- * "max_drop" what it saw on the baseline. */
+ * a baseline what it saw on the baseline. */
 #include "validate/val_int.h"
+#include "validate/val_quality.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -41,8 +43,8 @@ struct judge {
     const struct backend_ops *ops;
     struct backend *b;
     cJSON *report, *cases;
-    struct val_sum *sums; /* one a metric */
-    char **no_value;      /* one a metric: why it has none; NULL: it has one */
+    struct val_rows *rows; /* one a metric */
+    char **no_value;       /* one a metric: why it has none; NULL: it has one */
     int n_failed, n_unsupported;
 };
 
@@ -196,47 +198,71 @@ add_to_metric(struct judge *j, int i, const struct val_result *res)
         err_set(&err, ERR_FAILED, "it did not run");
     else if (!got)
         err_set(&err, ERR_NOTFOUND, "the model gave no output '%s'", m->output);
-    else if (val_metric_find(m->metric)->add(&j->sums[i], got, labels, &err) == 0)
+    else if (val_rows_add(&j->rows[i], m, got, labels, &err) == 0)
         return;
     j->no_value[i] = xasprintf("case '%s': %s", res->c->name, err.msg);
+}
+
+/* Why a metric has no value, or which limit it misses; empty: neither. */
+static void
+judge_metric(struct judge *j, int i, double *value, struct buf *why)
+{
+    const struct val_metric *m = &j->g->metrics[i];
+    const struct val_rows *rows = &j->rows[i];
+    struct err err = ERR_INIT;
+
+    *value = NAN;
+    if (j->no_value[i])
+        buf_addf(why, "%s has no value: %s", m->title, j->no_value[i]);
+    else if (rows->n == 0)
+        buf_addf(why, "%s has no value: there are no labels", m->title);
+    else if (val_metric_find(m->metric)->value(m, rows, value, &err) < 0)
+        buf_addf(why, "%s has no value: %s", m->title, err.msg);
+    else if (!(*value >= m->min) && !isnan(m->min)) {
+        buf_addf(why, "%s ", m->title);
+        val_add_number(why, *value, m->min);
+        buf_addf(why, " < %g (%" PRId64 " labels)", m->min, rows->n);
+    } else if (!(*value <= m->max) && !isnan(m->max)) {
+        buf_addf(why, "%s ", m->title);
+        val_add_number(why, *value, m->max);
+        buf_addf(why, " > %g (%" PRId64 " labels)", m->max, rows->n);
+    }
+}
+
+static void
+put_limit(cJSON *o, const char *key, double limit)
+{
+    if (!isnan(limit))
+        json_put_real(o, key, limit);
 }
 
 static bool
 put_metric(struct judge *j, int i)
 {
     const struct val_metric *m = &j->g->metrics[i];
-    const struct val_sum *s = &j->sums[i];
-    const double value = s->n > 0 ? s->sum / (double)s->n : NAN;
-    const bool has_value = !j->no_value[i] && s->n > 0;
-    const bool ok = has_value && (!m->has_min || value >= m->min);
     struct buf why AUTO(buf_release) = BUF_INIT;
     cJSON *o = cJSON_CreateObject();
+    double value;
 
+    judge_metric(j, i, &value, &why);
     json_put_str(o, "metric", m->metric);
+    json_put_str(o, "title", m->title);
     json_put_str(o, "output", m->output);
     json_put_str(o, "labels", m->labels);
-    if (has_value)
-        json_put_real(o, "value", value);
-    json_put_int(o, "n", s->n);
-    if (m->has_min)
-        json_put_real(o, "min", m->min);
-    if (m->has_max_drop) {
-        json_put_real(o, "max_drop", m->max_drop);
+    put_limit(o, "value", value);
+    json_put_int(o, "n", j->rows[i].n);
+    json_put_bool(o, "higher_is_better", m->higher_is_better);
+    put_limit(o, "min", m->min);
+    put_limit(o, "max", m->max);
+    put_limit(o, "max_drop", m->max_drop);
+    put_limit(o, "max_drop_relative", m->max_drop_relative);
+    if (!isnan(m->max_drop) || !isnan(m->max_drop_relative))
         json_put_str(o, "baseline", m->baseline);
-    }
-    json_put_bool(o, "ok", ok);
-    if (!has_value) {
-        buf_addf(&why, "%s has no value: %s", m->metric,
-                 j->no_value[i] ? j->no_value[i] : "there are no labels");
-    } else if (!ok) {
-        buf_addf(&why, "%s ", m->metric);
-        val_add_number(&why, value, m->min);
-        buf_addf(&why, " < %g (%" PRId64 " labels)", m->min, s->n);
-    }
-    if (!ok)
+    json_put_bool(o, "ok", why.len == 0);
+    if (why.len)
         json_put_str(o, "why", buf_str(&why));
     cJSON_AddItemToArray(cJSON_GetObjectItem(j->report, "metrics"), o);
-    return ok;
+    return why.len == 0;
 }
 
 /* ---- cases ---------------------------------------------------------------------- */
@@ -305,14 +331,20 @@ add_metric_value(const cJSON *m, struct buf *out)
 {
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(m, "value");
     const cJSON *min = cJSON_GetObjectItemCaseSensitive(m, "min");
+    const cJSON *max = cJSON_GetObjectItemCaseSensitive(m, "max");
     const cJSON *n = cJSON_GetObjectItemCaseSensitive(m, "n");
 
     if (!cJSON_IsNumber(value))
         return;
-    buf_addf(out, "%s%s ", out->len ? ", " : "", val_text(m, "metric"));
-    val_add_number(out, value->valuedouble, cJSON_IsNumber(min) ? min->valuedouble : 0);
+    buf_addf(out, "%s%s ", out->len ? ", " : "", val_text(m, "title"));
+    val_add_number(out, value->valuedouble,
+                   cJSON_IsNumber(min)   ? min->valuedouble
+                   : cJSON_IsNumber(max) ? max->valuedouble
+                                         : 0);
     if (cJSON_IsNumber(min))
         buf_addf(out, " ≥ %g", min->valuedouble);
+    if (cJSON_IsNumber(max))
+        buf_addf(out, " ≤ %g", max->valuedouble);
     buf_addf(out, " (%.0f labels)", cJSON_IsNumber(n) ? n->valuedouble : 0);
 }
 
@@ -440,7 +472,7 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     *report = NULL;
     j.cases = cJSON_AddArrayToObject(j.report, "cases");
     cJSON_AddArrayToObject(j.report, "metrics");
-    j.sums = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.sums));
+    j.rows = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.rows));
     j.no_value = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.no_value));
     if (r == 0)
         r = judge_model(&j, model_dir, err);
@@ -452,9 +484,11 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     } else {
         cJSON_Delete(j.report);
     }
-    for (int i = 0; i < g->n_metrics; i++)
+    for (int i = 0; i < g->n_metrics; i++) {
         free(j.no_value[i]);
+        val_rows_release(&j.rows[i]);
+    }
     free(j.no_value);
-    free(j.sums);
+    free(j.rows);
     return r;
 }

@@ -103,7 +103,7 @@ val_verdicts(struct repo *r, int64_t version_id,
 
 /* ---- judging a version ---------------------------------------------------------- */
 
-/* Adds to a metric with "max_drop" what it saw on the baseline; *too_big as val_drop.
+/* Adds to a metric with a baseline what it saw on the baseline; *too_big as val_drop.
  */
 static int
 judge_drop(struct repo *r, const struct repo_version *v, const struct val_set *s,
@@ -146,7 +146,7 @@ judge_drops(struct repo *r, const struct repo_version *v, const struct val_set *
     {
         bool too_big = false;
 
-        if (json_has(m, "max_drop") && json_has(m, "value") &&
+        if (json_has(m, "baseline") && json_has(m, "value") &&
             judge_drop(r, v, s, m, &too_big, err) < 0)
             return -(int)err->code;
         any_too_big |= too_big;

@@ -44,14 +44,27 @@ struct val_case {
     struct sm_tensor_list labels;   /* n = 0: none given */
     struct val_tolerance *tolerances;
     int n_tolerances;
+    char **tags; /* slices it belongs to */
+    int n_tags;
 };
+/* A metric of metrics.def over the labels of all cases, or of those with a tag. Limits
+ * that are NaN were not given. "Worse" is lower, or higher where lower is better. */
 struct val_metric {
     char *metric; /* "accuracy" */
     char *output; /* output key */
     char *labels; /* label key */
-    bool has_min, has_max_drop;
-    double min, max_drop;
-    char *baseline; /* alias that max_drop is measured against; "production" when left
+    char *tag;    /* of the cases it looks at; "": all of them */
+    char *title;  /* "f1 (macro, tag fr)": what tells it from others of its output */
+    enum { VAL_BINARY, VAL_MICRO, VAL_MACRO, VAL_WEIGHTED } average;
+    double threshold; /* of one score a row: above it is class 1 */
+    int positive;     /* the class that binary averages look at */
+    int k;            /* of top_k_accuracy */
+    bool logits;      /* sigmoid or softmax comes first */
+    bool higher_is_better;
+    double min, max;          /* of the value */
+    double max_drop;          /* how much worse than the baseline, ... */
+    double max_drop_relative; /* ... in shares of the baseline's value */
+    char *baseline; /* alias that drops are measured against; "production" when left
                        out */
 };
 struct val_golden {

@@ -75,9 +75,10 @@ TEST(test_val_golden__refuses_what_it_cannot_judge_by)
         { "{\"golden\": 1, \"sequential\": 1, \"cases\": []}", "\"sequential\"" },
         { "{\"golden\": 1, \"cases\": [], \"metrics\": {}}",
           "\"metrics\": wanted a list" },
-        { "{\"golden\": 1, \"cases\": [], \"metrics\": [{\"metric\": \"auc\", "
+        { "{\"golden\": 1, \"cases\": [], \"metrics\": [{\"metric\": \"roc\", "
           "\"output\": \"y\"}]}",
-          "metrics: auc: there is no such metric; there are: accuracy" },
+          "metrics: roc: there is no such metric; there are: accuracy, "
+          "top_k_accuracy" },
         { "{\"golden\": 1, \"cases\": [], \"metrics\": [{\"metric\": \"accuracy\", "
           "\"output\": "
           "\"y\", \"labels\": \"d\"}]}",

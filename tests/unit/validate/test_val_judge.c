@@ -139,6 +139,10 @@ TEST(test_val_judge__accuracy_against_its_limit)
           "accuracy 0.75 ≥ 0.75 (4 labels)");
     check("scale 0.4", EXAM(", \"min\": 0.76"), VAL_FAILED,
           "accuracy 0.75 < 0.76 (4 labels)");
+    check("scale 0.4", EXAM(", \"max\": 0.75"), VAL_PASSED,
+          "accuracy 0.75 ≤ 0.75 (4 labels)");
+    check("scale 0.4", EXAM(", \"max\": 0.7, \"min\": 0.1"), VAL_FAILED,
+          "accuracy 0.75 > 0.7 (4 labels)");
     /* a directory has no baseline to drop from */
     check("scale 0.4", EXAM(", \"max_drop\": 0.1"), VAL_PASSED,
           "accuracy 0.75 (4 labels)");
@@ -158,7 +162,7 @@ TEST(test_val_judge__metrics_that_cannot_be_had_fail)
         { "[0.5, 1]", "digit",
           "accuracy has no value: case 'e': labels are float64; accuracy "
           "wants integers" },
-        { "[1, 1]", "y", "accuracy has no value: case 'e': 1 answers for 2 labels" },
+        { "[1, 1, 0]", "y", "accuracy has no value: case 'e': 1 answers for 3 labels" },
         { "[1, 1]", "z",
           "accuracy has no value: case 'e': the model gave no output 'z'" },
         { "[]", "digit", "accuracy has no value: case 'e': 2 answers for 0 labels" },
