@@ -163,7 +163,7 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB_base)
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model heap.so) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.

@@ -48,6 +48,35 @@ add_slots(struct cli_table *t, const cJSON *step, const char *key, bool mark)
     cli_table_cell_buf(t, &cell);
 }
 
+/* Where the outputs lie in the arena, in KiB; "-": not there. */
+static void
+add_places(struct cli_table *t, const cJSON *step)
+{
+    struct buf cell AUTO(buf_release) = BUF_INIT;
+    for (const cJSON *at = cli_list(step, "at"); at; at = at->next) {
+        buf_adds(&cell, cell.len ? " " : "");
+        if (at->valuedouble < 0)
+            buf_addc(&cell, '-');
+        else
+            buf_addf(&cell, "%.1f", at->valuedouble / 1024);
+    }
+    if (!json_has(step, "at"))
+        buf_addc(&cell, '?');
+    cli_table_cell_buf(t, &cell);
+}
+
+static void
+add_memory(const cJSON *m, struct buf *out)
+{
+    buf_adds(out, "memory    an arena of ");
+    cli_size(cli_num(m, "arena_bytes"), out);
+    buf_adds(out, " for values of ");
+    cli_size(cli_num(m, "value_bytes"), out);
+    buf_adds(out, "; most in use at once ");
+    cli_size(cli_num(m, "peak_bytes"), out);
+    buf_addc(out, '\n');
+}
+
 static void
 add_number(struct cli_table *t, const cJSON *step, const char *key, double unit)
 {
@@ -62,11 +91,11 @@ add_number(struct cli_table *t, const cJSON *step, const char *key, double unit)
 static void
 add_steps(const cJSON *plan, struct buf *out)
 {
-    static const char *const titles[] = { "  #",   "step",  "from", "to",  "frees",
-                                          "gives", "MFLOP", "MB",   "node" };
+    static const char *const titles[] = { "  #", "step",  "from",  "to", "frees",
+                                          "KiB", "gives", "MFLOP", "MB", "node" };
     struct cli_table t;
     int n = 0;
-    cli_table_start(&t, 9, titles);
+    cli_table_start(&t, 10, titles);
     for (const cJSON *s = cli_list(plan, "steps"); s; s = s->next) {
         struct buf cell AUTO(buf_release) = BUF_INIT;
         buf_addf(&cell, "  %d", n++);
@@ -75,6 +104,7 @@ add_steps(const cJSON *plan, struct buf *out)
         add_slots(&t, s, "from", true);
         add_slots(&t, s, "to", false);
         add_slots(&t, s, "frees", false);
+        add_places(&t, s);
         for (const cJSON *o = cli_list(s, "out"); o; o = o->next) {
             buf_adds(&cell, cell.len ? " " : "");
             add_shape(o, &cell);
@@ -92,9 +122,13 @@ add_steps(const cJSON *plan, struct buf *out)
 static void
 add_plan(const cJSON *p, const char *what, struct buf *out)
 {
-    double flops = 0, bytes = 0;
-    int n = 0;
+    double flops = 0, bytes = 0, reorders = 0;
+    int n = 0, n_library = 0;
     for (const cJSON *s = cli_list(p, "steps"); s; s = s->next, n++) {
+        if (json_has(s, "kernel")) {
+            n_library++;
+            reorders += cli_num(s, "reorders");
+        }
         flops += cli_num(s, "flops");
         bytes += cli_num(s, "bytes");
     }
@@ -103,6 +137,9 @@ add_plan(const cJSON *p, const char *what, struct buf *out)
     cli_size(cli_num(p, "constant_bytes"), out);
     for (const cJSON *f = cli_list(p, "passes"); f; f = f->next)
         buf_addf(out, ", %s %.0f", f->string, f->valuedouble);
+    if (n_library > 0)
+        buf_addf(out, ", %d by oneDNN with %.0f reorders of values", n_library,
+                 reorders);
     buf_addf(out, ", %.1f MFLOP, %.1f MB%s\n", flops / 1e6, bytes / 1e6,
              cli_bool(p, "tokens") ? "; run by tokens (TF1 control flow)" : "");
     add_steps(p, out);
@@ -129,6 +166,7 @@ cli_plan(const cJSON *reply, struct buf *out)
     cli_size(cli_num(restore, "copied_bytes"), out);
     buf_addf(out, " copied; %.0f other objects (%.1f ms)\n", cli_num(restore, "others"),
              cli_num(restore, "ms"));
+    add_memory(cJSON_GetObjectItemCaseSensitive(reply, "memory"), out);
     add_plan(cJSON_GetObjectItemCaseSensitive(reply, "plan"), "plan      ", out);
     for (const cJSON *f = cli_list(reply, "functions"); f; f = f->next) {
         struct buf what AUTO(buf_release) = BUF_INIT;

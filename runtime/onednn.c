@@ -426,6 +426,7 @@ run_key(struct rt_ctx *ctx, const struct key *key, bool keep, const struct od_ar
     if (!r && p->usable) {
         if (!x)
             x = xcalloc(1, sizeof *x);
+        rt_note_kernel(ctx, p->kernel, p->n_reorders);
         r = execute(ctx, od, p, x, a, packed, err);
         r = r < 0 ? r : 1;
     }

@@ -41,6 +41,8 @@ struct prim {
     uint64_t hash, used_at;
     int refs; /* runs that use it now */
     bool usable, sum;
+    char kernel[RT_KERNEL_TEXT]; /* the implementation's name */
+    int n_reorders;              /* of values, each time it is run */
     dnnl_primitive_t prim;
     md_t user[N_ARGS], md[N_ARGS];    /* the caller's layout, the primitive's */
     dnnl_primitive_t to_prim[N_ARGS]; /* reorders where they differ; NULL: same */

@@ -3,6 +3,8 @@
  * otherwise is in the first section). */
 #include "runtime/onednn_int.h"
 
+#include <stdio.h>
+
 /* ---- the part that differs between 2.x and 3.x ---- */
 
 static dnnl_status_t
@@ -230,7 +232,11 @@ finish_prim(const struct od *od, struct prim *p, dnnl_primitive_desc_t pd,
                                                   dnnl_query_weights_md,
                                                   dnnl_query_weights_md,
                                                   dnnl_query_dst_md };
+    const char *info = "";
     dnnl_status_t s = dnnl_primitive_create(&p->prim, pd);
+    if (!s)
+        s = dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&info);
+    snprintf(p->kernel, sizeof p->kernel, "%s", info);
     for (int i = 0; i < N_ARGS && !s; i++) {
         if (i == ARG_BIAS && !has_bias)
             continue;
@@ -241,6 +247,7 @@ finish_prim(const struct od *od, struct prim *p, dnnl_primitive_desc_t pd,
         s = make_reorder(od, &p->to_prim[i], &p->user[i], &p->md[i]);
         if (!s && i == ARG_DST)
             s = make_reorder(od, &p->dst_back, &p->md[i], &p->user[i]);
+        p->n_reorders += i == ARG_SRC ? 1 : i == ARG_DST ? 1 + p->sum : 0;
     }
     const md_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     p->scratch_bytes = pad ? dnnl_memory_desc_get_size(pad) : 0;

@@ -5,105 +5,17 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* ---- blocks ---------------------------------------------------------------------- */
-
-/* A block is its struct rt_buf, padded to HEADER_BYTES, and the data behind it. Sizes
- * are rounded to four classes a power of two, so that a freed block fits the next run.
- */
-enum { HEADER_BYTES = 64, SMALL_BLOCK_BYTES = 128, CAP_LOG2 = 45 };
-#ifdef __SANITIZE_ADDRESS__ /* which finds more when blocks are freed */
-enum { KEEPS_BLOCKS = 0 };
-#else
-enum { KEEPS_BLOCKS = 1 };
-#endif
-_Static_assert(sizeof(struct rt_buf) <= HEADER_BYTES, "data begins on a cache line");
-
-void
-rt_mem_init(struct rt_mem *m, size_t cap_bytes)
-{
-    size_t most = (size_t)1 << CAP_LOG2;
-    *m = (struct rt_mem){ .cap_bytes = cap_bytes < most ? cap_bytes : most };
-    pthread_mutex_init(&m->lock, NULL);
-}
-
-static void
-drop_kept(struct rt_mem *m)
-{
-    for (int i = 0; i < RT_N_BINS; i++) {
-        while (m->bin[i]) {
-            struct rt_buf *b = m->bin[i];
-            m->bin[i] = b->next;
-            free(b);
-        }
-    }
-    m->kept_bytes = 0;
-}
-
-void
-rt_mem_release(struct rt_mem *m)
-{
-    drop_kept(m);
-    pthread_mutex_destroy(&m->lock);
-}
-
-/* The class of a block of at least n bytes; *n is rounded up to its size. */
-static int
-class_of(size_t *n)
-{
-    if (*n <= SMALL_BLOCK_BYTES) {
-        *n = SMALL_BLOCK_BYTES;
-        return 0;
-    }
-    if (*n < 2 * SMALL_BLOCK_BYTES)
-        *n = 2 * SMALL_BLOCK_BYTES;
-    int log2 = 63 - __builtin_clzll(*n);
-    size_t quarter = (size_t)1 << (log2 - 2);
-    size_t k = (*n - ((size_t)1 << log2) + quarter - 1) / quarter;
-    *n = ((size_t)1 << log2) + k * quarter;
-    return (log2 - 8) * 4 + (int)k + 1;
-}
+/* ---- buffers --------------------------------------------------------------------- */
 
 int
 rt_buf_new(struct rt_buf **out, struct rt_mem *m, size_t size_bytes, struct err *err)
 {
-    if (size_bytes > m->cap_bytes)
-        return err_set(err, ERR_LIMIT,
-                       "a tensor of %zu bytes: the run would pass %zu bytes",
-                       size_bytes, m->cap_bytes);
-    size_t block = HEADER_BYTES + ((size_bytes + 63) & ~(size_t)63);
-    int c = class_of(&block);
-    struct rt_buf *b = NULL;
-    pthread_mutex_lock(&m->lock);
-    bool fits = m->used_bytes + block <= m->cap_bytes;
-    if (fits) {
-        if (m->bin[c]) {
-            b = m->bin[c];
-            m->bin[c] = b->next;
-            m->kept_bytes -= block;
-        } else if (m->used_bytes + m->kept_bytes + block > m->cap_bytes) {
-            drop_kept(m);
-        }
-        m->used_bytes += block;
-    }
-    pthread_mutex_unlock(&m->lock);
-    if (!fits)
-        return err_set(err, ERR_LIMIT,
-                       "a tensor of %zu bytes: the run would pass %zu bytes",
-                       size_bytes, m->cap_bytes);
-    if (!b && !(b = aligned_alloc(HEADER_BYTES, block))) {
-        pthread_mutex_lock(&m->lock);
-        m->used_bytes -= block;
-        pthread_mutex_unlock(&m->lock);
-        return err_set(err, ERR_LIMIT, "a tensor of %zu bytes: out of memory",
-                       size_bytes);
-    }
-    *b = (struct rt_buf){ .refs = 1,
-                          .size_bytes = size_bytes,
-                          .block_bytes = block,
-                          .data = (char *)b + HEADER_BYTES,
-                          .mem = m };
-    *out = b;
-    return 0;
+    *out = rt_mem_take(m, size_bytes);
+    if (*out)
+        return 0;
+    return err_set(err, ERR_LIMIT,
+                   "a tensor of %zu bytes: the run would pass %zu bytes", size_bytes,
+                   m->cap_bytes);
 }
 
 struct rt_buf *
@@ -133,24 +45,12 @@ buf_free(struct rt_buf *b)
         for (size_t i = 0; i < b->size_bytes / sizeof(struct rt_obj *); i++)
             rt_obj_unref(o[i]);
     }
-    struct rt_mem *m = b->mem;
-    if (!m) {
-        free(b->owned);
-        free(b);
+    if (b->mem) {
+        rt_mem_give(b);
         return;
     }
-    size_t block = b->block_bytes;
-    int c = class_of(&block);
-    pthread_mutex_lock(&m->lock);
-    m->used_bytes -= block;
-    if (KEEPS_BLOCKS) {
-        m->kept_bytes += block;
-        b->next = m->bin[c];
-        m->bin[c] = b;
-    }
-    pthread_mutex_unlock(&m->lock);
-    if (!KEEPS_BLOCKS)
-        free(b);
+    free(b->owned);
+    free(b);
 }
 
 void

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the runtime's core shares between its files. Reading order: rt_buf.c (memory),
- * rt_graph.c (read), rt_attr.c, rt_plan.c and rt_emit.c (plan), rt_exec.c (run),
- * rt_flow_plan.c and rt_flow.c (TF1 control flow), rt_var.c and rt_session.c (state and
- * restore), rt_bind.c and rt_feed.c (bind, feed and fetch), rt_backend.c. */
+/* What the runtime's core shares between its files. Reading order: rt_mem.c and
+ * rt_buf.c (memory), rt_graph.c (read), rt_attr.c, rt_plan.c and rt_emit.c (plan),
+ * rt_exec.c (run), rt_flow_plan.c and rt_flow.c (TF1 control flow), rt_var.c and
+ * rt_session.c (state and restore), rt_bind.c and rt_feed.c (bind, feed and fetch),
+ * rt_backend.c. */
 #ifndef RUNTIME_RT_INT_H
 #define RUNTIME_RT_INT_H
 
@@ -23,19 +24,29 @@ int rt_names_find(const struct rt_names *h, struct str key); /* -1: absent */
 /* Returns the value that is there already, or -1 after adding. */
 int rt_names_add(struct rt_names *h, struct str key, int value);
 
-/* ---- memory (rt_buf.c) ----------------------------------------------------------- */
+/* ---- memory (rt_mem.c, rt_buf.c) ------------------------------------------------- */
 
 #define RT_N_BINS 160
+#define RT_N_SMALL 18
 
-/* Memory of a session: counts bytes against a cap, keeps freed blocks in size classes.
- */
+/* Memory of a session: counts bytes against a cap, keeps what is free for the next. */
 struct rt_mem {
     pthread_mutex_t lock;
-    size_t cap_bytes, used_bytes, kept_bytes;
-    struct rt_buf *bin[RT_N_BINS];
+    size_t cap_bytes, used_bytes;
+    size_t peak_bytes; /* the most that was used at once */
+    size_t held_bytes; /* of regions */
+    struct rt_region *regions;
+    struct rt_buf *bin[RT_N_BINS], *small[RT_N_SMALL]; /* free, by size */
 };
 void rt_mem_init(struct rt_mem *m, size_t cap_bytes);
 void rt_mem_release(struct rt_mem *m);
+/* A block for so many bytes with one reference; NULL: the cap would be passed. */
+struct rt_buf *rt_mem_take(struct rt_mem *m, size_t size_bytes);
+void rt_mem_give(struct rt_buf *b);
+/* How much of the regions was ever used; where a block lies, all regions behind one
+ * another (-1: in none). */
+size_t rt_mem_touched(struct rt_mem *m);
+int64_t rt_mem_offset(struct rt_mem *m, const struct rt_buf *b);
 
 enum {
     RT_BUF_RO = 1,
@@ -49,10 +60,16 @@ struct rt_buf {
     unsigned flags;
     size_t size_bytes; /* of data */
     size_t block_bytes;
-    void *data;
+    union {
+        void *data;
+        struct rt_buf *prev_free;
+    };
     struct rt_mem *mem;  /* where an own block goes back to; NULL: borrowed data */
     struct rt_buf *next; /* in a bin */
-    void *owned;         /* freed with a borrowed buffer; may be NULL */
+    union {
+        void *owned;           /* freed with a borrowed buffer; may be NULL */
+        struct rt_buf *before; /* an own one's neighbour: rt_mem.c */
+    };
     const struct sm_entry *entry; /* of the checkpoint, whose value this is; or NULL */
 };
 /* A new block with one reference. ERR_LIMIT "the run would pass N bytes". */

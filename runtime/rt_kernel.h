@@ -204,6 +204,11 @@ int rt_fail_dtype(const struct rt_ctx *ctx, struct err *err, int dtype);
  * then. */
 int rt_poll(const struct rt_ctx *ctx, struct err *err) MUST_CHECK;
 
+/* For who traces the run: which implementation of a library does this step, and how
+ * many values it had to bring into another layout. Both last as long as the run. */
+#define RT_KERNEL_TEXT 48
+void rt_note_kernel(const struct rt_ctx *ctx, const char *kernel, int n_reorders);
+
 /* fn(arg, begin, end) over [0, n), in pieces on the run's threads when n is above
  * `grain`; returns when all is done. One thread: one call. fn must not allocate by ctx.
  */

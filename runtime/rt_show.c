@@ -9,6 +9,10 @@
  *            later ones), inputs it may write in place; the group of ops it does the
  *            work of, and how often each pass found something; shapes, where a run on
  *            zeros got so far
+ *   memory   of the run on zeros: what the values of all steps would take side by
+ *            side, how much of the arena they took ("at": where each step's lie in it;
+ *            -1: small ones and weights, which lie elsewhere), and the most bytes that
+ *            were in use at once
  *   functions  the same for each function that a step runs (bodies of loops …) */
 #include "runtime/rt_backend_int.h"
 #include "runtime/rt_trace.h"
@@ -164,8 +168,16 @@ show_step(const struct rt_step *s, const struct rt_seen *seen, struct buf *json)
                 buf_addf(json, "%s%d", once++ ? "," : "", i);
         buf_addc(json, ']');
     }
+    if (seen && seen->kernel[0]) {
+        buf_adds(json, ",\"kernel\":");
+        json_add_quoted(json, str_of(seen->kernel));
+        buf_addf(json, ",\"reorders\":%d", seen->n_reorders);
+    }
     if (seen) {
-        buf_adds(json, ",\"out\":[");
+        buf_adds(json, ",\"at\":[");
+        for (int i = 0; i < seen->n_out; i++)
+            buf_addf(json, "%s%lld", i ? "," : "", (long long)seen->at[i]);
+        buf_adds(json, "],\"out\":[");
         for (int i = 0; i < seen->n_out; i++) {
             buf_adds(json, i ? "," : "");
             rt_trace_tensor(&seen->out[i], json);
@@ -202,6 +214,20 @@ show_plan(const struct rt_plan *p, const struct rt_trace *t, struct buf *json)
     buf_adds(json, "]}");
 }
 
+static void
+show_memory(struct backend *b, const struct rt_trace *t, struct buf *json)
+{
+    double value_bytes = 0;
+    for (int i = 0; i < t->n_seen; i++)
+        for (int j = 0; j < t->seen[i].n_out; j++)
+            if (t->seen[i].at[j] >= 0)
+                value_bytes += (double)rt_size(&t->seen[i].out[j]);
+    buf_addf(
+        json,
+        "\"memory\":{\"value_bytes\":%.0f,\"arena_bytes\":%zu,\"peak_bytes\":%zu},",
+        value_bytes, rt_mem_touched(&b->s.mem), b->s.mem.peak_bytes);
+}
+
 /* Which plans the run on zeros has been in: those with a step that was seen. */
 static bool
 was_run(const struct rt_plan *p, const struct rt_trace *t)
@@ -223,7 +249,9 @@ rt_show(struct backend *b, const struct bound *n, const struct rt_plan *p,
     show_bind(b, n, json);
     buf_addc(json, ',');
     show_restore(b, json);
-    buf_adds(json, ",\"plan\":");
+    buf_addc(json, ',');
+    show_memory(b, t, json);
+    buf_adds(json, "\"plan\":");
     show_plan(p, t, json);
     buf_adds(json, ",\"functions\":[");
     for (int i = 0; i < b->s.n_plans; i++) {

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "runtime/rt_plan_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void
@@ -16,8 +17,10 @@ rt_trace_init(struct rt_trace *t)
 void
 rt_trace_release(struct rt_trace *t)
 {
-    for (int i = 0; i < t->n_seen; i++)
+    for (int i = 0; i < t->n_seen; i++) {
         free(t->seen[i].out);
+        free(t->seen[i].at);
+    }
     free(t->seen);
     free(t->place);
     free(t->events);
@@ -71,10 +74,12 @@ see(struct rt_trace *t, const struct rt_step *s)
     if (*at >= 0)
         return *at;
     RT_GROW(t->seen, t->n_seen, t->cap_seen);
-    t->seen[t->n_seen] = (struct rt_seen){ .step = s,
-                                           .n_out = s->node.n_out,
-                                           .out = xcalloc((size_t)s->node.n_out + 1,
-                                                          sizeof(struct rt_tensor)) };
+    t->seen[t->n_seen] =
+        (struct rt_seen){ .step = s,
+                          .n_out = s->node.n_out,
+                          .out = xcalloc((size_t)s->node.n_out + 1,
+                                         sizeof(struct rt_tensor)),
+                          .at = xcalloc((size_t)s->node.n_out + 1, sizeof(int64_t)) };
     return *at = t->n_seen++;
 }
 
@@ -110,6 +115,8 @@ keep_shapes(struct rt_seen *s, const struct rt_tensor *const *in,
         s->out[i] = out[i];
         s->out[i].data = NULL;
         s->out[i].buf = NULL;
+        const struct rt_buf *b = out[i].buf;
+        s->at[i] = b->mem && !rt_buf_is_weight(b) ? rt_mem_offset(b->mem, b) : -1;
         if (!rt_buf_is_weight(out[i].buf)) /* a weight is lent, not written */
             s->bytes += (double)rt_size(&out[i]);
     }
@@ -131,8 +138,22 @@ rt_trace_end(struct rt_trace *t, const struct rt_step *s,
     times->calls++;
     times->total_ns += took_ns;
     times->self_ns += took_ns - o.within_ns;
+    if (o.kernel) {
+        snprintf(t->seen[i].kernel, RT_KERNEL_TEXT, "%s", o.kernel);
+        t->seen[i].n_reorders = o.n_reorders;
+    }
     keep_shapes(&t->seen[i], in, out);
     add_event(t, i, &o, took_ns);
+}
+
+void
+rt_note_kernel(const struct rt_ctx *ctx, const char *kernel, int n_reorders)
+{
+    struct rt_trace *t = ctx->run->trace;
+    if (!t || t->depth == 0)
+        return;
+    t->open[t->depth - 1].kernel = kernel;
+    t->open[t->depth - 1].n_reorders += n_reorders;
 }
 
 /* ---- JSON ------------------------------------------------------------------------ */

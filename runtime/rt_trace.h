@@ -13,9 +13,12 @@ struct rt_seen {
     struct rt_times {
         int64_t calls, total_ns, self_ns; /* self: without steps within */
     } first, later;
-    double bytes, flops; /* of the last call */
+    double bytes, flops;         /* of the last call */
+    char kernel[RT_KERNEL_TEXT]; /* the library's, when one was asked: "brgconv…" */
+    int n_reorders;              /* of values, before and after it */
     int n_out;
     struct rt_tensor *out; /* n_out, of the last call: dtype and shape, no data */
+    int64_t *at;           /* n_out: where in the session's memory they were; or -1 */
 };
 
 struct rt_event {
@@ -35,6 +38,8 @@ struct rt_trace {
     int64_t n_lost; /* events beyond RT_EVENTS_MAX */
     struct rt_open {
         int64_t begin_ns, within_ns;
+        const char *kernel;
+        int n_reorders;
     } * open;
     int depth, cap_open;
 };

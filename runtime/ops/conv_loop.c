@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a convolution is run: by oneDNN, or by the portable path for every dtype: patches
- * of rows (im2col) times the filter, or, for a depthwise one, a direct loop. */
+ * of rows (im2col) times the filter, or, for a depthwise one, a direct loop; or, where
+ * oneDNN's call would take as long as the sums, as tiles (gemm_tile.c). */
 #include "runtime/ops/conv_int.h"
 
 /* Bytes of patches made at once. */
@@ -33,6 +34,85 @@ conv_onednn(struct rt_ctx *ctx, const struct conv *c, struct err *err)
         d.pad_lo[i] = c->at.lo[i];
     }
     return od_run_conv(ctx, &d, &args, err);
+}
+
+/* ---- small ones, in two dimensions: no patches are made, as the taps of one row of
+ * the kernel lie next to each other ---- */
+
+static bool
+is_small(const struct conv *c)
+{
+    const struct nn_window *w = c->w;
+    double work = (double)c->at.batch * (double)c->in_c * (double)c->out_c;
+    for (int i = 0; i < w->n; i++) {
+        if (w->dilation[i] != 1 && c->at.kernel[i] > 1)
+            return false;
+        work *= (double)c->at.kernel[i] * (double)c->at.out[i];
+    }
+    return c->dtype == SM_FLOAT && !c->transposed && !w->channels_first && w->n == 2 &&
+           c->groups == 1 && c->in_c > 0 && work <= NN_SMALL_PRODUCTS;
+}
+
+/* A copy of one image with its padding, or with lines cut off that no window reaches:
+ * size[0] lines of size[1] pixels. */
+static void
+pad_image(const struct conv *c, const float *src, const int64_t size[2], float *y)
+{
+    int64_t line = size[1] * c->in_c, lo = c->at.lo[1] * c->in_c;
+    int64_t n = K_MIN(c->at.in[1] * c->in_c, line - lo);
+    memset(y, 0, (size_t)(size[0] * line) * sizeof(*y));
+    for (int64_t i = 0; i < K_MIN(c->at.in[0], size[0] - c->at.lo[0]) && n > 0; i++)
+        memcpy(y + (i + c->at.lo[0]) * line + lo, src + i * c->at.in[1] * c->in_c,
+               (size_t)n * sizeof(*y));
+}
+
+/* 1: done. 0: not on this processor. */
+static int
+conv_small(struct rt_ctx *ctx, const struct conv *c, struct err *err)
+{
+    int64_t size[2], n_out = c->at.out[0] * c->at.out[1];
+    int64_t image = c->at.in[0] * c->at.in[1] * c->in_c;
+    bool padded = false, add = c->n_post && c->post[0].kind == OD_SUM;
+    for (int i = 0; i < 2; i++) {
+        size[i] = (c->at.out[i] - 1) * c->w->stride[i] + c->at.kernel[i];
+        padded |= c->at.lo[i] > 0 || size[i] > c->at.in[i];
+    }
+    if (!padded)
+        size[1] = c->at.in[1];
+    int64_t *at = rt_scratch(ctx, (size_t)n_out * sizeof(*at), err);
+    float *copy =
+        at && padded
+            ? rt_scratch(ctx, (size_t)(size[0] * size[1] * c->in_c) * sizeof(*copy),
+                         err)
+            : NULL;
+    if (!at || (padded && !copy))
+        return -(int)err->code;
+    for (int64_t y = 0, p = 0; y < c->at.out[0]; y++)
+        for (int64_t x = 0; x < c->at.out[1]; x++)
+            at[p++] = (y * c->w->stride[0] * size[1] + x * c->w->stride[1]) * c->in_c;
+    struct nn_tiles t = { .m = n_out,
+                          .n = c->out_c,
+                          .k = c->at.kernel[1] * c->in_c,
+                          .n_outer = c->at.kernel[0],
+                          .at = at,
+                          .a_outer = size[1] * c->in_c,
+                          .b = c->filter,
+                          .b_row = c->out_c,
+                          .scale = c->scale ? c->scale->data : NULL,
+                          .bias = c->bias,
+                          .c_row = c->out_c,
+                          .add = add };
+    for (int64_t b = 0; b < c->at.batch; b++) {
+        const float *src = (const float *)c->src + b * image;
+        t.c = (float *)c->dst + b * n_out * c->out_c;
+        t.a = padded ? copy : src;
+        if (padded)
+            pad_image(c, src, size, copy);
+        if (!nn_tiles_run(&t))
+            return 0;
+    }
+    nn_post(c->dst, c->at.batch * n_out * c->out_c, c->post + add, c->n_post - add);
+    return 1;
 }
 
 /* ---- the portable path: channels last, three spatial dimensions ---- */
@@ -320,6 +400,11 @@ conv_run(struct rt_ctx *ctx, const struct conv *c, struct err *err)
     if (c->dtype != SM_FLOAT && c->dtype != SM_DOUBLE && c->dtype != SM_INT32 &&
         !k_is_half(c->dtype))
         return rt_fail_dtype(ctx, err, c->dtype);
+    if (is_small(c)) {
+        int r = conv_small(ctx, c, err);
+        if (r)
+            return r < 0 ? r : 0;
+    }
     bool weights = rt_buf_is_weight(c->filter_buf);
     if (c->dtype == SM_FLOAT && c->in_c > 0 && (!c->scale || weights)) {
         int r = conv_onednn(ctx, c, err);

@@ -107,6 +107,19 @@ void
 nn_gemm_add(int dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
             int64_t a_col, const void *b, int64_t b_row, void *c, int64_t c_row)
 {
+    struct nn_tiles t = { .m = m,
+                          .n = n,
+                          .k = k,
+                          .n_outer = 1,
+                          .a = a,
+                          .a_row = a_row,
+                          .b = b,
+                          .b_row = b_row,
+                          .c = c,
+                          .c_row = c_row,
+                          .add = true };
+    if (dtype == SM_FLOAT && a_col == 1 && nn_tiles_run(&t))
+        return;
 #define CALL(sfx, type) gemm_add_##sfx(m, n, k, a, a_row, a_col, b, b_row, c, c_row)
     DISPATCH(dtype, CALL, BUG("gemm of dtype %d", dtype));
 #undef CALL
@@ -243,6 +256,33 @@ gemm_half(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err)
     return 0;
 }
 
+/* False: too large, or its strides are not those of tiles. */
+static bool
+gemm_small(const struct nn_gemm *g, double work)
+{
+    if (g->dtype != SM_FLOAT || work > NN_SMALL_PRODUCTS || g->b_stride[2] != 1 ||
+        (g->a_stride[2] != 1 && g->k > 1))
+        return false;
+    for (int64_t i = 0; i < g->batch; i++) {
+        struct nn_tiles t = { .m = g->m,
+                              .n = g->n,
+                              .k = g->k,
+                              .n_outer = 1,
+                              .a = (const float *)g->a + i * g->a_stride[0],
+                              .a_row = g->a_stride[1],
+                              .b = (const float *)g->b + i * g->b_stride[0],
+                              .b_row = g->b_stride[1],
+                              .scale = g->b_scale ? g->b_scale->data : NULL,
+                              .bias = g->bias,
+                              .c = (float *)g->c + i * g->m * g->n,
+                              .c_row = g->n };
+        if (!nn_tiles_run(&t))
+            return false;
+    }
+    nn_post(g->c, g->batch * g->m * g->n, g->post, g->n_post);
+    return true;
+}
+
 int
 nn_gemm(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err)
 {
@@ -264,6 +304,8 @@ nn_gemm(struct rt_ctx *ctx, const struct nn_gemm *g, struct err *err)
     }
     /* The product of extents may overflow where memory would not: compare as double. */
     double work = (double)g->batch * (double)g->m * (double)g->n * (double)g->k;
+    if (gemm_small(g, work))
+        return 0;
     if (g->dtype == SM_FLOAT && work > SMALL_PRODUCTS &&
         (!g->b_scale || rt_buf_is_weight(g->b_buf))) {
         int r = gemm_onednn(ctx, g, err);

@@ -32,6 +32,23 @@ void nn_gemm_add(int dtype, int64_t m, int64_t n, int64_t k, const void *a,
                  int64_t c_row);
 bool nn_gemm_has(int dtype); /* dtypes of nn_gemm_add */
 
+/* float32: c[i, :] = scale * sum over o < n_outer, l < k of
+ * a[row i][o * a_outer + l] * b[o * k + l, :] + bias (+ c[i, :]). */
+struct nn_tiles {
+    int64_t m, n, k, n_outer;
+    const float *a;
+    const int64_t *at; /* where each row of a begins; NULL: every a_row */
+    int64_t a_row, a_outer, b_row;
+    const float *b, *scale, *bias; /* scale, bias: n values; or NULL */
+    float *c;
+    int64_t c_row;
+    bool add;
+};
+/* One matrix, small enough that a library's call costs more than it wins. False: not on
+ * this processor. */
+bool nn_tiles_run(const struct nn_tiles *t);
+#define NN_SMALL_PRODUCTS 400e3 /* multiply-adds */
+
 /* y[r, c] += bias[c] for any number type but half ones. */
 void nn_add_bias(int dtype, void *y, const void *bias, int64_t rows, int64_t cols);
 /* y = post(y), elementwise; no OD_SUM (post.c). */

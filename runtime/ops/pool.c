@@ -122,7 +122,7 @@ K_REALS(X)
         for (int64_t i = 0; i < n; i++)                                                \
             y[i] += x[i];                                                              \
     }                                                                                  \
-    static void scale_line_##sfx(void *y_, int64_t count, int64_t n)                   \
+    RT_SIMD static void scale_line_##sfx(void *y_, int64_t count, int64_t n)           \
     {                                                                                  \
         type *restrict y = y_;                                                         \
         for (int64_t i = 0; i < n; i++)                                                \

@@ -7,6 +7,7 @@ ok "show --plan"
 prints "it says what was read" "^read +[0-9]+ nodes, [0-9]+ functions"
 prints "where inputs go" "image: float\[-1,8,8,1\] to serving_default_image:0"
 prints "what was restored" "^restore +[0-9]+ variables, .* mapped"
+prints "how much memory its values share" "^memory +an arena of [0-9.]+ .* most in use at once [0-9]"
 prints "steps with slots, shapes and cost" "^ +[0-9]+ +MatMul[+A-Za-z]* +s[0-9]+.* float\[1,[0-9]+\] +[0-9.]+ +[0-9.]+ "
 prints "ops that one step does the work of" "MatMul\+BiasAdd\+Relu"
 sl show --dir "$digits/v1" --plan --signature_def nope

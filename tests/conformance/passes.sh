@@ -34,6 +34,14 @@ one() { # pass, model
     check "$2 answers alike without $1" python3 compare.py "with-$1-$2" "without-$1-$2"
 }
 
+# A network's values stay in the layout that its convolutions take, from first to last.
+one_layout() { # model
+    sl show --dir "models/$1/model" --plan --json
+    plan=$(printf %s "$out" | tr -d ' \n')
+    check "convolutions of $1 are oneDNN's" test "$(printf %s "$plan" | grep -oE '"kernel":"[a-z]' | wc -l)" -ge 5
+    check "which reorder no value of $1" test "$(printf %s "$plan" | grep -oE '"reorders":[1-9]' | wc -l)" -eq 0
+}
+
 mkdir models
 check "the models are there" tar --zstd -xf "${CONFORMANCE:-$top/../shared/conformance}/generated.tar.zst" -C models
 one fold cnn_mobilenetv2
@@ -47,4 +55,7 @@ one pattern cnn_efficientnet
 one pattern tr_bert_tiny
 one rnn rnn_gru_both
 one rnn rnn_bidir_stack
+for model in cnn_mobilenetv2 cnn_efficientnet cnn_densenet cnn_unet; do
+    one_layout $model
+done
 finish

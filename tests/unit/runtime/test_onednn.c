@@ -2,11 +2,11 @@
 /* The cache of reordered weights. */
 #include "tests/unit/runtime/rt_fixture.h"
 
-/* y = max(ones[8, 64] * v), v [64, 96] of 0.5 to which each run adds x first: oneDNN's
- * reordered copy must be of today's v. */
+/* y = max(ones[128, 64] * v), v [64, 96] of 0.5 to which each run adds x first:
+ * oneDNN's reordered copy must be of today's v. */
 TEST(test_onednn__a_changed_variable_is_reordered_again)
 {
-    static float ones[8 * 64], half[64 * 96];
+    static float ones[128 * 64], half[64 * 96];
     static const int32_t dims[2] = { 64, 96 }, axes[2] = { 0, 1 };
     struct mb m = { .init_op = NULL };
     struct backend *b AUTO(fx_close) = NULL;
@@ -15,7 +15,7 @@ TEST(test_onednn__a_changed_variable_is_reordered_again)
     for (size_t i = 0; i < sizeof(half) / sizeof(half[0]); i++)
         half[i] = 0.5f;
     mb_node(&m, "x", "Placeholder", "", "dtype:t=1 shape:d=");
-    mb_const(&m, "ones", "", SM_FLOAT, "8,64", ones, sizeof(ones));
+    mb_const(&m, "ones", "", SM_FLOAT, "128,64", ones, sizeof(ones));
     mb_const(&m, "half", "", SM_FLOAT, "64,96", half, sizeof(half));
     mb_const(&m, "dims", "", SM_INT32, "2", dims, sizeof(dims));
     mb_const(&m, "axes", "", SM_INT32, "2", axes, sizeof(axes));

@@ -22,6 +22,66 @@ TEST(test_rt_buf__blocks_count_against_the_cap)
     rt_mem_release(&m);
 }
 
+/* Under ASan every block is its own: then there is no arena. */
+TEST(test_rt_buf__holes_are_used_and_grow_together)
+{
+    struct rt_mem m;
+    struct rt_buf *a, *b, *c, *d;
+    struct err err = ERR_INIT;
+    rt_mem_init(&m, 1 << 28);
+    CHECK_OK(rt_buf_new(&a, &m, 1000000, &err));
+    CHECK_OK(rt_buf_new(&b, &m, 2000000, &err));
+    size_t touched = rt_mem_touched(&m);
+    int64_t first = rt_mem_offset(&m, a);
+    rt_buf_unref(a);
+    CHECK_OK(rt_buf_new(&c, &m, 600000, &err)); /* in the hole of a */
+    CHECK_OK(rt_buf_new(&d, &m, 300000, &err)); /* what is left of it */
+    CHECK(rt_mem_touched(&m) == touched);
+    CHECK(first < 0 || (rt_mem_offset(&m, c) == first && rt_mem_offset(&m, d) > first &&
+                        rt_mem_offset(&m, d) < rt_mem_offset(&m, b)));
+    rt_buf_unref(c);
+    rt_buf_unref(b);
+    rt_buf_unref(d); /* between two holes */
+    CHECK_OK(rt_buf_new(&a, &m, 3000000, &err));
+    CHECK(rt_mem_offset(&m, a) == first && rt_mem_touched(&m) <= touched + 1024);
+    rt_buf_unref(a);
+    CHECK(m.used_bytes == 0 && m.peak_bytes >= 3000000);
+    rt_mem_release(&m);
+}
+
+TEST(test_rt_buf__blocks_never_overlap)
+{
+    enum { LIVE = 60, TURNS = 20000 };
+    struct rt_buf *live[LIVE] = { NULL };
+    struct rt_mem m;
+    struct err err = ERR_INIT;
+    uint32_t random = 1;
+    rt_mem_init(&m, 3 << 20); /* regions of different sizes */
+    for (int i = 0; i < TURNS; i++) {
+        random = random * 1664525u + 1013904223u;
+        int at = (int)(random >> 8) % LIVE;
+        if (live[at]) {
+            const uint8_t *v = live[at]->data;
+            size_t n = live[at]->size_bytes;
+            if (v[0] != at || v[n / 2] != at || v[n - 1] != at)
+                CHECK_INT(i, -1); /* in which turn */
+            rt_buf_unref(live[at]);
+            live[at] = NULL;
+        } else if (rt_buf_new(&live[at], &m, 1 + (random >> 10) % 100000, &err) == 0) {
+            memset(live[at]->data, at, live[at]->size_bytes);
+        } else {
+            live[at] = NULL;
+            err_clear(&err);
+        }
+    }
+    for (int i = 0; i < LIVE; i++)
+        rt_buf_unref(live[i]);
+    CHECK(m.used_bytes == 0);
+    CHECK_OK(rt_buf_new(&live[0], &m, 3000000, &err)); /* what is free gives way */
+    rt_buf_unref(live[0]);
+    rt_mem_release(&m);
+}
+
 TEST(test_rt_buf__shapes_that_overflow_are_refused)
 {
     static const struct {
