@@ -37,7 +37,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CLANG_WARN) $(CFLAGS_$(B)) \
 STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lbrotlidec \
     -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
-RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lm -pthread
+RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lpng16 -ljpeg -lm -pthread
 
 # `make V=1` shows the commands.
 ifeq ($(V),)
@@ -147,6 +147,9 @@ check: ## the whole default test suite
 check-asan: ## unit tests, corpora and command lines under Address- and UBSanitizer
 	@tests/all $(MAKE) $(O) asan check-unit check-corpus check-cli
 
+check-simd: ## unit tests of the runtime at each instruction set the machine has
+	tests/simd $(MAKE) $(O)
+
 # With what Debian does not have; says loudly what it skips. interop-tools installs it.
 check-interop: $(PROGRAMS) ## against real TensorFlow (make interop-tools)
 	SLUICE_BIN=$(abspath $(D)/bin) tests/run $(sort $(wildcard tests/interop/t*.sh))
@@ -203,5 +206,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all check check-asan check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
+.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
     uninstall docs format compile_commands dist clean help

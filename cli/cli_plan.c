@@ -132,8 +132,8 @@ add_plan(const cJSON *p, const char *what, struct buf *out)
         flops += cli_num(s, "flops");
         bytes += cli_num(s, "bytes");
     }
-    buf_addf(out, "%s%d steps, %.0f slots, %.0f constants of ", what, n,
-             cli_num(p, "slots"), cli_num(p, "constants"));
+    buf_addf(out, "%s%d steps of %.0f, %.0f slots, %.0f constants of ", what, n,
+             cli_num(p, "drafts"), cli_num(p, "slots"), cli_num(p, "constants"));
     cli_size(cli_num(p, "constant_bytes"), out);
     for (const cJSON *f = cli_list(p, "passes"); f; f = f->next)
         buf_addf(out, ", %s %.0f", f->string, f->valuedouble);
@@ -154,8 +154,12 @@ cli_plan(const cJSON *reply, struct buf *out)
     buf_addf(out, "read      %.0f nodes, %.0f functions, ", cli_num(read, "nodes"),
              cli_num(read, "functions"));
     cli_size(cli_num(read, "bytes"), out);
-    buf_addf(out, " (%.1f ms)\nbind      signature '%s'\n", cli_num(read, "ms"),
+    buf_addf(out, " (%.1f ms)\nbind      signature '%s'", cli_num(read, "ms"),
              cli_str(bind, "signature"));
+    if (cJSON_GetObjectItemCaseSensitive(bind, "nodes_needed"))
+        buf_addf(out, ": %.0f nodes needed, %.0f pruned", cli_num(bind, "nodes_needed"),
+                 cli_num(bind, "nodes_pruned"));
+    buf_addc(out, '\n');
     add_bound(bind, "inputs", "to", out);
     add_bound(bind, "outputs", "from", out);
     buf_addf(
@@ -166,6 +170,10 @@ cli_plan(const cJSON *reply, struct buf *out)
     cli_size(cli_num(restore, "copied_bytes"), out);
     buf_addf(out, " copied; %.0f other objects (%.1f ms)\n", cli_num(restore, "others"),
              cli_num(restore, "ms"));
+    const cJSON *ran = cli_list(restore, "ran");
+    for (const cJSON *r = ran; r; r = r->next)
+        buf_addf(out, "%s%s%s", r == ran ? "          ran " : ", ", r->valuestring,
+                 r->next ? "" : "\n");
     add_memory(cJSON_GetObjectItemCaseSensitive(reply, "memory"), out);
     add_plan(cJSON_GetObjectItemCaseSensitive(reply, "plan"), "plan      ", out);
     for (const cJSON *f = cli_list(reply, "functions"); f; f = f->next) {

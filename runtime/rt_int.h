@@ -227,6 +227,7 @@ struct rt_plan {
     bool writes;    /* some step, or a function it calls, writes variables */
     bool frozen;    /* values of variables are among the constants … */
     uint64_t epoch; /* … as they were at this epoch of the session */
+    int n_drafts;   /* what the passes found: steps, some of which nobody needs */
     int n_fired[RT_MAX_PASSES]; /* per pass: how often it found something, here or in a
                                    function */
     struct rt_arena strings;    /* of constants that were folded */
@@ -363,7 +364,9 @@ struct rt_session {
     struct sm_bundle *bundle; /* once somebody asked */
     struct buf checkpoint;    /* the prefix RestoreV2 is given */
     bool loading;             /* restore and init ops are run */
-    bool lacks_checkpoint;    /* there is a restore op, and nothing to restore */
+    struct str ran[2];        /* their names; borrowed from the graph's bytes */
+    int n_ran;
+    bool lacks_checkpoint; /* there is a restore op, and nothing to restore */
 };
 /* `dirfd` and `dir` are borrowed. Model, memory and limits are filled by the caller. */
 void rt_session_init(struct rt_session *s, int dirfd, const char *dir);

@@ -266,8 +266,11 @@ struct rt_op_def {
 };
 
 /* Hot loops may be compiled for several instruction sets, chosen when the program
- * starts; put it before a static function's return type. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                 \
+ * starts; put it before a static function's return type. RT_SIMD_ONLY: for this one
+ * alone, so that each can be tested (make check-simd). */
+#ifdef RT_SIMD_ONLY
+#define RT_SIMD __attribute__((target(RT_SIMD_ONLY)))
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&               \
     !defined(__SANITIZE_ADDRESS__)
 #define RT_SIMD __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else

@@ -132,13 +132,13 @@ rt_pass_become(struct rt_rewrite *w, int at, const struct rt_draft *as, const in
     struct rt_draft *d = &w->b->steps[at];
     uint8_t *check = rt_pass_alloc(w->b, (size_t)n_in + 1);
     memset(check, 'T', (size_t)n_in);
-    for (int i = 0; i < d->s.node.n_in; i++)
-        w->uses[d->in[i]]--;
     if (w->b->n_values > w->n_uses) { /* made since they were counted */
         w->uses = xreallocarray(w->uses, (size_t)w->b->n_values, sizeof(w->uses[0]));
         for (; w->n_uses < w->b->n_values; w->n_uses++)
             w->uses[w->n_uses] = 0;
     }
+    for (int i = 0; i < d->s.node.n_in; i++)
+        w->uses[d->in[i]]--;
     d->in = xreallocarray(d->in, (size_t)n_in + 1, sizeof(d->in[0]));
     for (int i = 0; i < n_in; i++) {
         d->in[i] = in[i];
@@ -176,6 +176,7 @@ count_uses(struct rt_rewrite *w)
 void
 rt_passes_make(struct rt_builder *b)
 {
+    b->plan->n_drafts = b->n_steps;
     for (int i = 0; i < RT_N_PASSES; i++) {
         if (!(b->s->passes >> i & 1))
             continue;

@@ -6,6 +6,7 @@
  *
  * A product in two dimensions that is reshaped at once (Keras' Dense on three) takes on
  * what follows the Reshape, when that leaves the last dimension alone. */
+#include "runtime/ops/array_slice.h"
 #include "runtime/ops/conv_int.h"
 #include "runtime/rt_ops.h"
 #include "runtime/rt_pass_int.h"
@@ -33,7 +34,7 @@ static struct nn_fused *
 product_of(const struct rt_draft *d)
 {
     bool multiplies = d->s.run == rt_run_conv || d->s.run == rt_run_matmul ||
-                      d->s.run == rt_run_einsum;
+                      d->s.run == rt_run_batch_matmul || d->s.run == rt_run_einsum;
     struct nn_fused *f = multiplies ? d->s.node.state : NULL;
     return f && f->kind != NN_NONE && rt_draft_is_float(d, "T") ? f : NULL;
 }
@@ -48,7 +49,9 @@ product_for(const struct rt_rewrite *w, int value)
     if (at < 0 || w->uses[value] != 1 || !product_of(&b->steps[at]))
         return -1;
     const struct rt_tensor *weights = rt_value_const(b, b->steps[at].in[1]);
-    return weights && weights->dtype == SM_FLOAT ? at : -1;
+    bool fits = weights && weights->dtype == SM_FLOAT &&
+                (b->steps[at].s.run != rt_run_batch_matmul || weights->rank == 2);
+    return fits ? at : -1;
 }
 
 /* ---- constants by channel -------------------------------------------------------- */
@@ -151,12 +154,13 @@ norm_affine(const struct rt_builder *b, const struct rt_draft *norm,
 
 /* Of two dimensions, or of any where channels are last, both formats are one. */
 static bool
-same_format(const struct rt_draft *bias, const struct nn_fused *f)
+same_format(const struct rt_draft *bias, const struct rt_draft *product)
 {
+    const struct nn_fused *f = product->s.node.state;
     struct sm_attr a;
     bool first = sm_node_attr(&bias->g->sm, "data_format", &a) && a.kind == SM_ATTR_S &&
                  a.bytes.n > 1 && a.bytes.p[1] == 'C';
-    return first == f->channels_first || f->kind == NN_MATMUL;
+    return first == f->channels_first || product->s.run == rt_run_matmul;
 }
 
 /* What draft `at` does to input `from`, which product d makes, as a scale and a shift.
@@ -174,7 +178,7 @@ read_affine(const struct rt_builder *b, const struct rt_draft *r, int from,
     memset(shift, 0, (size_t)n * sizeof(*shift));
     if (r->s.run == rt_run_fused_norm)
         return *scales = from == 0 && norm_affine(b, r, d, scale, shift, n);
-    if (is_bias && !same_format(r, d->s.node.state))
+    if (is_bias && !same_format(r, d))
         return false;
     if (is_bias || rt_is_op(r, "AddV2") || rt_is_op(r, "Add"))
         return by_channel(b, d, other, is_bias, shift, n);
@@ -310,8 +314,46 @@ last_dim(const struct rt_builder *b, int value)
     return rt_is_op(d, "ConcatV2") && n > 1 ? last_dim(b, d->in[n - 2]) : -1;
 }
 
+/* A constant of several dimensions, those that a Reshape makes of the product's last
+ * one, as a vector; -1: it is not that. */
+static int
+flat_side(struct rt_builder *b, int value, int shape, int64_t n)
+{
+    const struct rt_tensor *k = rt_value_const(b, value), *s = rt_value_const(b, shape);
+    float *data;
+    int first = 0;
+    while (k && first < k->rank && k->dims[first] == 1)
+        first++;
+    int own = k ? k->rank - first : 0;
+    if (!s || s->dtype != SM_INT32 || s->rank != 1 || own < 2 || k->dtype != SM_FLOAT ||
+        k->n_elems != n || s->n_elems < k->rank || own >= s->n_elems)
+        return -1;
+    for (int i = 0; i < own; i++)
+        if (rt_int_at(s, s->n_elems - own + i) != k->dims[first + i])
+            return -1;
+    int flat = rt_pass_floats(b, 1, &n, &data);
+    k = rt_value_const(b, value); /* a new one may move them */
+    if (flat >= 0)
+        memcpy(data, k->data, (size_t)n * sizeof(*data));
+    return flat;
+}
+
+/* Takes away a dimension of space of a convolution, channels being last: Conv1D. */
+static bool
+squeezes_space(const struct rt_draft *d, const struct rt_draft *conv)
+{
+    const struct squeeze_state *s = d->s.node.state;
+    const struct conv_state *c = conv->s.node.state;
+    if (d->s.run != rt_run_squeeze || conv->s.run != rt_run_conv ||
+        c->w.channels_first || s->n != 1)
+        return false;
+    int64_t dim = s->dims[0] < 0 ? s->dims[0] + c->w.n + 2 : s->dims[0];
+    return dim >= 1 && dim <= c->w.n;
+}
+
 /* What follows a Reshape of a product is done before it: then the Reshape's place is
- * the product's, and `at` reshapes. Returns the product's new place, or -1. */
+ * the product's, and `at` reshapes. Returns the product, or -1; the constant beside it
+ * may have become a vector. */
 static int
 sink(struct rt_rewrite *w, int at, int from)
 {
@@ -320,45 +362,50 @@ sink(struct rt_rewrite *w, int at, int from)
     const struct rt_tensor *side = b->steps[at].s.node.n_in == 2
                                        ? rt_value_const(b, b->steps[at].in[!from])
                                        : NULL;
-    if (re < 0 || w->uses[value] != 1 || b->steps[re].s.run != rt_run_reshape ||
-        (side && side->rank > 1))
+    if (re < 0 || w->uses[value] != 1 ||
+        (b->steps[re].s.run != rt_run_reshape && b->steps[re].s.run != rt_run_squeeze))
         return -1;
     int product = product_for(w, b->steps[re].in[0]);
-    if (product < 0 || product_of(&b->steps[product])->kind != NN_MATMUL)
+    if (product >= 0 && squeezes_space(&b->steps[re], &b->steps[product]))
+        return !side || side->rank <= 1 ? product : -1;
+    if (product < 0 || b->steps[re].s.run != rt_run_reshape ||
+        product_of(&b->steps[product])->kind != NN_MATMUL)
         return -1;
     const struct rt_draft *d = &b->steps[product];
     int64_t n = nn_fused_channels(d->s.node.state, rt_value_const(b, d->in[1]));
+    if (n > 0 && side && side->rank > 1) {
+        int flat = flat_side(b, b->steps[at].in[!from], b->steps[re].in[1], n);
+        if (flat >= 0)
+            b->steps[at].in[!from] = flat;
+        return flat < 0 ? -1 : product;
+    }
     return n > 0 && last_dim(b, b->steps[re].in[1]) == n ? product : -1;
 }
 
 static bool
-fuse_behind(struct rt_rewrite *w, int at, int from, int product)
+fuse_behind(struct rt_rewrite *w, int at, int from, int product, bool sums)
 {
     struct rt_draft *d = &w->b->steps[product];
     return fuse_affine(w, at, from, d) || fuse_activation(w, at, d) ||
-           (w->b->steps[at].s.node.n_in == 2 && fuse_sum(w, at, from, d));
+           (sums && w->b->steps[at].s.node.n_in == 2 && fuse_sum(w, at, from, d));
 }
 
+/* Draft `at` became the product; it and the Reshape or Squeeze before change places. */
 static void
 swap_reshape(struct rt_rewrite *w, int at, int re)
 {
-    struct rt_builder *b = w->b;
-    struct rt_draft *r = &b->steps[at], *s = &b->steps[re];
-    struct rt_step product = r->s;
-    int *in = r->in;
-    int shape = s->in[1];
+    struct rt_draft *r = &w->b->steps[at], *s = &w->b->steps[re];
+    struct rt_draft product = *r;
     int old = s->in[0];
     r->s = s->s;
     r->in = s->in;
-    r->in[0] = s->first_value;
-    r->in[1] = shape;
-    const struct rt_gnode *g = r->g;
     r->g = s->g;
-    s->g = g;
-    s->s = product;
+    r->in[0] = s->first_value;
+    s->s = product.s;
+    s->in = product.in;
+    s->g = product.g;
     w->uses[old]--; /* the product's old place */
     w->uses[s->first_value]++;
-    s->in = in;
 }
 
 void
@@ -376,16 +423,19 @@ rt_pass_fuse(struct rt_rewrite *w)
             int other = n_in == 2 ? product_for(w, b->steps[at].in[!i]) : -1;
             int product = product_for(w, b->steps[at].in[i]);
             if (product >= 0 && product > other)
-                done = fuse_behind(w, at, i, product);
+                done = fuse_behind(w, at, i, product, true);
         }
         for (int i = 0; i < n_in && i < 2 && !done; i++) {
+            int side = n_in == 2 ? b->steps[at].in[!i] : -1;
             int product = sink(w, at, i), re = -1;
             if (product < 0)
                 continue;
             re = rt_value_maker(b, b->steps[at].in[i]);
-            done = fuse_behind(w, at, i, product);
+            done = fuse_behind(w, at, i, product, false);
             if (done)
                 swap_reshape(w, at, re);
+            else if (side >= 0)
+                b->steps[at].in[!i] = side;
         }
     }
 }

@@ -58,6 +58,17 @@ static const char *const layer_norms[] = {
     ",%c),#e)))))",
 };
 
+/* Keras 2's own over the last dimension: rows become channels of a batch norm of one
+ * picture, with 1 and 0 as scale and offset. d: how long a row is. */
+static const char norm_by_batch[] =
+    "AddV2(Mul(Reshape($f=FusedBatchNormV3(Reshape($x,Pack(#1,$r,$d,#1)),Fill($u,#1),"
+    "Fill($w,#0),$y,$z),Shape($x)),%g),%b)";
+static const char *const row_lengths[] = {
+    "Prod(StridedSlice(Shape($x),#i,%k,#1),%p)",
+    "Mul(#1,StridedSlice(Shape($x),#i,%k,#1))",
+    "StridedSlice(Shape($x),#i,%k,#1)",
+};
+
 static void
 one_input(struct rt_rewrite *w, int at, const struct elementwise *e, int x)
 {
@@ -93,6 +104,55 @@ one_axis(const struct rt_builder *b, const struct rt_match *m, int64_t *axis)
     return true;
 }
 
+/* One number for each element of the last dimension. */
+static bool
+is_row(const struct rt_tensor *t)
+{
+    return t->dtype == SM_FLOAT && t->rank > 0 && t->n_elems > 1 &&
+           t->n_elems == t->dims[t->rank - 1];
+}
+
+/* x, g and b of the match. */
+static bool
+become_norm(struct rt_rewrite *w, int at, const struct rt_match *m,
+            struct nn_layer_norm s)
+{
+    struct rt_draft as = w->b->steps[at];
+    struct nn_layer_norm *state = rt_pass_alloc(w->b, sizeof(*state));
+    int in[3] = { m->v['x' - 'a'], m->v['g' - 'a'], m->v['b' - 'a'] };
+    const struct rt_tensor *g = rt_value_const(w->b, in[1]),
+                           *o = rt_value_const(w->b, in[2]);
+    if (!is_row(g) || !is_row(o) || g->n_elems != o->n_elems)
+        return false;
+    *state = s;
+    as.s.node.op = "_LayerNorm";
+    as.s.node.state = state;
+    as.s.run = nn_run_layer_norm;
+    rt_pass_become(w, at, &as, in, 3);
+    return true;
+}
+
+static bool
+by_batch_norm(struct rt_rewrite *w, int at)
+{
+    struct rt_builder *b = w->b;
+    struct rt_match m, d;
+    if (!rt_match(b, b->steps[at].first_value, norm_by_batch, &m))
+        return false;
+    const struct nn_norm *norm = b->steps[b->values[m.v['f' - 'a']].step].s.node.state;
+    if (!norm->training || !norm->channels_first)
+        return false;
+    for (size_t i = 0; i < sizeof(row_lengths) / sizeof(row_lengths[0]); i++)
+        if (rt_match(b, m.v['d' - 'a'], row_lengths[i], &d) &&
+            d.v['x' - 'a'] == m.v['x' - 'a'] && d.f['i' - 'a'] >= 0 &&
+            d.f['i' - 'a'] < SM_MAX_RANK)
+            return become_norm(w, at, &m,
+                               (struct nn_layer_norm){ .axis = -1,
+                                                       .rank = (int)d.f['i' - 'a'] + 1,
+                                                       .epsilon = norm->epsilon });
+    return false;
+}
+
 static bool
 layer_norm(struct rt_rewrite *w, int at)
 {
@@ -100,28 +160,15 @@ layer_norm(struct rt_rewrite *w, int at)
     struct rt_match m;
     struct nn_layer_norm s = { .axis = 0 };
     for (size_t i = 0; i < sizeof(layer_norms) / sizeof(layer_norms[0]); i++) {
-        if (!rt_match(b, b->steps[at].first_value, layer_norms[i], &m))
-            continue;
-        const struct rt_tensor *g = rt_value_const(b, m.v['g' - 'a']),
-                               *o = rt_value_const(b, m.v['b' - 'a']);
-        if (g->rank != 1 || g->n_elems < 2 || o->rank != 1 ||
-            g->n_elems != o->n_elems || g->dtype != SM_FLOAT || o->dtype != SM_FLOAT ||
+        if (!rt_match(b, b->steps[at].first_value, layer_norms[i], &m) ||
             !one_axis(b, &m, &s.axis) || !keeps_dims(b, m.v['m' - 'a']) ||
             !keeps_dims(b, m.v['v' - 'a']))
             continue;
         s.epsilon = m.f['e' - 'a'];
-        struct rt_draft as = b->steps[at];
-        struct nn_layer_norm *state = rt_pass_alloc(b, sizeof(*state));
-        *state = s;
-        as.s.node.op = "_LayerNorm";
-        as.s.node.state = state;
-        as.s.run = nn_run_layer_norm;
-        rt_pass_become(w, at, &as,
-                       (const int[]){ m.v['x' - 'a'], m.v['g' - 'a'], m.v['b' - 'a'] },
-                       3);
-        return true;
+        if (become_norm(w, at, &m, s))
+            return true;
     }
-    return false;
+    return by_batch_norm(w, at);
 }
 
 void

@@ -67,7 +67,8 @@ static bool
 is_call(const struct rt_gnode *n)
 {
     return n->callee || strcmp(n->op, "PartitionedCall") == 0 ||
-           strcmp(n->op, "StatefulPartitionedCall") == 0;
+           strcmp(n->op, "StatefulPartitionedCall") == 0 ||
+           strcmp(n->op, "BatchFunction") == 0; /* a batch of what one run has */
 }
 
 /* Makes the body of a call that can be inlined; others become steps. */

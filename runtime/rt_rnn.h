@@ -7,12 +7,12 @@
 
 #include "runtime/rt_kernel.h"
 
-enum rt_rnn_kind { RT_RNN_LSTM, RT_RNN_GRU };
+enum rt_rnn_kind { RT_RNN_LSTM, RT_RNN_GRU, RT_RNN_SIMPLE };
 
-/* An argument, or the value of the variable that is one; `part` >= 0: that row of it.
- */
+/* An argument, or the value of the variable that is one; `part` >= 0: that row of
+ * n_parts. arg < 0: there is none. */
 struct rt_rnn_source {
-    int arg, part;
+    int arg, part, n_parts;
     bool is_var;
 };
 
@@ -24,13 +24,21 @@ struct rt_rnn {
     int list, out;
     int64_t out_at; /* the element of `out` that is written; < 0: as `time` */
     int h, c;       /* states; c: LSTM */
+    /* Where an element of list `mask` is false, states stay and the output is that of
+     * argument `before`. mask < 0: none. Argument `last` (< 0: none) becomes the
+     * output; it may be `before`. */
+    int mask, before, last;
+    int64_t mask_width; /* the masks' row is repeated so often; 1: broadcast */
+    bool relu;          /* RT_RNN_SIMPLE: instead of tanh */
+    int64_t units;      /* that the body itself says there are; 0: it does not */
     struct rt_rnn_source kernel, recurrent, bias, bias_h; /* bias_h: GRU */
 };
 
-/* The plan of a condition: argument less[0] < argument less[1], and the same of the
- * second pair, where there is one (else -1). */
+/* The plan of a condition: argument less[0] < argument less[1] (< 0: than limit), and
+ * the same of the second pair, where there is one (else less[0] is -1). */
 struct rt_rnn_cond {
     int less[2][2];
+    int64_t limit[2];
 };
 
 struct rt_run;

@@ -200,6 +200,7 @@ run_target(struct rt_session *s, const struct feeds *f, struct str op, const cha
         rt_tensor_from_sm(&args[i], &lent, 0);
     }
     rc = rt_plan_run(&run, plan, args, NULL, err);
+    s->ran[s->n_ran++] = op;
     free(args);
     rt_run_release(&run);
     return rc < 0 ? err_ctx(err, "%s", what) : 0;

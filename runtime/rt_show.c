@@ -2,12 +2,13 @@
 /* The stages of a model on its way to an answer, as JSON:
  *
  *   read     what the graph holds
- *   bind     the signature's tensors and where they are in the graph
- *   restore  the state that the model's own ops have made
- *   plan     steps in their order: slots that are read and written ("s3"; constants
- *            "c1", arguments are the first slots), freed behind the step (and taken by
- *            later ones), inputs it may write in place; the group of ops it does the
- *            work of, and how often each pass found something; shapes, where a run on
+ *   bind     the signature's tensors and where they are in the graph; how many of its
+ *            nodes they need
+ *   restore  the ops of the model that were run, and the state they have made
+ *   plan     how many steps the passes were given; steps in their order: slots that are
+ * read and written ("s3"; constants "c1", arguments are the first slots), freed behind
+ * the step (and taken by later ones), inputs it may write in place; the group of ops it
+ * does the work of, and how often each pass found something; shapes, where a run on
  *            zeros got so far
  *   memory   of the run on zeros: what the values of all steps would take side by
  *            side, how much of the arena they took ("at": where each step's lie in it;
@@ -65,8 +66,37 @@ show_bound(const struct backend *b, const struct backend_tensor *t,
     }
 }
 
+/* Nodes of the main graph that the fetches reach. Those that cannot be linked count for
+ * themselves alone. */
+static int
+count_needed(struct rt_graph *g, const struct rt_gref *fetches, int n)
+{
+    bool *seen AUTO(free_ptr) = xcalloc((size_t)g->n_nodes + 1, sizeof(*seen));
+    int *stack AUTO(free_ptr) = xcalloc((size_t)g->n_nodes + 1, sizeof(*stack));
+    int depth = 0, needed = 0;
+    for (int i = 0; i < n; i++)
+        if (!seen[fetches[i].node]) {
+            seen[fetches[i].node] = true;
+            stack[depth++] = fetches[i].node;
+        }
+    while (depth > 0) {
+        struct err none = ERR_INIT;
+        int at = stack[--depth];
+        const struct rt_gnode *node = &g->nodes[at];
+        needed++;
+        if (rt_gnode_link(g, at, &none) < 0)
+            continue;
+        for (int i = 0; i < node->n_in + node->n_ctrl; i++)
+            if (node->in[i].node >= 0 && !seen[node->in[i].node]) {
+                seen[node->in[i].node] = true;
+                stack[depth++] = node->in[i].node;
+            }
+    }
+    return needed;
+}
+
 static void
-show_bind(const struct backend *b, const struct bound *n, struct buf *json)
+show_bind(struct backend *b, const struct bound *n, struct buf *json)
 {
     buf_adds(json, "\"bind\":{\"signature\":");
     json_add_quoted(json, str_of(n->lent.key));
@@ -74,7 +104,14 @@ show_bind(const struct backend *b, const struct bound *n, struct buf *json)
     show_bound(b, n->lent.inputs, n->refs, n->lent.n_inputs, json);
     buf_adds(json, "],\"outputs\":[");
     show_bound(b, n->lent.outputs, n->fetches, n->lent.n_outputs, json);
-    buf_adds(json, "]}");
+    buf_addc(json, ']');
+    if (n->fetches) {
+        struct rt_graph *g = &b->s.model.main;
+        int needed = count_needed(g, n->fetches, n->lent.n_outputs);
+        buf_addf(json, ",\"nodes_needed\":%d,\"nodes_pruned\":%d", needed,
+                 g->n_nodes - needed);
+    }
+    buf_addc(json, '}');
 }
 
 /* ---- restore --------------------------------------------------------------------- */
@@ -104,7 +141,12 @@ show_restore(struct backend *b, struct buf *json)
 {
     size_t mapped = 0, copied = 0;
     int n_vars = 0;
-    buf_addf(json, "\"restore\":{\"ms\":%.3f,\"variables\":[", b->restore_ms);
+    buf_addf(json, "\"restore\":{\"ms\":%.3f,\"ran\":[", b->restore_ms);
+    for (int i = 0; i < b->s.n_ran; i++) {
+        buf_adds(json, i ? "," : "");
+        json_add_quoted(json, b->s.ran[i]);
+    }
+    buf_adds(json, "],\"variables\":[");
     pthread_mutex_lock(&b->s.lock);
     for (int i = 0; i < b->s.n_state; i++)
         if (b->s.state[i].obj->type == &rt_var_type.obj)
@@ -200,7 +242,7 @@ show_plan(const struct rt_plan *p, const struct rt_trace *t, struct buf *json)
              "\"tokens\":%s",
              p->n_inputs, p->n_slots, p->n_consts, const_bytes,
              p->flow ? "true" : "false");
-    buf_adds(json, ",\"passes\":{");
+    buf_addf(json, ",\"drafts\":%d,\"passes\":{", p->n_drafts);
     for (int i = 0; rt_pass_name(i); i++)
         buf_addf(json, "%s\"%s\":%d", i ? "," : "", rt_pass_name(i), p->n_fired[i]);
     buf_addc(json, '}');

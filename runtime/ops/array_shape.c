@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ops that make or change shapes and move no elements; and fills. Every dtype. */
-#include "runtime/ops/ops_int.h"
+#include "runtime/ops/array_slice.h"
 
 /* ---- Shape, ShapeN, Size, Rank --------------------------------------------------- */
 
@@ -153,11 +153,6 @@ rt_run_expand_dims(struct rt_ctx *ctx, struct err *err)
     rt_out_alias(ctx, 0, x, 0, x->dtype, x->rank + 1, dims);
     return 0;
 }
-
-struct squeeze_state {
-    const int64_t *dims;
-    int n;
-};
 
 int
 rt_prep_squeeze(struct rt_prep *p)

@@ -30,4 +30,11 @@ int k_slice_init(struct k_slice *s, const struct rt_ctx *ctx,
 void k_slice_box(const struct k_slice *s, const int64_t *dims, bool part_is_dst,
                  struct k_box *b, int64_t *offset);
 
+/* State of Squeeze: dimensions to take away, as the attribute has them; none: all of
+ * 1. */
+struct squeeze_state {
+    const int64_t *dims;
+    int n;
+};
+
 #endif

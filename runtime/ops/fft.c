@@ -10,6 +10,8 @@
 #include "runtime/ops/ops_int.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 /* ---- one line -------------------------------------------------------------------- */
 
@@ -18,15 +20,21 @@
  * convolution of a length that is a power of two (Bluestein 1970). */
 #define LARGEST_FACTOR 61
 
-struct line {
+/* What belongs to a length; the node keeps it for later runs. */
+struct roots {
     int64_t n;
-    double complex *root;   /* exp(-2 pi i k / n) */
-    double complex *work;   /* n */
-    int64_t padded;         /* > 0: Bluestein's, a power of two >= 2n - 1 */
-    double complex *chirp;  /* exp(-pi i k^2 / n) */
+    double complex *root; /* exp(-2 pi i k / n), or Bluestein's chirp: */
+    int64_t padded;       /* > 0: a power of two >= 2n - 1; root: exp(-pi i k^2 / n) */
     double complex *kernel; /* transform of the chirp's conjugate, padded */
-    double complex *wide;   /* padded */
-    struct line *inner;     /* of length padded */
+    struct roots *inner;    /* of length padded */
+    struct roots *next;
+};
+/* The same with room to work in, of a run. */
+struct line {
+    const struct roots *t;
+    double complex *work; /* n */
+    double complex *wide; /* padded */
+    struct line *inner;
 };
 
 static int64_t
@@ -62,16 +70,17 @@ static void
 stage(const struct line *l, const double complex *x, double complex *y, int64_t p,
       int64_t m, int64_t s)
 {
-    int64_t step = l->n / (p * m); /* root[k * step] = exp(-2 pi i k / (p m)) */
+    int64_t step = l->t->n / (p * m); /* root[k * step] = exp(-2 pi i k / (p m)) */
     for (int64_t j = 0; j < m; j++) {
         const double complex *a = x + s * j;
         double complex *to = y + s * p * j;
         for (int64_t r = 0; r < p; r++) {
-            double complex turn = l->root[j * r * step];
+            double complex turn = l->t->root[j * r * step];
             for (int64_t q = 0; q < s; q++) {
                 double complex sum = a[q];
                 for (int64_t k = 1; k < p; k++)
-                    sum += times(a[q + s * m * k], l->root[(k * r % p) * (l->n / p)]);
+                    sum += times(a[q + s * m * k],
+                                 l->t->root[(k * r % p) * (l->t->n / p)]);
                 to[q + s * r] = times(sum, turn);
             }
         }
@@ -83,12 +92,12 @@ static void
 stage4(const struct line *l, const double complex *x, double complex *y, int64_t m,
        int64_t s)
 {
-    int64_t step = l->n / (4 * m);
+    int64_t step = l->t->n / (4 * m);
     for (int64_t j = 0; j < m; j++) {
         const double complex *a = x + s * j;
         double complex *to = y + 4 * s * j;
-        double complex w1 = l->root[j * step], w2 = l->root[2 * j * step],
-                       w3 = l->root[3 * j * step];
+        double complex w1 = l->t->root[j * step], w2 = l->t->root[2 * j * step],
+                       w3 = l->t->root[3 * j * step];
         for (int64_t q = 0; q < s; q++) {
             double complex even = a[q] + a[q + 2 * s * m];
             double complex even_less = a[q] - a[q + 2 * s * m];
@@ -106,73 +115,100 @@ stage4(const struct line *l, const double complex *x, double complex *y, int64_t
 static void
 forward(const struct line *l, double complex *x)
 {
-    if (l->padded) {
-        for (int64_t i = 0; i < l->padded; i++)
-            l->wide[i] = i < l->n ? times(x[i], l->chirp[i]) : 0;
+    const struct roots *t = l->t;
+    if (t->padded) {
+        for (int64_t i = 0; i < t->padded; i++)
+            l->wide[i] = i < t->n ? times(x[i], t->root[i]) : 0;
         forward(l->inner, l->wide);
         /* The way back is a forward transform between two conjugations. */
-        for (int64_t i = 0; i < l->padded; i++)
-            l->wide[i] = conj(times(l->wide[i], l->kernel[i]));
+        for (int64_t i = 0; i < t->padded; i++)
+            l->wide[i] = conj(times(l->wide[i], t->kernel[i]));
         forward(l->inner, l->wide);
-        for (int64_t i = 0; i < l->n; i++)
-            x[i] = times(conj(l->wide[i]) / (double)l->padded, l->chirp[i]);
+        for (int64_t i = 0; i < t->n; i++)
+            x[i] = times(conj(l->wide[i]) / (double)t->padded, t->root[i]);
         return;
     }
     double complex *from = x, *to = l->work;
-    for (int64_t m = l->n, s = 1, p; m > 1; s *= p) {
+    for (int64_t m = t->n, s = 1, p; m > 1; s *= p) {
         p = next_factor(m);
         m /= p;
         if (p == 4)
             stage4(l, from, to, m, s);
         else
             stage(l, from, to, p, m, s);
-        double complex *t = from;
+        double complex *was = from;
         from = to;
-        to = t;
+        to = was;
     }
     if (from != x)
-        memcpy(x, from, (size_t)l->n * sizeof(*x));
+        memcpy(x, from, (size_t)t->n * sizeof(*x));
+}
+
+static void
+roots_free(struct roots *t)
+{
+    while (t) {
+        struct roots *next = t->next;
+        roots_free(t->inner);
+        free(t->root);
+        free(t->kernel);
+        free(t);
+        t = next;
+    }
 }
 
 /* NULL with err set. The memory is the run's. */
 static struct line *
-line_make(struct rt_ctx *ctx, int64_t n, struct err *err)
+line_on(struct rt_ctx *ctx, const struct roots *t, struct err *err)
 {
     struct line *l = rt_scratch(ctx, sizeof(*l), err);
-    if (!l)
+    double complex *work =
+        rt_scratch(ctx, (size_t)(t->n + t->padded) * sizeof(*work), err);
+    if (!l || !work)
         return NULL;
-    *l = (struct line){ .n = n };
+    *l = (struct line){ .t = t, .work = work, .wide = work + t->n };
+    if (t->inner)
+        l->inner = line_on(ctx, t->inner, err);
+    return t->inner && !l->inner ? NULL : l;
+}
+
+/* NULL with err set. The caller frees it. */
+static struct roots *
+roots_new(struct rt_ctx *ctx, int64_t n, struct err *err)
+{
     int64_t largest = 1, padded = 1;
     for (int64_t m = n; m > 1; m /= largest)
         largest = next_factor(m);
     while (padded < 2 * n - 1)
         padded *= 2;
-    l->padded = largest > LARGEST_FACTOR ? padded : 0;
-    size_t wide = (size_t)l->padded;
-    l->root = rt_scratch(ctx, (2 * (size_t)n + 2 * wide) * sizeof(double complex), err);
-    if (!l->root)
+    /* The run's limit holds for what is kept too: it is asked first. */
+    if (!rt_scratch(ctx, (size_t)(n + 2 * padded) * sizeof(double complex), err))
         return NULL;
-    l->work = l->root + n;
-    if (!l->padded) {
+    struct roots *t = xcalloc(1, sizeof(*t));
+    t->n = n;
+    t->root = xcalloc((size_t)n, sizeof(*t->root));
+    if (largest <= LARGEST_FACTOR) {
         for (int64_t k = 0; k < n; k++)
-            l->root[k] = root_of_one(k, n);
-        return l;
+            t->root[k] = root_of_one(k, n);
+        return t;
     }
-    l->chirp = l->root;
-    l->kernel = l->work + n;
-    l->wide = l->kernel + l->padded;
-    memset(l->kernel, 0, wide * sizeof(*l->kernel));
+    t->padded = padded;
+    t->kernel = xcalloc((size_t)padded, sizeof(*t->kernel));
     for (int64_t k = 0; k < n; k++) {
         int64_t square = (int64_t)((unsigned __int128)k * (uint64_t)k % (2 * n));
-        l->chirp[k] = root_of_one(square, 2 * n);
-        l->kernel[k] = conj(l->chirp[k]);
+        t->root[k] = root_of_one(square, 2 * n);
+        t->kernel[k] = conj(t->root[k]);
         if (k)
-            l->kernel[l->padded - k] = l->kernel[k];
+            t->kernel[padded - k] = t->kernel[k];
     }
-    l->inner = line_make(ctx, l->padded, err);
-    if (l->inner)
-        forward(l->inner, l->kernel);
-    return l->inner ? l : NULL;
+    t->inner = roots_new(ctx, padded, err);
+    struct line *l = t->inner ? line_on(ctx, t->inner, err) : NULL;
+    if (!l) {
+        roots_free(t);
+        return NULL;
+    }
+    forward(l, t->kernel);
+    return t;
 }
 
 /* ---- a box ----------------------------------------------------------------------- */
@@ -181,7 +217,45 @@ struct fft {
     int rank; /* 1, 2, 3 */
     bool real, inverse;
     int type; /* of the result, when real */
+    /* Lengths that were met, at most MAX_KEPT of them; a list that only grows. */
+    pthread_mutex_t lock;
+    struct roots *kept;
+    int n_kept;
 };
+enum { MAX_KEPT = 16 };
+
+static void
+drop_fft(void *arg)
+{
+    struct fft *f = arg;
+    roots_free(f->kept);
+    pthread_mutex_destroy(&f->lock);
+}
+
+/* The roots of length n, of the node or (*own, to be freed) of this run alone. NULL
+ * with err set. */
+static const struct roots *
+find_roots(struct rt_ctx *ctx, struct fft *f, int64_t n, struct roots **own,
+           struct err *err)
+{
+    pthread_mutex_lock(&f->lock);
+    struct roots *t = f->kept;
+    while (t && t->n != n)
+        t = t->next;
+    if (!t) {
+        t = roots_new(ctx, n, err);
+        if (t && f->n_kept < MAX_KEPT) {
+            t->next = f->kept;
+            f->kept = t;
+            f->n_kept++;
+        } else if (t) {
+            t->next = *own;
+            *own = t;
+        }
+    }
+    pthread_mutex_unlock(&f->lock);
+    return t;
+}
 
 int
 rt_prep_fft(struct rt_prep *p)
@@ -192,6 +266,8 @@ rt_prep_fft(struct rt_prep *p)
     f->real = op[f->inverse] == 'R';
     f->rank = op[strlen(op) - 1] == 'D' ? op[strlen(op) - 2] - '0' : 1;
     bool to_real = f->real && f->inverse;
+    pthread_mutex_init(&f->lock, NULL);
+    rt_prep_on_free(p, drop_fft, f);
     f->type = rt_attr_type(p, to_real ? "Treal" : "Tcomplex",
                            to_real ? SM_FLOAT : SM_COMPLEX64);
     return rt_prep_done(p);
@@ -228,13 +304,13 @@ along(const struct line *l, double complex *x, const int64_t d[3], int axis,
       bool inverse, double complex *tmp)
 {
     int64_t step = axis == 2 ? 1 : axis == 1 ? d[2] : d[1] * d[2];
-    int64_t lines = d[0] * d[1] * d[2] / l->n;
+    int64_t n = l->t->n, lines = d[0] * d[1] * d[2] / n;
     for (int64_t i = 0; i < lines; i++) {
-        double complex *at = x + i / step * step * l->n + i % step;
-        for (int64_t k = 0; k < l->n; k++)
+        double complex *at = x + i / step * step * n + i % step;
+        for (int64_t k = 0; k < n; k++)
             tmp[k] = inverse ? conj(at[k * step]) : at[k * step];
         forward(l, tmp);
-        for (int64_t k = 0; k < l->n; k++)
+        for (int64_t k = 0; k < n; k++)
             at[k * step] = inverse ? conj(tmp[k]) : tmp[k];
     }
 }
@@ -287,10 +363,9 @@ lengths(struct rt_ctx *ctx, const struct fft *f, int64_t d[3], struct err *err)
 
 /* input [..., n] (, fft_length [rank]) -> [..., n]; of RFFT [..., n / 2 + 1], of IRFFT
  * from [..., n / 2 + 1] to [..., n]. */
-int
-rt_run_fft(struct rt_ctx *ctx, struct err *err)
+static int
+run_fft(struct rt_ctx *ctx, struct fft *f, struct roots **own, struct err *err)
 {
-    const struct fft *f = ctx->node->state;
     const struct rt_tensor *x = ctx->in[0];
     bool from_real = f->real && !f->inverse, to_real = f->real && f->inverse;
     int64_t d[3] = { 1, 1, 1 };
@@ -318,9 +393,11 @@ rt_run_fft(struct rt_ctx *ctx, struct err *err)
     double complex *work =
         rt_scratch(ctx, (size_t)(box + longest) * sizeof(*work), err);
     struct line *line[3];
-    for (int i = 0; work && i < 3; i++)
-        if (!(line[i] = line_make(ctx, d[i], err)))
+    for (int i = 0; work && i < 3; i++) {
+        const struct roots *t = find_roots(ctx, f, d[i], own, err);
+        if (!t || !(line[i] = line_on(ctx, t, err)))
             work = NULL;
+    }
     if (!work)
         return -(int)err->code;
     int64_t in2 = to_real ? d[2] / 2 + 1 : d[2], out2 = dims[x->rank - 1];
@@ -348,4 +425,13 @@ rt_run_fft(struct rt_ctx *ctx, struct err *err)
                   f->inverse ? 1 / (double)box : 1);
     }
     return 0;
+}
+
+int
+rt_run_fft(struct rt_ctx *ctx, struct err *err)
+{
+    struct roots *own = NULL;
+    int rc = run_fft(ctx, ctx->node->state, &own, err);
+    roots_free(own);
+    return rc;
 }

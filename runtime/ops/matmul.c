@@ -30,6 +30,8 @@ rt_prep_matmul(struct rt_prep *p)
         nn_prep_fused(p, &s->fused);
     if (s->fused.add || s->fused.batch_norm)
         return rt_prep_fail(p, ERR_UNSUPPORTED, "fused_ops of a matrix product");
+    if (!s->out_type && !s->trans_a)
+        s->fused.kind = NN_MATMUL; /* BatchMatMul: by a matrix */
     if (strcmp(op, "MatMul") == 0 || strcmp(op, "_FusedMatMul") == 0)
         s->fused.kind = NN_MATMUL;
     s->fused.w_turned = s->trans_b;
@@ -209,6 +211,12 @@ rt_run_batch_matmul(struct rt_ctx *ctx, struct err *err)
         return -(int)err->code;
     g.c = y->data;
     g.batch = k_count(dims, 0, rank);
+    if (s->fused.kind == NN_MATMUL && b->rank == 2) { /* all rows at once */
+        g.m *= g.batch;
+        g.batch = 1;
+        return nn_gemm_fused(ctx, &s->fused, &g, err) < 0 ? -(int)err->code
+                                                          : nn_gemm(ctx, &g, err);
+    }
     int64_t na = k_count(a->dims, 0, a->rank - 2),
             nb = k_count(b->dims, 0, b->rank - 2);
     if ((na != 1 && na != g.batch) || (nb != 1 && nb != g.batch))

@@ -143,6 +143,7 @@ rt_run_fn nn_run_post;
  */
 struct nn_layer_norm {
     int64_t axis; /* < 0: from the end */
+    int rank;     /* that x must have; 0: any */
     float epsilon;
 };
 rt_run_fn nn_run_layer_norm;

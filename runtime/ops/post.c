@@ -144,7 +144,8 @@ norm_rows(void *arg, int64_t begin, int64_t end)
         norm_row(a->x + i, a->g, a->b, a->y + i, a->n, a->epsilon);
 }
 
-/* in: x, gamma[n], beta[n]; the last dimension of x is n, or 1: then it becomes n. */
+/* in: x, gamma[n], beta[n] (perhaps behind dimensions of 1, which x then gets too); the
+ * last dimension of x is n, or 1: then it becomes n. */
 int
 nn_run_layer_norm(struct rt_ctx *ctx, struct err *err)
 {
@@ -158,12 +159,15 @@ nn_run_layer_norm(struct rt_ctx *ctx, struct err *err)
     if (k_axis(ctx, s->axis, x->rank, &axis, err) < 0)
         return -(int)err->code;
     int64_t n = g->n_elems, last = x->dims[x->rank - 1], dims[SM_MAX_RANK];
-    if (last != n && last != 1)
+    int extra = K_MAX(K_MAX(g->rank, b->rank) - x->rank, 0);
+    if ((last != n && last != 1) || (s->rank && s->rank != x->rank))
         return rt_fail(ctx, err, ERR_FAILED, "Incompatible shapes: %s vs. %s",
                        rt_shape_text(x, tx), rt_shape_text(g, tg));
-    memcpy(dims, x->dims, sizeof(dims[0]) * (size_t)x->rank);
-    dims[x->rank - 1] = n;
-    if (rt_out_reuse(ctx, 0, 0, SM_FLOAT, x->rank, dims, &y, err) < 0)
+    for (int i = 0; i < extra; i++)
+        dims[i] = 1;
+    memcpy(dims + extra, x->dims, sizeof(dims[0]) * (size_t)x->rank);
+    dims[extra + x->rank - 1] = n;
+    if (rt_out_reuse(ctx, 0, 0, SM_FLOAT, extra + x->rank, dims, &y, err) < 0)
         return -(int)err->code;
     if (!y->n_elems)
         return 0;

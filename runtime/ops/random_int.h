@@ -28,4 +28,10 @@ bool rnd_fill(struct rnd r, enum rnd_kind kind, int dtype, void *out, int64_t n)
 bool rnd_fill_range(struct rnd r, int dtype, uint64_t low, uint64_t range, void *out,
                     int64_t n);
 
+/* For kernels of stateful random ops (prepared by rt_prep_random_stateful): the node's
+ * stream as it is, moved on by n_blocks; the dtype of the output. */
+enum { RND_BLOCKS_PER_OUTPUT = 256 }; /* that TensorFlow moves a stream by */
+struct rnd rnd_reserve(struct rt_ctx *ctx, int64_t n_blocks);
+int rnd_dtype(const struct rt_ctx *ctx);
+
 #endif

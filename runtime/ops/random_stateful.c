@@ -5,9 +5,9 @@
  * the same answers each time it is loaded. */
 #include "runtime/ops/random_int.h"
 
-#include <stdlib.h>
+#include "runtime/ops/ops_int.h"
 
-enum { BLOCKS_PER_OUTPUT = 256 }; /* that TensorFlow moves a stream by */
+#include <stdlib.h>
 
 struct stream {
     struct rt_obj obj;
@@ -73,7 +73,7 @@ name_seed(const char *name)
     return h;
 }
 
-/* Attrs seed, seed2, dtype. */
+/* Attrs seed, seed2, dtype (Multinomial: output_dtype). */
 int
 rt_prep_random_stateful(struct rt_prep *p)
 {
@@ -87,7 +87,9 @@ rt_prep_random_stateful(struct rt_prep *p)
     s->kind = strcmp(op, "RandomStandardNormal") == 0 ? RND_NORMAL
               : strcmp(op, "TruncatedNormal") == 0    ? RND_TRUNCATED
                                                       : RND_UNIFORM;
-    s->dtype = rt_attr_type(p, "dtype", 0);
+    s->dtype = strcmp(op, "Multinomial") == 0
+                   ? rt_attr_type(p, "output_dtype", SM_INT64)
+                   : rt_attr_type(p, "dtype", 0);
     char *key = xasprintf("%s/%s", p->node->func ? p->node->func : "", p->node->name);
     s->stream = (struct stream *)rt_session_state(rt_prep_session(p), "random", "", key,
                                                   stream_make, &r);
@@ -96,15 +98,28 @@ rt_prep_random_stateful(struct rt_prep *p)
     return rt_prep_done(p);
 }
 
-/* The stream as it is, moved on by what n outputs may take. */
-static struct rnd
-reserve(struct stream *s, int64_t n)
+struct rnd
+rnd_reserve(struct rt_ctx *ctx, int64_t n_blocks)
 {
+    struct stream *s = ((const struct random_op *)ctx->node->state)->stream;
     pthread_mutex_lock(&s->lock);
     struct rnd r = s->now;
-    rnd_skip(&s->now, (uint64_t)n * BLOCKS_PER_OUTPUT);
+    rnd_skip(&s->now, (uint64_t)n_blocks);
     pthread_mutex_unlock(&s->lock);
     return r;
+}
+
+int
+rnd_dtype(const struct rt_ctx *ctx)
+{
+    return ((const struct random_op *)ctx->node->state)->dtype;
+}
+
+/* For n outputs. */
+static struct rnd
+reserve(struct rt_ctx *ctx, int64_t n)
+{
+    return rnd_reserve(ctx, n * RND_BLOCKS_PER_OUTPUT);
 }
 
 static int
@@ -128,8 +143,7 @@ rt_run_random_float(struct rt_ctx *ctx, struct err *err)
     struct rt_tensor *y;
     if (out_of_shape(ctx, s->dtype, &y, err) < 0)
         return -(int)err->code;
-    if (!rnd_fill(reserve(s->stream, y->n_elems), s->kind, s->dtype, y->data,
-                  y->n_elems))
+    if (!rnd_fill(reserve(ctx, y->n_elems), s->kind, s->dtype, y->data, y->n_elems))
         return rt_fail_dtype(ctx, err, s->dtype);
     return 0;
 }
@@ -138,7 +152,6 @@ rt_run_random_float(struct rt_ctx *ctx, struct err *err)
 int
 rt_run_random_integer(struct rt_ctx *ctx, struct err *err)
 {
-    const struct random_op *s = ctx->node->state;
     const struct rt_tensor *lo = ctx->in[1], *hi = ctx->in[2];
     struct rt_tensor *y;
     if (lo->n_elems != 1 || hi->n_elems != 1 ||
@@ -153,7 +166,45 @@ rt_run_random_integer(struct rt_ctx *ctx, struct err *err)
     if (low >= high)
         return rt_fail(ctx, err, ERR_FAILED, "Need minval < maxval, got %lld >= %lld",
                        (long long)low, (long long)high);
-    (void)rnd_fill_range(reserve(s->stream, y->n_elems), lo->dtype, (uint64_t)low,
+    (void)rnd_fill_range(reserve(ctx, y->n_elems), lo->dtype, (uint64_t)low,
                          (uint64_t)high - (uint64_t)low, y->data, y->n_elems);
     return 0;
+}
+
+/* ---- tf.random.Generator: a variable of three int64, counter and key ------------- */
+
+static int
+skip_state(struct rt_ctx *ctx, struct rt_tensor *state, void *arg, struct err *err)
+{
+    int64_t *v = state->data;
+    struct rnd r = { .counter = { 0 } };
+    if (state->dtype != SM_INT64 || state->rank != 1 || state->n_elems < 3)
+        return rt_fail(ctx, err, ERR_FAILED,
+                       "the generator's state must be three int64");
+    if (ctx->node->n_out > 0)
+        memcpy(ctx->out[0].data, v, 3 * sizeof(*v));
+    memcpy(r.counter, v, 2 * sizeof(*v));
+    rnd_skip(&r, *(const uint64_t *)arg);
+    memcpy(v, r.counter, 2 * sizeof(*v));
+    return 0;
+}
+
+/* RngReadAndSkip(resource, alg, delta) gives the state before; RngSkip gives nothing.
+ */
+int
+rt_run_rng_skip(struct rt_ctx *ctx, struct err *err)
+{
+    struct rt_var *var = (struct rt_var *)rt_in_obj(ctx, 0, &rt_var_type.obj, err);
+    const struct rt_tensor *alg = ctx->in[1], *delta = ctx->in[2];
+    struct rt_tensor *y;
+    if (!var)
+        return -(int)err->code;
+    if (alg->n_elems != 1 || delta->n_elems != 1 || rt_dtype_size(delta->dtype) != 8 ||
+        k_int_at(alg, 0) != 1)
+        return rt_fail(ctx, err, ERR_UNSUPPORTED, "an algorithm other than Philox");
+    uint64_t n = *(const uint64_t *)delta->data * RND_BLOCKS_PER_OUTPUT;
+    if (ctx->node->n_out > 0 &&
+        rt_out(ctx, 0, SM_INT64, 1, (const int64_t[]){ 3 }, &y, err) < 0)
+        return -(int)err->code;
+    return rt_var_edit(ctx, var, skip_state, &n, err);
 }

@@ -188,16 +188,12 @@ next_unit(struct words *w)
     return d - 1.0;
 }
 
-/* StatelessShuffle(value, key, counter, alg): rows in a random order (Fisher and
- * Yates). */
-int
-rt_run_stateless_shuffle(struct rt_ctx *ctx, struct err *err)
+/* Rows of input 0 in a random order (Fisher and Yates). */
+static int
+shuffle(struct rt_ctx *ctx, struct words w, struct err *err)
 {
     const struct rt_tensor *x = ctx->in[0];
     struct rt_tensor *y;
-    struct words w = { .n_left = 0 };
-    if (from_key(ctx, 1, &w.r, err) < 0)
-        return -(int)err->code;
     if (x->rank == 0 || x->dims[0] <= 1 || x->n_elems == 0) {
         rt_out_same(ctx, 0, x);
         return 0;
@@ -219,6 +215,25 @@ rt_run_stateless_shuffle(struct rt_ctx *ctx, struct err *err)
                (const char *)x->data + (size_t)order[i] * row, row);
     k_own(y);
     return 0;
+}
+
+/* StatelessShuffle(value, key, counter, alg) */
+int
+rt_run_stateless_shuffle(struct rt_ctx *ctx, struct err *err)
+{
+    struct words w = { .n_left = 0 };
+    if (from_key(ctx, 1, &w.r, err) < 0)
+        return -(int)err->code;
+    return shuffle(ctx, w, err);
+}
+
+/* RandomShuffle(value) */
+int
+rt_run_random_shuffle(struct rt_ctx *ctx, struct err *err)
+{
+    const struct rt_tensor *x = ctx->in[0];
+    int64_t n = x->rank > 0 && x->dims[0] > 1 ? x->dims[0] : 0;
+    return shuffle(ctx, (struct words){ .r = rnd_reserve(ctx, (n + 3) / 4) }, err);
 }
 
 int
@@ -257,11 +272,12 @@ logits_row(struct rt_ctx *ctx, const struct rt_tensor *x, int64_t at, int64_t n,
     return 0;
 }
 
-/* StatelessMultinomial(logits [B, C], num_samples, seed): classes drawn from each row
- * by its cumulated probabilities, all rows from one stream. */
+/* Multinomial(logits [B, C], num_samples[, seed]): classes drawn from each row by its
+ * cumulated probabilities, all rows from one stream. */
 int
-rt_run_stateless_multinomial(struct rt_ctx *ctx, struct err *err)
+rt_run_multinomial(struct rt_ctx *ctx, struct err *err)
 {
+    bool stateless = ctx->node->n_in > 2;
     const struct rt_tensor *x = ctx->in[0];
     int64_t n_samples = 0;
     struct words w = { .n_left = 0 };
@@ -271,7 +287,7 @@ rt_run_stateless_multinomial(struct rt_ctx *ctx, struct err *err)
         return rt_fail(ctx, err, ERR_FAILED, "logits should be a matrix, got shape %s",
                        rt_shape_text(x, text));
     if (k_scalar(ctx, 1, "num_samples", &n_samples, err) < 0 ||
-        from_seed(ctx, 2, &w.r, err) < 0)
+        (stateless && from_seed(ctx, 2, &w.r, err) < 0))
         return -(int)err->code;
     if (n_samples < 0)
         return rt_fail(ctx, err, ERR_FAILED,
@@ -281,9 +297,12 @@ rt_run_stateless_multinomial(struct rt_ctx *ctx, struct err *err)
     if (rows > 0 && n == 0)
         return rt_fail(ctx, err, ERR_FAILED, "num_classes should be positive, got 0");
     double *v = rt_scratch(ctx, (size_t)n * sizeof(*v), err);
-    if (!v || rt_out(ctx, 0, *(const int *)ctx->node->state, 2,
-                     (int64_t[2]){ rows, n_samples }, &y, err) < 0)
+    int type = stateless ? *(const int *)ctx->node->state : rnd_dtype(ctx);
+    if (!v || rt_out(ctx, 0, type, 2, (int64_t[2]){ rows, n_samples }, &y, err) < 0)
         return -(int)err->code;
+    if (!stateless) /* two words a number, of four numbers at once */
+        w.r =
+            rnd_reserve(ctx, rows * ((n_samples + 3) / 4) * 8 * RND_BLOCKS_PER_OUTPUT);
     for (int64_t r = 0; r < rows; r++) {
         double max = -1.7976931348623157e308, total = 0;
         if (logits_row(ctx, x, r * n, n, v, err) < 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Keras LSTM or GRU layer in one kernel: all inputs times the kernel at once, then a
- * step at a time what depends on the state. Shapes: elements of the list [batch, in],
- * states [batch, n], kernel [in, g n], recurrent kernel [n, g n], biases [g n], where
- * there are g = 4 gates (LSTM) or 3 (GRU). float32. */
+/* A Keras LSTM, GRU or SimpleRNN layer in one kernel: all inputs times the kernel at
+ * once, then a step at a time what depends on the state. Shapes: elements of the list
+ * [batch, in], states [batch, n], kernel [in, g n], recurrent kernel [n, g n], biases
+ * [g n], where there are g = 4 gates (LSTM), 3 (GRU) or 1. Elements of the mask's list:
+ * [batch, 1]. float32. */
 #include "runtime/ops/list_int.h"
 #include "runtime/ops/math_vec.h"
 #include "runtime/ops/nn_int.h"
@@ -16,7 +17,8 @@ struct layer {
     struct rt_tensor kernel, recurrent, bias, bias_h; /* own references */
     const struct rt_tensor *h, *c;
     float *z;            /* [steps, batch, gates n]: the inputs' part */
-    float *hs;           /* [steps, batch, n] */
+    float *hs;           /* [steps, batch, n]: outputs */
+    float *kept;         /* [batch, n]: h under a mask, where it is not the output */
     float *state;        /* [batch, n]: c of an LSTM */
     const float *panels; /* the recurrent kernel; NULL: not packed */
     float *zh; /* [batch, gates n]: the state's part, where it is kept apart */
@@ -50,7 +52,7 @@ read_source(struct rt_ctx *ctx, const struct rt_rnn_source *s, struct rt_tensor 
     }
     if (s->part < 0)
         return out->dtype == SM_FLOAT;
-    if (out->dtype != SM_FLOAT || out->rank != 2 || s->part >= out->dims[0])
+    if (out->dtype != SM_FLOAT || out->rank != 2 || out->dims[0] != s->n_parts)
         return false;
     out->rank = 1;
     out->n_elems = out->dims[0] = out->dims[1];
@@ -78,11 +80,13 @@ count_steps(struct rt_ctx *ctx, struct layer *l, const struct rt_rnn_cond *c)
     l->steps = INT64_MAX;
     for (int i = 0; i < 2 && c->less[i][0] >= 0; i++) {
         int at = c->less[i][0], end = c->less[i][1];
-        if (!l->r->counts[at] || l->r->counts[end] || end == l->r->h ||
-            end == l->r->out || end == l->r->c || !is_count(ctx->in[at]) ||
-            !is_count(ctx->in[end]))
+        bool moves = end >= 0 && (l->r->counts[end] || end == l->r->h ||
+                                  end == l->r->out || end == l->r->c);
+        if (!l->r->counts[at] || moves || !is_count(ctx->in[at]) ||
+            (end >= 0 && !is_count(ctx->in[end])))
             return false;
-        int64_t n = rt_int_at(ctx->in[end], 0) - rt_int_at(ctx->in[at], 0);
+        int64_t limit = end >= 0 ? rt_int_at(ctx->in[end], 0) : c->limit[i];
+        int64_t n = limit - rt_int_at(ctx->in[at], 0);
         l->steps = K_MIN(l->steps, n);
     }
     if (!is_count(ctx->in[l->r->time]) || l->steps < 1)
@@ -95,42 +99,75 @@ count_steps(struct rt_ctx *ctx, struct layer *l, const struct rt_rnn_cond *c)
 }
 
 static const struct rt_list *
-list_in(const struct rt_ctx *ctx, int i)
+list_in(const struct rt_ctx *ctx, int i, int dtype)
 {
     const struct rt_tensor *t = ctx->in[i];
     struct rt_obj *o = t->dtype == SM_VARIANT && t->n_elems == 1
                            ? *(struct rt_obj *const *)t->data
                            : NULL;
     const struct rt_list *l = o && o->type == &list_type ? (struct rt_list *)o : NULL;
-    return l && l->dtype == SM_FLOAT ? l : NULL;
+    return l && l->dtype == dtype ? l : NULL;
+}
+
+static bool
+is_bias(const struct rt_rnn_source *s, const struct rt_tensor *t, int64_t width)
+{
+    return s->arg < 0 || (t->rank == 1 && t->n_elems == width);
+}
+
+/* Row i of step t is computed. */
+static bool
+is_on(const struct layer *l, const struct rt_list *mask, int64_t t, int64_t i)
+{
+    return !mask || ((const uint8_t *)mask->v[l->from + t].data)[i];
+}
+
+static bool
+is_mask(struct rt_ctx *ctx, const struct layer *l)
+{
+    const struct rt_rnn *r = l->r;
+    const struct rt_list *mask = r->mask < 0 ? NULL : list_in(ctx, r->mask, SM_BOOL);
+    if (r->mask < 0)
+        return true;
+    if (!mask || l->from + l->steps > mask->n ||
+        (r->mask_width != l->n && r->mask_width != 1) ||
+        !is_matrix(ctx->in[r->before], l->batch, l->n))
+        return false;
+    for (int64_t i = l->from; i < l->from + l->steps; i++)
+        if (!mask->v[i].buf || mask->v[i].dtype != SM_BOOL || mask->v[i].rank != 2 ||
+            mask->v[i].dims[0] != l->batch || mask->v[i].dims[1] != 1)
+            return false;
+    return true;
 }
 
 static bool
 is_layer(struct rt_ctx *ctx, struct layer *l)
 {
     const struct rt_rnn *r = l->r;
-    const struct rt_list *in = list_in(ctx, r->list), *out = list_in(ctx, r->out);
+    const struct rt_list *in = list_in(ctx, r->list, SM_FLOAT),
+                         *out = list_in(ctx, r->out, SM_FLOAT);
     bool lstm = r->kind == RT_RNN_LSTM;
+    static const int gates[] = { 4, 3, 1 };
     l->h = ctx->in[r->h];
     if (!in || !out || l->h->rank != 2)
         return false;
     l->batch = l->h->dims[0];
     l->n = l->h->dims[1];
-    l->gates = lstm ? 4 : 3;
-    if (l->batch < 1 || l->n < 1 || !is_matrix(l->h, l->batch, l->n) ||
-        !read_source(ctx, &r->kernel, &l->kernel) ||
+    l->gates = gates[r->kind];
+    if (l->batch < 1 || l->n < 1 || (r->units && r->units != l->n) ||
+        !is_matrix(l->h, l->batch, l->n) || !read_source(ctx, &r->kernel, &l->kernel) ||
         !read_source(ctx, &r->recurrent, &l->recurrent) ||
-        !read_source(ctx, &r->bias, &l->bias) ||
-        (!lstm && !read_source(ctx, &r->bias_h, &l->bias_h)))
+        (r->bias.arg >= 0 && !read_source(ctx, &r->bias, &l->bias)) ||
+        (r->bias_h.arg >= 0 && !read_source(ctx, &r->bias_h, &l->bias_h)))
         return false;
     l->c = lstm ? ctx->in[r->c] : NULL;
     int64_t width = l->gates * l->n,
             last = r->out_at < 0 ? l->from + l->steps : r->out_at + 1;
     l->in = l->kernel.rank == 2 ? l->kernel.dims[0] : 0;
     if (l->in < 1 || !is_matrix(&l->kernel, l->in, width) ||
-        !is_matrix(&l->recurrent, l->n, width) || l->bias.rank != 1 ||
-        l->bias.n_elems != width || (lstm && !is_matrix(l->c, l->batch, l->n)) ||
-        (!lstm && (l->bias_h.rank != 1 || l->bias_h.n_elems != width)))
+        !is_matrix(&l->recurrent, l->n, width) || !is_bias(&r->bias, &l->bias, width) ||
+        !is_bias(&r->bias_h, &l->bias_h, width) ||
+        (lstm && !is_matrix(l->c, l->batch, l->n)))
         return false;
     if (l->from + l->steps > in->n || last > out->n ||
         !list_fits(&out->shape, 2, l->h->dims))
@@ -138,7 +175,7 @@ is_layer(struct rt_ctx *ctx, struct layer *l)
     for (int64_t i = l->from; i < l->from + l->steps; i++)
         if (!in->v[i].buf || !is_matrix(&in->v[i], l->batch, l->in))
             return false;
-    return true;
+    return is_mask(ctx, l);
 }
 
 /* ---- recurrent kernels, packed ------------------------------------------------------
@@ -266,6 +303,17 @@ gru_gates(const float *restrict x, const float *restrict z,
     }
 }
 
+RT_SIMD static void
+simple_gate(const float *restrict z, float *restrict h, int64_t n, bool relu)
+{
+    if (relu)
+        for (int64_t j = 0; j < n; j++)
+            h[j] = z[j] < 0 ? 0 : z[j];
+    else
+        for (int64_t j = 0; j < n; j++)
+            h[j] = v_tanh(z[j]);
+}
+
 enum { FEW_ROWS = 4 }; /* as many vectors are multiplied one by one */
 
 /* z += h * recurrent kernel, for the whole batch. */
@@ -280,24 +328,49 @@ add_state(const struct layer *l, const float *h, float *z)
         add_panels(h + i * l->n, l->panels, z + i * width, l->n, width);
 }
 
+/* A row that the mask leaves out gives what was given before. */
+static void
+skip_row(struct rt_ctx *ctx, const struct layer *l, int64_t t, int64_t i)
+{
+    int64_t all = l->batch * l->n;
+    const float *before = t > 0 && l->r->last == l->r->before
+                              ? l->hs + (t - 1) * all
+                              : ctx->in[l->r->before]->data;
+    memcpy(l->hs + t * all + i * l->n, before + i * l->n,
+           (size_t)l->n * sizeof(*before));
+}
+
 static int
 step(struct rt_ctx *ctx, struct layer *l, int64_t t, struct err *err)
 {
-    int64_t width = l->gates * l->n, all = l->batch * l->n;
-    const float *before = t > 0 ? l->hs + (t - 1) * all : l->h->data;
+    int64_t width = l->gates * l->n, all = l->batch * l->n, n = l->n;
+    const struct rt_list *mask =
+        l->r->mask < 0 ? NULL : list_in(ctx, l->r->mask, SM_BOOL);
+    const float *before = l->kept ? l->kept
+                          : t > 0 ? l->hs + (t - 1) * all
+                                  : l->h->data;
     float *x = l->z + t * l->batch * width, *h = l->hs + t * all, *z = x;
     if (l->r->kind == RT_RNN_GRU) {
         z = l->zh;
-        for (int64_t i = 0; i < l->batch; i++)
+        memset(z, 0, (size_t)(l->batch * width) * sizeof(*z));
+        for (int64_t i = 0; i < l->batch && l->bias_h.data; i++)
             memcpy(z + i * width, l->bias_h.data, (size_t)width * sizeof(*z));
     }
     add_state(l, before, z);
-    for (int64_t i = 0; i < l->batch; i++)
+    for (int64_t i = 0; i < l->batch; i++) {
+        if (!is_on(l, mask, t, i)) {
+            skip_row(ctx, l, t, i);
+            continue;
+        }
         if (l->r->kind == RT_RNN_LSTM)
-            lstm_gates(z + i * width, l->state + i * l->n, h + i * l->n, l->n);
+            lstm_gates(z + i * width, l->state + i * n, h + i * n, n);
+        else if (l->r->kind == RT_RNN_GRU)
+            gru_gates(x + i * width, z + i * width, before + i * n, h + i * n, n);
         else
-            gru_gates(x + i * width, z + i * width, before + i * l->n, h + i * l->n,
-                      l->n);
+            simple_gate(z + i * width, h + i * n, n, l->r->relu);
+        if (l->kept)
+            memcpy(l->kept + i * n, h + i * n, (size_t)n * sizeof(*h));
+    }
     return rt_run_turn(ctx->run, ctx->node, err);
 }
 
@@ -305,7 +378,7 @@ step(struct rt_ctx *ctx, struct layer *l, int64_t t, struct err *err)
 static int
 multiply_inputs(struct rt_ctx *ctx, struct layer *l, struct err *err)
 {
-    const struct rt_list *in = list_in(ctx, l->r->list);
+    const struct rt_list *in = list_in(ctx, l->r->list, SM_FLOAT);
     int64_t one = l->batch * l->in;
     const float *x = in->v[l->from].data;
     bool together = true;
@@ -342,7 +415,7 @@ static int
 give_list(struct rt_ctx *ctx, const struct layer *l, const struct rt_tensor *hs,
           struct err *err)
 {
-    const struct rt_list *old = list_in(ctx, l->r->out);
+    const struct rt_list *old = list_in(ctx, l->r->out, SM_FLOAT);
     struct rt_list *list = list_new(&list_type, SM_FLOAT, &old->shape);
     list->most = old->most;
     if (list_resize(ctx, list, old->n, err) < 0) {
@@ -372,7 +445,9 @@ give_outputs(struct rt_ctx *ctx, const struct layer *l, const struct rt_tensor *
                 return -(int)err->code;
             *(int32_t *)y->data =
                 (int32_t)(*(const int32_t *)ctx->in[i]->data + (int32_t)l->steps);
-        } else if (i == r->h) {
+        } else if (i == r->h && l->kept) {
+            continue; /* made by run_layer */
+        } else if (i == r->h || i == r->last) {
             rt_out_alias(ctx, i, hs,
                          (size_t)((l->steps - 1) * l->batch * l->n) * sizeof(float),
                          SM_FLOAT, 2, l->h->dims);
@@ -388,7 +463,7 @@ run_layer(struct rt_ctx *ctx, struct layer *l, struct err *err)
 {
     const int64_t dims[3] = { l->steps, l->batch, l->n };
     int64_t width = l->gates * l->n, n_z = 0;
-    struct rt_tensor hs = { 0 }, *c;
+    struct rt_tensor hs = { 0 }, *c, *h;
     if (__builtin_mul_overflow(l->steps * l->batch, width * (int64_t)sizeof(float),
                                &n_z) ||
         rt_tensor_new(ctx, &hs, SM_FLOAT, 3, dims, err) < 0)
@@ -404,6 +479,13 @@ run_layer(struct rt_ctx *ctx, struct layer *l, struct err *err)
         if (rc == 0) {
             memcpy(c->data, l->c->data, rt_size(c));
             l->state = c->data;
+        }
+    }
+    if (rc == 0 && l->r->mask >= 0) {
+        rc = rt_out(ctx, l->r->h, SM_FLOAT, 2, l->h->dims, &h, err);
+        if (rc == 0) {
+            memcpy(h->data, l->h->data, rt_size(h));
+            l->kept = h->data;
         }
     }
     if (rc == 0)

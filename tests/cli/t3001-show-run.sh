@@ -80,7 +80,7 @@ for m in half_plus_two_tf2 tf1_resource tf1_partitioned mlp_tiny cnn_tiny multi_
 done
 sl run --dir "$data/unsupported_ops/model" --signature_def serving_default --input_exprs 'x=[1.0]'
 sl run --dir "$data/unsupported_ops/model" --golden "$data/unsupported_ops/golden.json"
-fails "unsupported ops are named all at once" 1 "DecodeGif.*DecodeWav|DecodeWav.*DecodeGif"
+fails "unsupported ops are named all at once" 1 "DrawBoundingBoxesV2.*DecodeWav|DecodeWav.*DrawBoundingBoxesV2"
 
 sl init
 sl push "$digits/v1" digits

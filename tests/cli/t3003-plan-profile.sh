@@ -6,8 +6,11 @@ sl show --dir "$digits/v1" --plan
 ok "show --plan"
 prints "it says what was read" "^read +[0-9]+ nodes, [0-9]+ functions"
 prints "where inputs go" "image: float\[-1,8,8,1\] to serving_default_image:0"
+prints "what its outputs need" "^bind +signature '[a-z_]+': [0-9]+ nodes needed, [0-9]+ pruned"
 prints "what was restored" "^restore +[0-9]+ variables, .* mapped"
 prints "how much memory its values share" "^memory +an arena of [0-9.]+ .* most in use at once [0-9]"
+prints "by which of the model's ops" "^ +ran [A-Za-z0-9_/]+"
+prints "how many steps the passes were given" "^plan +[0-9]+ steps of [0-9]+, "
 prints "steps with slots, shapes and cost" "^ +[0-9]+ +MatMul[+A-Za-z]* +s[0-9]+.* float\[1,[0-9]+\] +[0-9.]+ +[0-9.]+ "
 prints "ops that one step does the work of" "MatMul\+BiasAdd\+Relu"
 sl show --dir "$digits/v1" --plan --signature_def nope
@@ -15,6 +18,8 @@ fails "a signature that is not there" 7 "serving_default"
 sl show --dir "$digits/v1" --plan --json
 check "--json has the stages" test "$(printf %s "$out" | tr -d ' \n' |
     grep -oE '"(read|bind|restore|plan|functions)":[[{]' | wc -l)" -ge 5
+check "and says which variable is a slice of the file" test "$(printf %s "$out" | tr -d ' \n' |
+    grep -oE '"mapped":true' | wc -l)" -ge 1
 
 x=$digits/predict.npz
 sl run --dir "$digits/v1" --inputs "image=$x[image]" --profile --profile_runs 3 --profile_out trace.json

@@ -60,7 +60,7 @@ prints "the refusal is in the log" 'promote +digits@3 .*refused'
 sl push "$data/unsupported_ops/model" gifs --golden "$data/unsupported_ops"
 sl validate gifs@1
 fails "what the runtime cannot run is unsupported, never passed" 1 "cannot run|unsupported"
-prints "every op is named" 'DecodeGif'
+prints "every op is named" 'DrawBoundingBoxesV2'
 sl validate --dir "$digits/v3" --golden "$digits/v3-golden"
 ok "a directory in no store"
 sl validate --dir "$digits/v1" --golden "$digits/v3-golden"

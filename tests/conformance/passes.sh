@@ -51,10 +51,17 @@ one fuse cnn_grouped
 one fuse mlp_activations
 one fuse tf1_refvar_mlp
 one fuse tr_encoder_mha
+one fuse cnn_tcn_wavenet
+one fuse k3_vit_tiny
+one pattern k3_vit_tiny
+one pattern tr_gpt_small
 one pattern cnn_efficientnet
 one pattern tr_bert_tiny
 one rnn rnn_gru_both
 one rnn rnn_bidir_stack
+one rnn rnn_lstm_mask
+one rnn rnn_simple_td
+one rnn k3_rnn_export
 for model in cnn_mobilenetv2 cnn_efficientnet cnn_densenet cnn_unet; do
     one_layout $model
 done

@@ -3,8 +3,8 @@
  * (the words of mb_node; also g: a float, I, G and S: lists of ints, floats and
  * strings), inputs
  * and outputs as "f32[2,2] 1 2 3 4; i32[] 1"; an output that begins with "!" is the
- * text an error must hold. Each case runs twice, the second time with inputs that may
- * be reused in place. */
+ * text an error must hold. A string that begins with "hex:" is bytes. Each case runs
+ * twice, the second time with inputs that may be reused in place. */
 #ifndef TESTS_OPS_TABLE_H
 #define TESTS_OPS_TABLE_H
 
@@ -32,6 +32,20 @@ static const struct {
     { "str", SM_STRING },    { "qi8", SM_QINT8 },     { "qu8", SM_QUINT8 },
 };
 
+/* Bytes of the strings that were hexadecimal; emptied by ot_run. */
+static struct rt_arena ot_bytes;
+
+static inline struct str
+ot_hex(const char *p, size_t n)
+{
+    char *out = rt_arena_alloc(&ot_bytes, n / 2 + 1, 1);
+    for (size_t i = 0; i < n / 2; i++) {
+        char two[3] = { p[2 * i], p[2 * i + 1], 0 };
+        out[i] = (char)strtol(two, NULL, 16);
+    }
+    return (struct str){ out, n / 2 };
+}
+
 /* Puts the next word of *p into an element; complex numbers are two words. */
 static inline void
 ot_element(const char **p, struct rt_tensor *t, int64_t i)
@@ -41,7 +55,8 @@ ot_element(const char **p, struct rt_tensor *t, int64_t i)
         ++*p;
     if (t->dtype == SM_STRING) {
         size_t n = strcspn(*p, " ;");
-        ((struct str *)t->data)[i] = (struct str){ *p, n };
+        ((struct str *)t->data)[i] =
+            strncmp(*p, "hex:", 4) == 0 ? ot_hex(*p + 4, n - 4) : (struct str){ *p, n };
         *p += n;
         return;
     }
@@ -279,7 +294,10 @@ ot_run(struct rt_session *s, const struct op_case *c, uint64_t may_forward)
     for (int i = 0; i < n_in; i++)
         rt_tensor_unref(&in[i]);
     rt_run_release(&run);
+    for (struct rt_drop *d = mem.drops; d; d = d->next)
+        d->drop(d->arg);
     rt_arena_release(&mem.arena);
+    rt_arena_release(&ot_bytes);
 }
 
 static inline void
