@@ -63,7 +63,7 @@ endef
 
 # In the order of a model's life; a module may use only what stands above it.
 include base/module.mk savedmodel/module.mk fingerprint/module.mk runtime/module.mk \
-    runtime/runner/module.mk access/module.mk repo/module.mk validate/module.mk \
+    runtime/runner/module.mk access/module.mk repo/unpack/module.mk repo/module.mk validate/module.mk \
     hooks/module.mk deploy/module.mk service/module.mk cli/module.mk
 
 reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
@@ -72,7 +72,8 @@ libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
 SLUICE_MODULES := $(filter-out runtime,$(MODULES))
-PROGRAMS := $(D)/bin/sluice $(D)/bin/sluice-runner
+HELPERS := sluice-runner sluice-unpack
+PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
 
@@ -83,6 +84,11 @@ $(D)/bin/sluice: $(D)/cli/sluice_main.o $(call libs_of,$(SLUICE_MODULES))
 $(D)/bin/sluice-runner: $(D)/runtime/runner/runner_main.o $(call libs_of,$(RUNNER_MODULES))
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(RUNNER_LIBS)
+
+# The only one that reads archives, and the only one that links libarchive.
+$(D)/bin/sluice-unpack: $(D)/repo/unpack/unpack_main.o $(call libs_of,base repo/unpack)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -larchive -lseccomp -pthread
 
 # Kernels are loops over arrays: the compiler may vectorise them.
 $(D)/runtime/%.o $(D)/fingerprint/fp_stats.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)
@@ -107,7 +113,7 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter runtime/runner validate,$(M)),$(D)/bin/sluice-runner) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter runtime/runner validate repo,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 check-cli: $(PROGRAMS) ## command-line tests [T=part of a name] [B=flavour]
@@ -178,9 +184,9 @@ bench-runtime: $(PROGRAMS) $(D)/bench/client_sluice ## the runtime beside its pe
 install: all ## to DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sluice
 	install $(D)/bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice
-	install $(D)/bin/sluice-runner $(DESTDIR)$(PREFIX)/libexec/sluice/sluice-runner
+	install $(addprefix $(D)/bin/,$(HELPERS)) $(DESTDIR)$(PREFIX)/libexec/sluice
 uninstall: ## takes them away again
-	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(DESTDIR)$(PREFIX)/libexec/sluice/sluice-runner
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(addprefix $(DESTDIR)$(PREFIX)/libexec/sluice/,$(HELPERS))
 
 docs: docs/ops.md ## the documents that a table knows
 docs/ops.md: runtime/ops.def Makefile

@@ -41,7 +41,8 @@ struct db_stmt {
 struct db {
     sqlite3 *sql;
     const char *path;
-    int lock_fd; /* the writers' queue; -1: no transaction is open */
+    int lock_fd;    /* the writers' queue; -1: no transaction is open */
+    bool is_copied; /* the last commit's checkpoint took the whole WAL */
     struct db_stmt *cache[CACHE_SLOTS];
 };
 
@@ -118,6 +119,30 @@ find_file(const char *path, int flags, bool *is_new, struct err *err)
     return r < 0 ? r : fs_give(fd, AT_FDCWD, path, err);
 }
 
+/* Called by SQLite after each commit. */
+static int
+on_commit(void *arg, sqlite3 *sql, const char *name, int n_pages)
+{
+    struct db *db = arg;
+    int n_log = -1, n_copied = -1;
+
+    db->is_copied = n_pages >= WAL_PAGES &&
+                    sqlite3_wal_checkpoint_v2(sql, name, SQLITE_CHECKPOINT_PASSIVE,
+                                              &n_log, &n_copied) == SQLITE_OK &&
+                    n_log >= 0 && n_log == n_copied;
+    return SQLITE_OK; /* a checkpoint that failed is tried again after the next one */
+}
+
+/* Only a write begins the WAL anew, and only in the process that copied it: the next
+ * process reads the whole WAL, and would copy it, and the new pages, once more. */
+static void
+restart_wal(struct db *db)
+{
+    if (db->is_copied)
+        (void)sqlite3_exec(db->sql, "PRAGMA user_version=0", NULL, NULL, NULL);
+    db->is_copied = false;
+}
+
 /* Safe limits first, then one statement, which also reads the file's first page and so
  * finds out whether it is a database. */
 static int
@@ -144,7 +169,7 @@ configure(struct db *db, struct err *err)
             return fail(db, "configure", err);
     sqlite3_extended_result_codes(db->sql, 1);
     sqlite3_busy_timeout(db->sql, BUSY_TIMEOUT_MS);
-    sqlite3_wal_autocheckpoint(db->sql, WAL_PAGES);
+    sqlite3_wal_hook(db->sql, on_commit, db);
     sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
     sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_MMAP_SIZE, &no_mmap);
     return db_exec(db,
@@ -283,6 +308,8 @@ db_commit(struct db *db, struct err *err)
                : db_run(db, err, "COMMIT", "");
     if (r < 0)
         db_rollback(db);
+    else
+        restart_wal(db);
     fs_close(&db->lock_fd);
     return r;
 }

@@ -59,6 +59,32 @@ int fs_remove_tree(int dirfd, const char *path, struct err *err) MUST_CHECK;
 int fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
             struct err *err) MUST_CHECK;
 
+/* ---- base/fs_stream.c: big files in pieces, many files at once ---- */
+
+/* Fewer than n bytes at the end of the file; -code. */
+int64_t fs_read_at(int fd, void *p, size_t n, int64_t at, const char *what,
+                   struct err *err) MUST_CHECK;
+int fs_write_at(int fd, const void *p, size_t n, int64_t at, const char *what,
+                struct err *err) MUST_CHECK;
+/* Writes past the page cache: memory, offsets and lengths are then multiples of
+ * FS_DIRECT_BYTES (where that is not enough fs_write_at goes on without). False: this
+ * file system cannot. */
+enum { FS_DIRECT_BYTES = 4096 };
+bool fs_set_direct(int fd, bool on);
+/* Room on the disk before the work; a file system that cannot say is no error. The
+ * file has that size afterwards, or is as it was. */
+int fs_reserve(int fd, int64_t size_bytes, const char *what,
+               struct err *err) MUST_CHECK;
+/* Makes an empty file a copy that shares its blocks with another. */
+bool fs_clone(int to_fd, int from_fd);
+/* The kernel begins to write that range (n 0: to the end); nobody waits, and errors
+ * show in fs_datasync. */
+void fs_writeout(int fd, int64_t at, int64_t n);
+/* The bytes and what is needed to find them, not the times. */
+int fs_datasync(int fd, const char *what, struct err *err) MUST_CHECK;
+/* Everything that was written to fd's file system, by whomever. */
+int fs_sync_all(int fd, const char *what, struct err *err) MUST_CHECK;
+
 /* A file that gets its name only when complete (O_TMPFILE, or a ".tmp-" name where
  * the file system has none). */
 struct fs_tmp {
@@ -75,6 +101,11 @@ int fs_tmp_open(struct fs_tmp *t, int dirfd, struct err *err) MUST_CHECK;
  * 0 new, 1 the name existed already (that file is left as it is), -code. */
 int fs_tmp_commit(struct fs_tmp *t, const char *path, mode_t mode,
                   struct err *err) MUST_CHECK;
+/* The same in two steps, for who syncs many at once in between: mode and owner, then
+ * the name. */
+int fs_tmp_seal(struct fs_tmp *t, const char *path, mode_t mode,
+                struct err *err) MUST_CHECK;
+int fs_tmp_link(struct fs_tmp *t, const char *path, struct err *err) MUST_CHECK;
 void fs_tmp_abort(struct fs_tmp *t); /* for AUTO; does nothing after a commit */
 
 /* Regular files and directories below `path`, sorted bytewise by relative path

@@ -54,13 +54,18 @@ fs_tmp_open(struct fs_tmp *t, int dirfd, struct err *err)
 }
 
 int
-fs_tmp_finish(struct fs_tmp *t, const char *path, mode_t mode, struct err *err)
+fs_tmp_seal(struct fs_tmp *t, const char *path, mode_t mode, struct err *err)
 {
-    int r;
-
     if (fchmod(t->fd, mode) < 0)
         return err_sys(err, errno, "set the mode of %s", path);
-    r = fs_give(t->fd, t->dirfd, path, err);
+    return fs_give(t->fd, t->dirfd, path, err);
+}
+
+int
+fs_tmp_finish(struct fs_tmp *t, const char *path, mode_t mode, struct err *err)
+{
+    int r = fs_tmp_seal(t, path, mode, err);
+
     return r < 0 ? r : fs_fsync(t->fd, path, err);
 }
 
@@ -92,19 +97,24 @@ give_name(const struct fs_tmp *t, const char *path)
 }
 
 int
-fs_tmp_commit(struct fs_tmp *t, const char *path, mode_t mode, struct err *err)
+fs_tmp_link(struct fs_tmp *t, const char *path, struct err *err)
 {
-    int e, r = fs_tmp_finish(t, path, mode, err);
+    int e = give_name(t, path);
 
-    if (r < 0)
-        return r;
-    e = give_name(t, path);
     if (e != 0 && e != EEXIST)
         return err_sys(err, e, "name %s", path);
     if (e == 0)
         t->name[0] = '\0';
     fs_tmp_abort(t);
     return e == EEXIST;
+}
+
+int
+fs_tmp_commit(struct fs_tmp *t, const char *path, mode_t mode, struct err *err)
+{
+    int r = fs_tmp_finish(t, path, mode, err);
+
+    return r < 0 ? r : fs_tmp_link(t, path, err);
 }
 
 void

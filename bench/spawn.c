@@ -6,13 +6,15 @@
  * Each round starts every COMMAND (split at blanks) once, in turn. A NAME that begins
  * with
  * "-" is run and not timed (it puts things back). Prints one line a command: name, p50,
- * p99 and minimum in microseconds, and p50 and p99 over those of the first command. */
+ * p99 and minimum in microseconds, p50 and p99 over those of the first command, the
+ * least ratio to it in one round, and the most memory that the command itself had. */
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@ extern char **environ;
 
 static char *args[MAX_COMMANDS][MAX_ARGS];
 static int64_t times_ns[MAX_COMMANDS][MAX_ROUNDS];
+static long rss_kb[MAX_COMMANDS]; /* the most of all rounds */
 
 static int64_t
 now_ns(void)
@@ -32,8 +35,9 @@ now_ns(void)
 }
 
 static int64_t
-run_ns(char **argv)
+run_ns(char **argv, long *rss)
 {
+    struct rusage used;
     posix_spawn_file_actions_t quiet;
     posix_spawn_file_actions_init(&quiet);
     posix_spawn_file_actions_addopen(&quiet, 0, "/dev/null", O_RDONLY, 0);
@@ -42,13 +46,15 @@ run_ns(char **argv)
     pid_t pid;
     int64_t from = now_ns();
     int why = posix_spawnp(&pid, argv[0], &quiet, NULL, argv, environ);
-    if (why || waitpid(pid, &status, 0) < 0 || status != 0) {
+    if (why || wait4(pid, &status, 0, &used) < 0 || status != 0) {
         fprintf(stderr, "spawn: %s: %s\n", argv[0],
                 why ? strerror(why) : "did not end with status 0");
         exit(1);
     }
     int64_t took = now_ns() - from;
     posix_spawn_file_actions_destroy(&quiet);
+    if (used.ru_maxrss > *rss)
+        *rss = used.ru_maxrss;
     return took;
 }
 
@@ -77,10 +83,21 @@ main(int argc, char **argv)
     }
     for (int round = -2; round < rounds; round++) /* two to warm up */
         for (int i = 0; i < n; i++) {
-            int64_t took = run_ns(args[i]);
+            int64_t took = run_ns(args[i], &rss_kb[i]);
             if (round >= 0)
                 times_ns[i][round] = took;
         }
+    int first = 0;
+    while (first < n - 1 && argv[2 + 2 * first][0] == '-')
+        first++;
+    double best[MAX_COMMANDS]; /* ratio of one round */
+    for (int i = 0; i < n; i++) {
+        best[i] = 1e30;
+        for (int round = 0; round < rounds; round++) {
+            double x = (double)times_ns[i][round] / (double)times_ns[first][round];
+            best[i] = x < best[i] ? x : best[i];
+        }
+    }
     double p50_first = 0, p99_first = 0;
     for (int i = 0; i < n; i++) {
         const char *name = argv[2 + 2 * i];
@@ -91,10 +108,10 @@ main(int argc, char **argv)
         double p99 = (double)times_ns[i][(rounds * 99) / 100 - (rounds >= 100)] / 1e3;
         if (p50_first == 0)
             p50_first = p50, p99_first = p99;
-        printf(
-            "%-28s p50 %9.0f us  p99 %9.0f us  min %9.0f us  p50 x %.2f  p99 x %.2f\n",
-            name, p50, p99, (double)times_ns[i][0] / 1e3, p50 / p50_first,
-            p99 / p99_first);
+        printf("%-28s p50 %9.0f us  p99 %9.0f us  min %9.0f us  p50 x %.2f  p99 x %.2f "
+               " best x %.2f  rss %5.1f MB\n",
+               name, p50, p99, (double)times_ns[i][0] / 1e3, p50 / p50_first,
+               p99 / p99_first, best[i], (double)rss_kb[i] / 1e3);
     }
     return 0;
 }

@@ -58,6 +58,21 @@ void cli_members(const cJSON *list, struct buf *out);
 /* show --plan: the stages, then a line a step. */
 void cli_plan(const cJSON *reply, struct buf *out);
 
+/* ---- progress ---- */
+
+/* stderr is a terminal, and the reply is for people. */
+bool cli_progress_wanted(bool json);
+struct cli_progress {
+    const char *what;
+    int64_t begun_ns, drawn_ns;
+    bool is_shown;
+};
+/* A svc_progress_fn whose arg is a struct cli_progress. */
+void cli_progress(void *arg, const char *what, int64_t done_bytes, int64_t total_bytes);
+void cli_progress_end(struct cli_progress *p); /* takes the line away */
+void cli_progress_text(const char *what, double done, double total, double seconds,
+                       struct buf *out);
+
 /* Columns aligned by their widest cell; cells are copied. */
 struct cli_table {
     char **cells;

@@ -51,6 +51,34 @@ add_onto(const cJSON *onto, struct buf *out)
     add_some(cli_list(onto, "unused"), "not used: ", out);
 }
 
+/* push --dry-run: each file, then what it comes to. */
+static void
+add_dry_run(const cJSON *reply, struct buf *out)
+{
+    struct buf cell AUTO(buf_release) = BUF_INIT;
+    struct cli_table t;
+    cli_table_start(&t, 3, NULL);
+    for (const cJSON *f = cli_list(reply, "manifest"); f; f = f->next) {
+        cli_table_cell(&t, cli_bool(f, "new") ? "new" : "there");
+        cli_size(cli_num(f, "bytes"), &cell);
+        cli_table_cell_buf(&t, &cell);
+        cli_table_cell(&t, cli_str(f, "path"));
+    }
+    cli_table_end(&t, out);
+    buf_addf(out, "%s@%.0f %s ", cli_str(reply, "model"), cli_num(reply, "number"),
+             cli_str(reply, "digest"));
+    if (!cli_bool(reply, "new")) {
+        buf_adds(out, "is these bytes already: a push would store nothing\n");
+        return;
+    }
+    buf_addf(out, "would be stored: %.0f of %.0f files new, ",
+             cli_num(reply, "new_files"), cli_num(reply, "files"));
+    cli_size(cli_num(reply, "new_bytes"), out);
+    buf_adds(out, " of ");
+    cli_size(cli_num(reply, "bytes"), out);
+    buf_addc(out, '\n');
+}
+
 void
 cmd_push(const cJSON *reply, bool failed, struct buf *out)
 {
@@ -59,6 +87,10 @@ cmd_push(const cJSON *reply, bool failed, struct buf *out)
         add_onto(onto, out);
     if (failed)
         return;
+    if (cli_bool(reply, "dry_run")) {
+        add_dry_run(reply, out);
+        return;
+    }
     buf_addf(out, "%s@%.0f %s", cli_str(reply, "model"), cli_num(reply, "number"),
              cli_str(reply, "digest"));
     if (!cli_bool(reply, "new")) {

@@ -44,9 +44,13 @@ call(const struct cli_call *call_)
     struct buf out AUTO(buf_release) = BUF_INIT;
     struct svc *svc AUTO(svc_close_p) = NULL;
     cJSON *reply AUTO(json_free) = NULL;
+    struct cli_progress progress = { .what = NULL };
     int r = svc_open(&svc, call_->store, &err);
+    if (r >= 0 && cli_progress_wanted(call_->json))
+        svc_on_progress(svc, cli_progress, &progress);
     if (r >= 0)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
+    cli_progress_end(&progress);
     if (reply && call_->json)
         json_print(reply, &out, false);
     else if (reply)

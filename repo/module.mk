@@ -1,2 +1,2 @@
 # the content-addressed store and its catalogue
-$(eval $(call module,repo,base savedmodel fingerprint access))
+$(eval $(call module,repo,base savedmodel fingerprint access repo/unpack))

@@ -10,10 +10,29 @@
 
 struct objects;
 
+/* What the bytes of a file must hold: the checksums of tensors in it. */
+struct objects_crc {
+    int64_t offset, size_bytes;
+    uint32_t crc32c; /* masked, as TensorFlow writes it */
+    struct str name;
+};
+/* A file as a source, instead of `read`. */
+struct objects_file {
+    int fd;
+    int64_t size_bytes; /* so many are taken, from offset 0 */
+    bool is_ours; /* it becomes the object itself: open for reading and writing, on the
+                     store's file system, and nobody writes to it any more */
+    const struct objects_crc *crcs; /* by offset; no two overlap */
+    int n_crcs;
+    /* Bytes that were taken in since the last call; NULL: nobody asks. */
+    void (*progress)(void *arg, int64_t n_bytes);
+};
+
 /* One object on its way in. */
 struct objects_put {
     /* The next bytes, at most n: their number, 0 at the end, -code. */
     int64_t (*read)(void *arg, void *p, size_t n, struct err *err);
+    const struct objects_file *file; /* NULL: `read` gives the bytes */
     /* 1: the catalogue has a row for this object, 0: not, -code. Without a row nothing
      * that already bears the name is trusted before it was hashed. */
     int (*known)(void *arg, const struct digest *d, struct err *err);
@@ -30,11 +49,17 @@ typedef int objects_list_fn(void *arg, const struct digest *d, const char *name,
 
 struct objects_ops {
     const char *name; /* "local" */
-    /* Reads the source once, hashing on the way; afterwards the bytes are durable,
-     * their name only after `sync`. On failure nothing is left behind. */
+    /* Reads the source once, hashing on the way. The object is there, and durable, only
+     * after `sync`: small ones share one barrier. On failure nothing is left behind.
+     * ERR_CORRUPT: the bytes do not fit one of the file's checksums; a file that ends
+     * early gives a smaller size_bytes. */
     int (*put)(struct objects *o, struct objects_put *p, struct err *err);
-    /* The names of everything put through this handle are durable. */
+    /* The bytes and the names of everything put through this handle are durable. */
     int (*sync)(struct objects *o, struct err *err);
+    /* Nothing that was put waits for `sync`. Rows are written only then. */
+    bool (*is_settled)(const struct objects *o);
+    /* Lets go of what was put since the last `sync` and has no name yet. */
+    void (*forget)(struct objects *o);
     /* Appends the whole object, hashed. ERR_NOTFOUND, ERR_CORRUPT, ERR_LIMIT (out's
      * cap). */
     int (*get)(struct objects *o, const struct digest *d, struct buf *out,
@@ -50,8 +75,9 @@ struct objects_ops {
      */
     int (*link)(struct objects *o, const struct digest *d, int to_dirfd, const char *to,
                 struct err *err);
-    /* An absent object is no error. The caller holds the catalogue's write transaction
-     * and has seen that no row names the object. */
+    /* An absent object is no error, one that waits for `sync` is let go. The caller
+     * holds the catalogue's write transaction and has seen that no row names the
+     * object. */
     int (*delete)(struct objects *o, const struct digest *d, struct err *err);
     /* In order of their names; `d` is NULL for a name that is no object's. */
     int (*list)(struct objects *o, objects_list_fn *fn, void *arg, struct err *err);
@@ -68,6 +94,9 @@ int objects_open_local(struct objects **out, int store_dirfd,
                        struct err *err) MUST_CHECK;
 void objects_close(struct objects *o); /* NULL allowed */
 
+/* Reads fd to its end; `what` names it. */
+int objects_hash_fd(int fd, const char *what, struct digest *out, int64_t *size_bytes,
+                    struct err *err) MUST_CHECK;
 /* Reads fd to its end and compares. ERR_CORRUPT; `what` names it. */
 int objects_verify_fd(int fd, const struct digest *want, const char *what,
                       struct err *err) MUST_CHECK;

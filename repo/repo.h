@@ -118,23 +118,54 @@ int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manife
 int repo_manifest_of_dir(const char *dir, struct repo_manifest *out,
                          struct err *err) MUST_CHECK;
 
+/* What tells a file from what it was: of stat. */
+struct repo_seen {
+    int64_t dev, ino, size_bytes, mtime_ns, ctime_ns;
+};
+struct repo_learned {
+    struct repo_seen seen;
+    struct digest digest;
+};
 struct repo_ingest {
     struct repo_manifest manifest;
-    int n_new_files;
-    int64_t new_bytes; /* what was not there yet */
+    bool *is_new;       /* of each of its files: its object was not there yet */
+    int n_new_files;    /* of one object two files are new once */
+    int64_t new_bytes;  /* what was not there yet */
+    int64_t read_bytes; /* the other files are known not to have changed */
+    struct repo_learned *learned; /* for repo_ingest_remember */
+    int n_learned;
 };
 void repo_ingest_release(struct repo_ingest *in); /* for AUTO */
+
+struct repo_ingest_opts {
+    /* The version also has this one's files whose paths the directory has not: objects
+     * that the store has already, which are not read again. NULL: none. */
+    const struct repo_manifest *over;
+    bool is_model; /* as repo_check_saved_model, and each tensor has its checksum */
+    bool is_ours;  /* a directory of stage/: its files become the objects themselves */
+    bool reread;   /* also what did not change since it was read the last time */
+    bool dry_run;  /* read and say, store nothing */
+    const char *name; /* of the directory, for messages; NULL: its path */
+    /* Bytes read so far, of those that are to be read; NULL: nobody asks. */
+    void (*progress)(void *arg, int64_t done_bytes, int64_t total_bytes);
+    void *arg;
+};
 /* Hashes and stores every file below `dir` and the manifest, durably; no row yet.
- * Outside a transaction. One pass over each file; ERR_CONFLICT when a file changes
- * meanwhile; symlinks, devices, FIFOs and an empty directory are ERR_INVALID. On
- * failure what was stored is removed again. Also used for golden sets. The caller
- * releases *out. */
+ * Outside a transaction. One pass over each file, and none over those that did not
+ * change since a push remembered them. ERR_CONFLICT when something changes meanwhile;
+ * symlinks, devices, FIFOs, setuid files, names that are not UTF-8 or hold control
+ * characters and an empty directory are ERR_INVALID; with is_model as
+ * repo_check_saved_model. On failure what was stored is removed again. Also used for
+ * golden sets. The caller releases *out. */
+int repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts,
+                struct repo_ingest *out, struct err *err) MUST_CHECK;
+/* Without options. */
 int repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
                     struct err *err) MUST_CHECK;
-/* As repo_ingest_dir, and the version also has the files of `base` whose paths `dir`
- * has not: objects that the store has already, which are not read again. */
-int repo_ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base,
-                     struct repo_ingest *out, struct err *err) MUST_CHECK;
+/* In the transaction that records what was ingested: the next push need not read these
+ * files again. */
+int repo_ingest_remember(struct repo *r, const struct repo_ingest *in,
+                         struct err *err) MUST_CHECK;
 /* In the caller's transaction, after repo_ingest_dir: the rows of the manifest, its
  * objects and files. repo_version_add does it; golden sets call it themselves, in the
  * transaction of the row that names the manifest. ERR_BUSY: an object has gone
@@ -160,6 +191,10 @@ int repo_check_saved_model(const char *dir, struct err *err) MUST_CHECK;
 int repo_version_add(struct repo *r, const char *model, const struct repo_manifest *m,
                      const char *provenance_json, struct repo_version *out,
                      bool *is_new, struct err *err) MUST_CHECK;
+
+/* What repo_version_add would answer: the number, and whether it is a new one. */
+int repo_version_foresee(struct repo *r, const char *model, const struct digest *d,
+                         int64_t *number, bool *is_new, struct err *err) MUST_CHECK;
 
 /* Makes `dest` (must not exist: ERR_CONFLICT) below dest_dirfd with the version's files
  * and the directories TensorFlow always writes; every file and directory synced, named
@@ -188,6 +223,15 @@ int repo_view_open(struct repo *r, const struct digest *manifest, struct repo_vi
 void repo_view_close(struct repo_view *v); /* for AUTO; REPO_VIEW_INIT allowed */
 /* An empty one, for files that are made here to be ingested. */
 int repo_stage_open(struct repo *r, struct repo_view *out, struct err *err) MUST_CHECK;
+
+/* One with the files of an archive (.tar .tar.gz .tar.zst .zip); *root, which the
+ * caller frees, is the model's directory in it: the archive's single top directory when
+ * the model is in there. Errors as unpack_read; ERR_INVALID: a link, device …, a name
+ * that is absolute, has "..", comes twice or is not UTF-8. ERR_LIMIT: it unpacks to far
+ * more than its size. ERR_CONFLICT: it changed meanwhile. */
+int repo_unpack(struct repo *r, const char *archive,
+                void (*progress)(void *arg, int64_t done_bytes), void *arg,
+                struct repo_view *out, char **root, struct err *err) MUST_CHECK;
 
 /* ---- aliases ---- */
 

@@ -1,34 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a directory to objects: one pass over each file, rows later. The source may be
- * written by somebody else while it is read: what each file was is noted when the walk
- * meets it and compared after it was read, and once more when all were. */
+/* From a directory to objects: a walk that says what each file is, then one pass over
+ * those that have to be read, rows later. The source may be written by somebody else
+ * meanwhile: what each file was is noted by the walk and compared after it was read,
+ * and once more, with the directories, when all were. */
 #include "repo/repo_int.h"
 
+#include "base/clock.h"
+#include "savedmodel/savedmodel.h"
+
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct ingest {
-    struct repo *r;
-    struct repo_manifest *m;
-    struct stat *seen; /* of each file, in the manifest's order */
-    bool *is_new;      /* this ingest stored the file's object */
-    size_t n_alloc;
-    bool text_is_new;   /* it stored the manifest */
-    int64_t text_bytes; /* of the manifest so far */
-    int fd;             /* of the file being read */
+struct source {
+    struct repo_seen seen;
+    bool is_known; /* the manifest's digest is that of a push before: not read */
+};
+struct folder {
+    char *path;
+    struct repo_seen seen;
 };
 
-static bool
-is_same(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-           a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
-           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
+struct ingest {
+    struct repo *r;
+    const struct repo_ingest_opts *opts;
+    struct repo_ingest *out;
+    struct repo_manifest *m; /* out's */
+    int dirfd;
+    int64_t begun_ns;
+    struct source *sources; /* of m's files, in their order */
+    size_t n_alloc;
+    struct folder *folders;
+    size_t n_folders, folders_alloc;
+    struct sm_bundle *bundle; /* the model's index; NULL: none */
+    int64_t text_bytes;       /* of the manifest, at most */
+    bool text_is_new;         /* this ingest stored the manifest */
+    int64_t total_bytes, done_bytes;
+};
 
 static int
 modified(const char *path, struct err *err)
@@ -36,18 +46,6 @@ modified(const char *path, struct err *err)
     return err_set(err, ERR_CONFLICT,
                    "%s: modified during push; push again when its writer is done",
                    path);
-}
-
-static int64_t
-read_file(void *arg, void *p, size_t n, struct err *err)
-{
-    const struct ingest *in = arg;
-    ssize_t got;
-
-    do
-        got = read(in->fd, p, n);
-    while (got < 0 && errno == EINTR);
-    return got < 0 ? err_sys(err, errno, "read") : got;
 }
 
 static int
@@ -60,36 +58,8 @@ is_known(void *arg, const struct digest *d, struct err *err)
                       "b", d->b, sizeof(d->b));
 }
 
-static int
-add_file(struct ingest *in, const struct fs_entry *e, const struct objects_put *put,
-         struct err *err)
-{
-    struct repo_manifest *m = in->m;
-    struct buf encoded AUTO(buf_release) = BUF_INIT;
-    const size_t i = (size_t)m->n_files;
-
-    repo_path_encode(e->path, &encoded);
-    in->text_bytes += 90 + (int64_t)encoded.len; /* at most */
-    if (m->n_files == REPO_FILES_MAX || in->text_bytes > (int64_t)REPO_MANIFEST_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d files, or too long names",
-                       REPO_FILES_MAX);
-    if (strlen(e->path) > REPO_PATH_MAX)
-        return err_set(err, ERR_LIMIT, "a path longer than %d bytes", REPO_PATH_MAX);
-    if (i == in->n_alloc) {
-        in->n_alloc = i ? 2 * i : 16;
-        m->files = xreallocarray(m->files, in->n_alloc, sizeof(*m->files));
-        in->seen = xreallocarray(in->seen, in->n_alloc, sizeof(*in->seen));
-        in->is_new = xreallocarray(in->is_new, in->n_alloc, sizeof(*in->is_new));
-    }
-    m->files[i] = (struct repo_file){ .path = xstrdup(e->path),
-                                      .digest = put->digest,
-                                      .size_bytes = put->size_bytes };
-    in->seen[i] = e->st;
-    in->is_new[i] = put->is_new;
-    m->n_files++;
-    m->size_bytes += put->size_bytes;
-    return 0;
-}
+/* ---- the walk -----------------------------------------------------------------------
+ */
 
 static bool
 is_store(const struct repo *r, const struct stat *dir)
@@ -100,57 +70,235 @@ is_store(const struct repo *r, const struct stat *dir)
            st.st_ino == dir->st_ino;
 }
 
-static int
-ingest_entry(void *arg, const struct fs_entry *e, struct err *err)
+static void
+add_folder(struct ingest *in, const char *path, const struct stat *st)
 {
-    struct ingest *in = arg;
-    struct objects_put put = {
-        .read = read_file, .known = is_known, .arg = in, .what = e->path
-    };
-    int fd AUTO(fs_close) = -1;
-    struct stat st;
-    int r;
+    if (in->n_folders == in->folders_alloc) {
+        in->folders_alloc = in->folders_alloc ? 2 * in->folders_alloc : 8;
+        in->folders =
+            xreallocarray(in->folders, in->folders_alloc, sizeof(*in->folders));
+    }
+    in->folders[in->n_folders++] =
+        (struct folder){ .path = xstrdup(path), .seen = repo_seen_of(st) };
+}
 
-    if (S_ISDIR(e->st.st_mode))
-        return is_store(in->r, &e->st)
-                   ? err_set(err, ERR_INVALID,
-                             "%s is the store itself: push a directory beside it",
-                             e->path)
-                   : 0;
-    r = fs_open(&fd, e->dirfd, e->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
-    if (r < 0)
-        return err->sys == ENOENT || err->sys == ELOOP
-                   ? (err_clear(err), modified(e->path, err))
-                   : r;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "stat %s", e->path);
-    if (!is_same(&st, &e->st))
-        return modified(e->path, err);
-    in->fd = fd;
-    r = in->r->objects->ops->put(in->r->objects, &put, err);
-    if (r < 0)
-        return r;
-    r = add_file(in, e, &put, err);
-    if (r < 0)
-        return r;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "stat %s", e->path);
-    return is_same(&st, &e->st) && put.size_bytes == st.st_size
-               ? 0
-               : modified(e->path, err);
+/* Appends a file; the caller keeps the order. */
+static int
+add_file(struct ingest *in, const struct repo_file *f, const struct source *source,
+         struct err *err)
+{
+    struct repo_manifest *m = in->m;
+    struct buf encoded AUTO(buf_release) = BUF_INIT;
+    const size_t i = (size_t)m->n_files;
+
+    repo_path_encode(f->path, &encoded);
+    in->text_bytes += 90 + (int64_t)encoded.len;
+    if (m->n_files == REPO_FILES_MAX || in->text_bytes > (int64_t)REPO_MANIFEST_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d files, or too long names",
+                       REPO_FILES_MAX);
+    if (strlen(f->path) > REPO_PATH_MAX)
+        return err_set(err, ERR_LIMIT, "a path longer than %d bytes", REPO_PATH_MAX);
+    if (i == in->n_alloc) {
+        in->n_alloc = i ? 2 * i : 16;
+        m->files = xreallocarray(m->files, in->n_alloc, sizeof(*m->files));
+        in->sources = xreallocarray(in->sources, in->n_alloc, sizeof(*in->sources));
+        in->out->is_new =
+            xreallocarray(in->out->is_new, in->n_alloc, sizeof(*in->out->is_new));
+    }
+    m->files[i] = *f;
+    m->files[i].path = xstrdup(f->path);
+    in->sources[i] = *source;
+    in->out->is_new[i] = false;
+    m->n_files++;
+    m->size_bytes += f->size_bytes;
+    return 0;
 }
 
 static int
-check_unchanged(const struct ingest *in, int dirfd, struct err *err)
+walk_entry(void *arg, const struct fs_entry *e, struct err *err)
 {
-    for (int i = 0; i < in->m->n_files; i++) {
-        struct stat st;
+    struct ingest *in = arg;
+    struct repo_file f = { .path = (char *)(uintptr_t)e->path,
+                           .size_bytes = e->st.st_size };
+    struct source source = { .seen = repo_seen_of(&e->st) };
+    int r = repo_check_file_path(e->path, err);
 
-        if (fstatat(dirfd, in->m->files[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-            !is_same(&st, &in->seen[i]))
-            return modified(in->m->files[i].path, err);
+    if (r < 0)
+        return r;
+    if (S_ISDIR(e->st.st_mode)) {
+        if (is_store(in->r, &e->st))
+            return err_set(err, ERR_INVALID,
+                           "%s is the store itself: push a directory beside it",
+                           e->path);
+        add_folder(in, e->path, &e->st);
+        return 0;
     }
+    if (e->st.st_mode & (S_ISUID | S_ISGID))
+        return err_set(err, ERR_INVALID,
+                       "%s: a set%cid file is no part of a model: chmod %c-s it",
+                       e->path, e->st.st_mode & S_ISUID ? 'u' : 'g',
+                       e->st.st_mode & S_ISUID ? 'u' : 'g');
+    r = in->opts->reread ? 0 : repo_seen_find(in->r, &source.seen, &f.digest, err);
+    if (r == 1)
+        r = is_known(in, &f.digest, err);
+    if (r < 0)
+        return r;
+    source.is_known = r == 1;
+    return add_file(in, &f, &source, err);
+}
+
+/* What an index says of the tensors in a shard is checked while the shard is read: a
+ * changed index asks for all of them. */
+static void
+doubt_shards(struct ingest *in)
+{
+    bool is_same = true;
+
+    for (int i = 0; i < in->m->n_files; i++)
+        if (strcmp(in->m->files[i].path, REPO_MODEL_INDEX) == 0)
+            is_same = in->sources[i].is_known;
+    for (int i = 0; i < in->m->n_files; i++) {
+        if (!is_same && repo_model_is_shard(in->m->files[i].path))
+            in->sources[i].is_known = false;
+        if (!in->sources[i].is_known)
+            in->total_bytes += in->m->files[i].size_bytes;
+    }
+}
+
+/* ---- one file -----------------------------------------------------------------------
+ */
+
+static void
+count(void *arg, int64_t n_bytes)
+{
+    struct ingest *in = arg;
+
+    in->done_bytes += n_bytes;
+    if (in->opts->progress)
+        in->opts->progress(in->opts->arg, in->done_bytes, in->total_bytes);
+}
+
+static int
+open_source(const struct ingest *in, int i, int *out_fd, struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    const char *path = in->m->files[i].path;
+    struct repo_seen now;
+    struct stat st;
+    int r = fs_open(&fd, in->dirfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+
+    if (r < 0)
+        return err->sys == ENOENT || err->sys == ELOOP || err->sys == ENOTDIR
+                   ? (err_clear(err), modified(path, err))
+                   : r;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, errno, "stat %s", path);
+    now = repo_seen_of(&st);
+    if (!repo_seen_same(&now, &in->sources[i].seen) || !S_ISREG(st.st_mode))
+        return modified(path, err);
+    *out_fd = fd;
+    fd = -1;
     return 0;
+}
+
+/* The object, or in a dry run only its digest. */
+static int
+take_bytes(struct ingest *in, int i, struct objects_file *file, struct err *err)
+{
+    struct repo_file *f = &in->m->files[i];
+    struct objects_put put = {
+        .known = is_known, .arg = in, .what = f->path, .file = file
+    };
+    int r;
+
+    if (in->opts->dry_run) {
+        r = objects_hash_fd(file->fd, f->path, &put.digest, &put.size_bytes, err);
+        if (r == 0)
+            r = is_known(in, &put.digest, err);
+        put.is_new = r == 0;
+        count(in, put.size_bytes);
+    } else {
+        r = in->r->objects->ops->put(in->r->objects, &put, err);
+    }
+    if (r < 0)
+        return r;
+    f->digest = put.digest;
+    in->out->is_new[i] = put.is_new;
+    return put.size_bytes == f->size_bytes ? 0 : modified(f->path, err);
+}
+
+static int
+take_file(struct ingest *in, int i, struct err *err)
+{
+    const char *path = in->m->files[i].path;
+    struct objects_crc *crcs AUTO(free_ptr) = NULL;
+    int fd AUTO(fs_close) = -1;
+    struct objects_file file = { .size_bytes = in->m->files[i].size_bytes,
+                                 .is_ours = in->opts->is_ours,
+                                 .progress = count };
+    struct repo_seen now;
+    struct stat st;
+    int r = open_source(in, i, &fd, err);
+
+    if (r < 0)
+        return r;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    file.fd = fd;
+    file.n_crcs = repo_model_crcs(in->bundle, path, &crcs);
+    file.crcs = crcs;
+    r = take_bytes(in, i, &file, err);
+    if (r < 0)
+        return r;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, errno, "stat %s", path);
+    now = repo_seen_of(&st);
+    if (in->opts->is_ours) /* its mode was set */
+        return 0;
+    return repo_seen_same(&now, &in->sources[i].seen) ? 0 : modified(path, err);
+}
+
+static int
+check_one(const struct ingest *in, const char *path, const struct repo_seen *was,
+          struct err *err)
+{
+    struct repo_seen now;
+    struct stat st;
+
+    if (fstatat(in->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return modified(path, err);
+    now = repo_seen_of(&st);
+    return repo_seen_same(&now, was) ? 0 : modified(path, err);
+}
+
+/* A set of files of which some are of before and some of after a change would be
+ * nobody's model. */
+static int
+check_unchanged(const struct ingest *in, struct err *err)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < in->m->n_files; i++)
+        r = check_one(in, in->m->files[i].path, &in->sources[i].seen, err);
+    for (size_t i = 0; r == 0 && i < in->n_folders; i++)
+        r = check_one(in, in->folders[i].path, &in->folders[i].seen, err);
+    return r;
+}
+
+static void
+learn(struct ingest *in)
+{
+    struct repo_ingest *out = in->out;
+
+    for (int i = 0; i < in->m->n_files; i++) {
+        const struct source *s = &in->sources[i];
+
+        if (s->is_known || !repo_seen_is_calm(&s->seen, in->begun_ns))
+            continue;
+        if (!out->learned)
+            out->learned = xcalloc((size_t)in->m->n_files, sizeof(*out->learned));
+        out->learned[out->n_learned++] =
+            (struct repo_learned){ .seen = s->seen, .digest = in->m->files[i].digest };
+    }
 }
 
 /* ---- the manifest, an object like the others ----------------------------------------
@@ -189,14 +337,32 @@ put_manifest(struct ingest *in, struct err *err)
     struct objects_put put = {
         .read = read_text, .known = is_text_known, .arg = &t, .what = "the manifest"
     };
-    int r;
+    int r = 0;
 
     repo_manifest_format(in->m, &t.text);
-    r = in->r->objects->ops->put(in->r->objects, &put, err);
-    in->m->digest = put.digest;
+    sha256_of(buf_str(&t.text), t.text.len, &in->m->digest);
+    if (!in->opts->dry_run)
+        r = in->r->objects->ops->put(in->r->objects, &put, err);
     in->text_is_new = put.is_new;
     buf_release(&t.text);
     return r;
+}
+
+/* All files are those of a version: whatever is asked of a model was asked then. */
+static int
+is_old_version(struct ingest *in, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    struct digest d;
+    int64_t one;
+
+    for (int i = 0; i < in->m->n_files; i++)
+        if (!in->sources[i].is_known)
+            return 0;
+    repo_manifest_format(in->m, &text);
+    sha256_of(buf_str(&text), text.len, &d);
+    return db_get_int(in->r->db, &one, err, "SELECT 1 FROM version WHERE digest = ?",
+                      "b", d.b, sizeof(d.b));
 }
 
 /* ---- giving up ---- */
@@ -234,6 +400,9 @@ void
 repo_ingest_release(struct repo_ingest *in)
 {
     repo_manifest_release(&in->manifest);
+    free(in->is_new);
+    free(in->learned);
+    *in = (struct repo_ingest){ .n_new_files = 0 };
 }
 
 void
@@ -244,89 +413,149 @@ repo_ingest_drop(struct repo *r, const struct repo_manifest *m)
 
 /* ---- ingest ---- */
 
-/* Appends one whose object is there; the caller puts the files in order. */
-static int
-add_known(struct ingest *in, const struct repo_file *f, struct err *err)
-{
-    const struct fs_entry e = { .path = f->path };
-    const struct objects_put put = { .digest = f->digest, .size_bytes = f->size_bytes };
-
-    return add_file(in, &e, &put, err);
-}
-
-/* The files of both; of two with one path that of `in`. */
+/* The files of both; of two with one path that of the directory. */
 static int
 merge(struct ingest *in, const struct repo_manifest *base, struct err *err)
 {
-    struct repo_manifest *m = in->m, own = *m;
-    struct ingest all = { .r = in->r, .m = m, .text_bytes = in->text_bytes, .fd = -1 };
+    const struct source known = { .is_known = true };
+    struct repo_manifest own = *in->m;
+    struct source *sources AUTO(free_ptr) = in->sources;
+    bool *is_new AUTO(free_ptr) = in->out->is_new;
     int r = 0;
 
-    m->files = NULL;
-    m->n_files = 0;
-    m->size_bytes = 0;
+    *in->m = (struct repo_manifest){ .files = NULL };
+    in->sources = NULL;
+    in->out->is_new = NULL;
+    in->n_alloc = 0;
     for (int i = 0, k = 0; r == 0 && (i < own.n_files || k < base->n_files);) {
         int d = i == own.n_files     ? 1
                 : k == base->n_files ? -1
                                      : strcmp(own.files[i].path, base->files[k].path);
-        r = add_known(&all, d <= 0 ? &own.files[i] : &base->files[k], err);
-        if (r == 0)
-            all.is_new[m->n_files - 1] = d <= 0 && in->is_new[i];
+
+        r = d <= 0 ? add_file(in, &own.files[i], &sources[i], err)
+                   : add_file(in, &base->files[k], &known, err);
+        if (r == 0 && d <= 0)
+            in->out->is_new[in->m->n_files - 1] = is_new[i];
         i += d <= 0;
         k += d >= 0;
     }
     repo_manifest_release(&own);
-    free(in->seen);
-    free(in->is_new);
-    in->seen = all.seen;
-    in->is_new = all.is_new;
     return r;
 }
 
 static int
-ingest(struct ingest *in, const char *dir, const struct repo_manifest *base,
-       struct err *err)
+read_files(struct ingest *in, const char *dir, struct err *err)
 {
-    int dirfd AUTO(fs_close) = -1;
-    int r = fs_open_dir(&dirfd, AT_FDCWD, dir, err);
+    int r = in->opts->is_model ? is_old_version(in, err) : 1;
 
     if (r == 0)
-        r = fs_walk(dirfd, ".", ingest_entry, in, err);
-    if (r == 0 && in->m->n_files == 0)
-        r = err_set(err, ERR_INVALID, "there is no file in it");
-    if (r == 0)
-        r = check_unchanged(in, dirfd, err);
-    if (r == 0 && base)
-        r = merge(in, base, err);
-    if (r == 0)
-        r = put_manifest(in, err);
-    return r < 0 ? r : in->r->objects->ops->sync(in->r->objects, err);
+        r = repo_model_check(in->dirfd, in->opts->name ? in->opts->name : dir,
+                             &in->bundle, err);
+    for (int i = 0; r >= 0 && i < in->m->n_files; i++)
+        if (!in->sources[i].is_known)
+            r = take_file(in, i, err);
+    return r < 0 ? r : 0;
 }
 
 static int
-ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base_or_null,
+ingest(struct ingest *in, const char *dir, struct err *err)
+{
+    int r = fs_open_dir(&in->dirfd, AT_FDCWD, dir, err);
+    struct stat st;
+
+    if (r == 0 && fstat(in->dirfd, &st) < 0)
+        r = err_sys(err, errno, "stat %s", dir);
+    if (r == 0) {
+        add_folder(in, ".", &st);
+        r = fs_walk(in->dirfd, ".", walk_entry, in, err);
+    }
+    if (r == 0 && in->m->n_files == 0 && !in->opts->is_model)
+        r = err_set(err, ERR_INVALID, "there is no file in it");
+    if (r < 0)
+        return r;
+    doubt_shards(in);
+    in->out->read_bytes = in->total_bytes;
+    r = read_files(in, dir, err);
+    if (r == 0 && !in->opts->is_ours) {
+        r = check_unchanged(in, err);
+        learn(in);
+    }
+    if (r == 0 && in->opts->over)
+        r = merge(in, in->opts->over, err);
+    if (r == 0)
+        r = put_manifest(in, err);
+    return r < 0 || in->opts->dry_run ? r
+                                      : in->r->objects->ops->sync(in->r->objects, err);
+}
+
+static int
+compare_digests(const void *a, const void *b)
+{
+    const struct repo_file *const *x = a, *const *y = b;
+    int d = memcmp((*x)->digest.b, (*y)->digest.b, sizeof((*x)->digest.b));
+
+    return d != 0 ? d : (*x > *y) - (*x < *y);
+}
+
+/* A dry run met each file alone: of those with one content the first is new. */
+static void
+count_once(struct repo_ingest *out)
+{
+    const struct repo_manifest *m = &out->manifest;
+    const struct repo_file **v AUTO(free_ptr) =
+        xcalloc((size_t)m->n_files + 1, sizeof(*v));
+    int n = 0;
+
+    for (int i = 0; i < m->n_files; i++)
+        if (out->is_new[i])
+            v[n++] = &m->files[i];
+    qsort(v, (size_t)n, sizeof(*v), compare_digests);
+    for (int i = 1; i < n; i++)
+        if (digest_eq(&v[i]->digest, &v[i - 1]->digest))
+            out->is_new[v[i] - m->files] = false;
+}
+
+static void
+ingest_release(struct ingest *in)
+{
+    for (size_t i = 0; i < in->n_folders; i++)
+        free(in->folders[i].path);
+    free(in->folders);
+    free(in->sources);
+    sm_bundle_close(in->bundle);
+    fs_close(&in->dirfd);
+}
+
+int
+repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts,
             struct repo_ingest *out, struct err *err)
 {
-    struct ingest in = { .r = r, .m = &out->manifest, .fd = -1 };
+    struct ingest in AUTO(ingest_release) = { .r = r,
+                                              .opts = opts,
+                                              .out = out,
+                                              .m = &out->manifest,
+                                              .dirfd = -1,
+                                              .begun_ns = clock_now_ns() };
     int rc;
 
     if (db_in_tx(r->db))
         BUG("ingest of %s inside a transaction", dir);
     *out = (struct repo_ingest){ .n_new_files = 0 };
     repo_stage_sweep(r);
-    rc = ingest(&in, dir, base_or_null, err);
+    rc = ingest(&in, dir, err);
+    if (rc == 0 && opts->dry_run)
+        count_once(out);
     for (int i = 0; i < out->manifest.n_files; i++)
-        if (in.is_new[i]) {
+        if (out->is_new[i]) {
             out->n_new_files++;
             out->new_bytes += out->manifest.files[i].size_bytes;
         }
     if (rc < 0) {
-        if (out->n_new_files > 0 || in.text_is_new)
-            drop(r, &out->manifest, in.is_new, in.text_is_new);
-        repo_manifest_release(&out->manifest);
+        r->objects->ops->forget(r->objects);
+        if (!opts->dry_run && (out->n_new_files > 0 || in.text_is_new))
+            drop(r, &out->manifest, out->is_new, in.text_is_new);
+        repo_ingest_release(out);
     }
-    free(in.seen);
-    free(in.is_new);
     return rc;
 }
 
@@ -334,12 +563,7 @@ int
 repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
                 struct err *err)
 {
-    return ingest_over(r, dir, NULL, out, err);
-}
+    const struct repo_ingest_opts none = { .over = NULL };
 
-int
-repo_ingest_over(struct repo *r, const char *dir, const struct repo_manifest *base,
-                 struct repo_ingest *out, struct err *err)
-{
-    return ingest_over(r, dir, base, out, err);
+    return repo_ingest(r, dir, &none, out, err);
 }

@@ -36,6 +36,67 @@ void repo_version_text(const char *model, int64_t number, const struct digest *d
     "JOIN model m ON m.id = v.model_id "
 void repo_version_row(struct db_stmt *st, struct repo_version *out);
 
+/* ---- repo_seen.c ----------------------------------------------------------------- */
+
+struct repo_seen repo_seen_of(const struct stat *st);
+bool repo_seen_same(const struct repo_seen *a, const struct repo_seen *b);
+/* It was last changed long enough before now_ns for its times to tell a change. */
+bool repo_seen_is_calm(const struct repo_seen *s, int64_t now_ns);
+/* 1 and the digest: its object is in the store; 0: read it; -code. */
+int repo_seen_find(struct repo *r, const struct repo_seen *s, struct digest *out,
+                   struct err *err) MUST_CHECK;
+
+/* ---- repo_model.c ---------------------------------------------------------------- */
+
+struct sm_bundle;
+/* As repo_check_saved_model; *out_bundle (NULL: there is none) is the caller's. */
+int repo_model_check(int dirfd, const char *dir, struct sm_bundle **out_bundle,
+                     struct err *err) MUST_CHECK;
+/* The checksums of the tensors in the file `path` of the model, names lent by the
+ * bundle; none when it is no data shard. The caller frees the array. */
+int repo_model_crcs(struct sm_bundle *bundle, const char *path,
+                    struct objects_crc **out);
+/* Its data shards are "variables/variables.data-…", and this is their index. */
+#define REPO_MODEL_INDEX "variables/variables.index"
+bool repo_model_is_shard(const char *path);
+
+/* ---- repo_name.c ----------------------------------------------------------------- */
+
+/* What is asked of a path in a model: UTF-8 without control characters. ERR_INVALID. */
+int repo_check_file_path(const char *path, struct err *err) MUST_CHECK;
+
+/* ---- repo_pump.c: a big file becomes an object --------------------------------------
+ */
+
+/* Reads, hashes, checks, writes and syncs at the same time, with 20 MiB of buffers. */
+struct repo_pump {
+    const struct objects_file *file;
+    int to_fd; /* the same file as file->fd when that is_ours */
+    const char *what;
+    void *progress_arg;
+    struct digest digest; /* filled, with size_bytes */
+    int64_t size_bytes;
+};
+int repo_pump(struct repo_pump *p, struct err *err) MUST_CHECK;
+/* Of a file whose first n bytes lie in memory: the tensors that end there. */
+int repo_check_crcs(const struct objects_file *file, const char *bytes, size_t n,
+                    const char *what, struct err *err) MUST_CHECK;
+
+/* ---- repo_archive.c: an archive becomes a directory
+ * ---------------------------------- */
+
+struct repo_unpack_to {
+    int dirfd;
+    int64_t most_bytes;                              /* of all files */
+    void (*progress)(void *arg, int64_t done_bytes); /* NULL: nobody asks */
+    void *arg;
+};
+/* The archive in `fd`; or, with is_reply, what sluice-unpack said of one
+ * (unpack_int.h). ERR_INVALID: a link, device …, an absolute name, one with "..", one
+ * that comes twice, no archive. ERR_LIMIT: too much. */
+int repo_unpack_stream(int fd, const struct repo_unpack_to *to, bool is_reply,
+                       struct err *err) MUST_CHECK;
+
 /* ---- repo_stage.c ---------------------------------------------------------------- */
 
 /* Removes what dead processes left in stage/; nothing to do costs one empty listing. */

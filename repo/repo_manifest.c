@@ -300,6 +300,8 @@ repo_manifest_record(struct repo *r, const struct repo_manifest *m, struct err *
 
     if (!db_in_tx(r->db))
         BUG("a manifest recorded outside a transaction");
+    if (!r->objects->ops->is_settled(r->objects))
+        BUG("a row before the names of its objects are on the disk");
     if (rc != 0) /* the rows of a manifest are written together */
         return rc < 0 ? rc : 0;
     repo_manifest_format(m, &text);

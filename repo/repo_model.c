@@ -6,6 +6,7 @@
 #include "savedmodel/savedmodel.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define VARIABLES "variables/variables"
@@ -60,32 +61,36 @@ check_no_variables(const struct sm_model *model, struct err *err)
 }
 
 static int
-check_variables(int dirfd, const struct sm_model *model, struct err *err)
+check_variables(int dirfd, const struct sm_model *model, struct sm_bundle **out,
+                struct err *err)
 {
     struct sm_bundle *bundle AUTO(sm_bundle_close_p) = NULL;
     int r = fs_exists(dirfd, "variables", err);
 
     if (r == 1)
-        r = fs_exists(dirfd, VARIABLES ".index", err);
+        r = fs_exists(dirfd, REPO_MODEL_INDEX, err);
     if (r <= 0)
         return r < 0 ? r : check_no_variables(model, err);
     r = sm_bundle_open(&bundle, dirfd, VARIABLES, err);
     if (r == 0 && (r = sm_bundle_check_sizes(bundle, err)) < 0)
-        return err_ctx(err, VARIABLES ".index");
+        return err_ctx(err, REPO_MODEL_INDEX);
+    if (r == 0) {
+        *out = bundle;
+        bundle = NULL;
+    }
     return r;
 }
 
 int
-repo_check_saved_model(const char *dir, struct err *err)
+repo_model_check(int dirfd, const char *dir, struct sm_bundle **out_bundle,
+                 struct err *err)
 {
     struct sm_model *model AUTO(sm_close_p) = NULL;
-    int dirfd AUTO(fs_close) = -1;
-    int r = fs_open_dir(&dirfd, AT_FDCWD, dir, err);
+    int r = sm_open(&model, dirfd, dir, err);
 
+    *out_bundle = NULL;
     if (r == 0)
-        r = sm_open(&model, dirfd, dir, err);
-    if (r == 0)
-        r = check_variables(dirfd, model, err);
+        r = check_variables(dirfd, model, out_bundle, err);
     if (r == -ERR_CORRUPT) {
         const struct err found = *err; /* who reads it wants to know where he stands */
 
@@ -93,4 +98,68 @@ repo_check_saved_model(const char *dir, struct err *err)
         return err_set(err, found.code, "%s; nothing was stored", found.msg);
     }
     return r;
+}
+
+int
+repo_check_saved_model(const char *dir, struct err *err)
+{
+    struct sm_bundle *bundle AUTO(sm_bundle_close_p) = NULL;
+    int dirfd AUTO(fs_close) = -1;
+    int r = fs_open_dir(&dirfd, AT_FDCWD, dir, err);
+
+    return r < 0 ? r : repo_model_check(dirfd, dir, &bundle, err);
+}
+
+/* ---- checksums of tensors ---- */
+
+bool
+repo_model_is_shard(const char *path)
+{
+    return strncmp(path, VARIABLES ".data-", sizeof(VARIABLES ".data-") - 1) == 0;
+}
+
+static int
+compare_crcs(const void *a, const void *b)
+{
+    const struct objects_crc *x = a, *y = b;
+
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Left out: strings and variants, whose checksum is not that of their bytes, and what
+ * overlaps the tensor before it, which nobody writes. */
+int
+repo_model_crcs(struct sm_bundle *bundle, const char *path, struct objects_crc **out)
+{
+    const int n_shards = bundle ? sm_bundle_n_shards(bundle) : 0;
+    int shard = 0, n = 0, n_kept = 0;
+
+    *out = NULL;
+    for (; shard < n_shards; shard++) {
+        char *name AUTO(free_ptr) =
+            xasprintf(VARIABLES ".data-%05d-of-%05d", shard, n_shards);
+
+        if (strcmp(name, path) == 0)
+            break;
+    }
+    if (shard == n_shards)
+        return 0;
+    *out = xcalloc((size_t)sm_bundle_n_entries(bundle) + 1, sizeof(**out));
+    for (int i = 0; i < sm_bundle_n_entries(bundle); i++) {
+        const struct sm_entry *e = sm_bundle_entry(bundle, i);
+        const struct sm_dtype_info *info = sm_dtype_info(e->dtype);
+
+        if (e->shard_id == shard && e->n_slices == 0 && e->size_bytes > 0 && info &&
+            info->size_bytes > 0)
+            (*out)[n++] = (struct objects_crc){ .offset = e->offset,
+                                                .size_bytes = e->size_bytes,
+                                                .crc32c = e->crc32c,
+                                                .name = e->key };
+    }
+    qsort(*out, (size_t)n, sizeof(**out), compare_crcs);
+    for (int i = 0; i < n; i++)
+        if (n_kept == 0 || (*out)[i].offset >= (*out)[n_kept - 1].offset +
+                                                   (*out)[n_kept - 1].size_bytes)
+            (*out)[n_kept++] = (*out)[i];
+    return n_kept;
 }

@@ -64,6 +64,12 @@ utf8_char(const char *s, uint32_t *value)
     return 0;
 }
 
+static bool
+is_control(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
 /* NULL: fine, else the rule that is broken. */
 static const char *
 model_name_fault(const char *name)
@@ -84,7 +90,7 @@ model_name_fault(const char *name)
 
         if (n == 0)
             return "it is not UTF-8";
-        if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+        if (is_control(c))
             return "it holds a control character";
         if (c == '/' || c == ':' || c == '@')
             return "it holds one of / : @";
@@ -110,6 +116,29 @@ repo_check_model_name(const char *name, struct err *err)
     repo_path_encode(name, &shown);
     return err_set(err, ERR_INVALID, "'%.300s' cannot be a model's name: %s",
                    buf_str(&shown), fault);
+}
+
+int
+repo_check_file_path(const char *path, struct err *err)
+{
+    const char *fault = NULL;
+
+    for (const char *s = path; *s && !fault;) {
+        uint32_t c = 0;
+        int n = utf8_char(s, &c);
+
+        if (n == 0)
+            fault = "is not UTF-8";
+        else if (is_control(c))
+            fault = "holds a control character";
+        s += n;
+    }
+    if (!fault)
+        return 0;
+    struct buf shown AUTO(buf_release) = BUF_INIT;
+    repo_path_encode(path, &shown);
+    return err_set(err, ERR_INVALID, "%.300s: its name %s: rename it", buf_str(&shown),
+                   fault);
 }
 
 static const char *

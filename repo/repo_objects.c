@@ -15,14 +15,14 @@ objects_close(struct objects *o)
 }
 
 int
-objects_verify_fd(int fd, const struct digest *want, const char *what, struct err *err)
+objects_hash_fd(int fd, const char *what, struct digest *out, int64_t *size_bytes,
+                struct err *err)
 {
     char *chunk AUTO(free_ptr) = xmalloc(CHUNK_BYTES);
-    char hex[DIGEST_HEX_BYTES];
-    struct digest got;
     struct sha256 hash;
     ssize_t n;
 
+    *size_bytes = 0;
     sha256_init(&hash);
     for (;;) {
         n = read(fd, chunk, CHUNK_BYTES);
@@ -31,10 +31,22 @@ objects_verify_fd(int fd, const struct digest *want, const char *what, struct er
         if (n <= 0)
             break;
         sha256_add(&hash, chunk, (size_t)n);
+        *size_bytes += n;
     }
-    if (n < 0)
-        return err_sys(err, errno, "read %s", what);
-    sha256_end(&hash, &got);
+    sha256_end(&hash, out);
+    return n < 0 ? err_sys(err, errno, "read %s", what) : 0;
+}
+
+int
+objects_verify_fd(int fd, const struct digest *want, const char *what, struct err *err)
+{
+    char hex[DIGEST_HEX_BYTES];
+    struct digest got;
+    int64_t size_bytes;
+    int r = objects_hash_fd(fd, what, &got, &size_bytes, err);
+
+    if (r < 0)
+        return r;
     digest_hex(&got, hex);
     return digest_eq(&got, want)
                ? 0

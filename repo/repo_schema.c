@@ -52,6 +52,18 @@ static const char *const migrations[] = {
     "  PRIMARY KEY(manifest, path)\n"
     ") STRICT, WITHOUT ROWID;\n"
     "CREATE INDEX manifest_file_object ON manifest_file(object);\n",
+    /* ---- what is only quicker to know (repo_seen.c); may be emptied at any time */
+    "CREATE TABLE seen_file(\n"
+    "  dev INTEGER NOT NULL,        -- of a file that was pushed, as stat gives it\n"
+    "  ino INTEGER NOT NULL,        -- so are the next three\n"
+    "  size_bytes INTEGER NOT NULL,\n"
+    "  mtime_ns INTEGER NOT NULL,   -- since 1970\n"
+    "  ctime_ns INTEGER NOT NULL,   -- since 1970\n"
+    "  digest BLOB NOT NULL CHECK(length(digest) = 32), -- of its bytes then\n"
+    "  hashed_ns INTEGER NOT NULL,  -- since 1970\n"
+    "  PRIMARY KEY(dev, ino)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE INDEX seen_file_hashed ON seen_file(hashed_ns);\n",
 };
 
 const struct db_schema repo_schema = {

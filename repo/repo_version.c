@@ -266,3 +266,32 @@ repo_version_add(struct repo *r, const char *model, const struct repo_manifest *
     *is_new = true;
     return rc < 0 ? err_ctx(err, "add a version of %s", model) : 0;
 }
+
+int
+repo_version_foresee(struct repo *r, const char *model, const struct digest *d,
+                     int64_t *number, bool *is_new, struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    struct repo_version same;
+    int64_t model_id = 0, in_rows = 0, in_files = 0;
+    int rc = repo_model_id(r, model, &model_id, err);
+
+    if (rc == 1)
+        rc = find_same(r, model_id, d, &same, err);
+    *is_new = rc == 0;
+    if (rc != 0) {
+        *number = rc == 1 ? same.number : 0;
+        return rc < 0 ? rc : 0;
+    }
+    repo_version_path(model, 1, &path);
+    *strrchr(path.data, '/') = '\0';
+    rc =
+        db_get_int(r->db, &in_rows, err,
+                   "SELECT max(number) FROM version WHERE model_id = ?", "i", model_id);
+    if (rc >= 0)
+        rc = fs_exists(r->dirfd, path.data, err);
+    if (rc == 1)
+        rc = highest_file(r, path.data, &in_files, err);
+    *number = (in_files > in_rows ? in_files : in_rows) + 1;
+    return rc < 0 ? rc : 0;
+}

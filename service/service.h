@@ -58,6 +58,12 @@ int svc_open(struct svc **out, const char *store_path_or_null,
 void svc_close(struct svc *s);
 void svc_close_p(struct svc **s); /* for AUTO */
 
+/* Called now and then while a long verb works, from svc_call's thread: `what` it does
+ * ("pushing", "unpacking"), how much of it is done; total_bytes 0: not known. */
+typedef void svc_progress_fn(void *arg, const char *what, int64_t done_bytes,
+                             int64_t total_bytes);
+void svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg);
+
 /* Checks the request against the verb's fields (ERR_USAGE names the field), asks
  * acc_check, does it, records one event (reads and refusals included; outcome ok,
  * denied, refused or failed), replies. The caller frees *reply, which may hold a report

@@ -89,6 +89,13 @@ svc_close(struct svc *s)
 }
 
 void
+svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg)
+{
+    s->progress = fn;
+    s->progress_arg = arg;
+}
+
+void
 svc_close_p(struct svc **s)
 {
     svc_close(*s);

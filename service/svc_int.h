@@ -10,6 +10,8 @@
 struct svc {
     char *store_path; /* NULL: the default */
     struct repo *repo;
+    svc_progress_fn *progress; /* NULL: nobody looks */
+    void *progress_arg;
 };
 
 /* One call under way. */
@@ -67,6 +69,13 @@ struct svc_taken {
     bool kept;
 };
 void svc_taken_end(struct svc_taken *t); /* for AUTO */
+/* Takes in a directory, or the archive of a model, as fields `reread` and `dry_run`
+ * say. */
+int svc_take_dir(struct svc_call *c, const char *path, bool is_model,
+                 struct svc_taken *files, struct err *err) MUST_CHECK;
+/* The reply of push --dry-run. */
+int svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *files,
+                 const struct svc_taken *golden_or_null, struct err *err) MUST_CHECK;
 /* Takes in the weights of field `checkpoint` on the version of field `onto`; `model` is
  * that version's, `about` gets what was matched, also when it is refused. */
 int svc_onto_take(struct svc_call *c, struct svc_taken *files,

@@ -229,7 +229,8 @@ make(struct svc_call *c, const struct onto *o, struct svc_taken *files, struct e
         other_files(c, o, &rest, err) < 0)
         return -(int)err->code;
     files->r = c->repo;
-    return repo_ingest_over(c->repo, stage.path, &rest, &files->in, err);
+    const struct repo_ingest_opts opts = { .over = &rest, .is_ours = true };
+    return repo_ingest(c->repo, stage.path, &opts, &files->in, err);
 }
 
 int

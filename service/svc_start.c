@@ -67,16 +67,23 @@ look_at_store(struct svc_call *c, cJSON *list)
             "sluice audit verify; keep a copy of the store before anything else");
 }
 
+static void
+look_at_helper(cJSON *list, const char *what, const char *name)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    struct err err = ERR_INIT;
+    char *way_out AUTO(free_ptr) = xasprintf(
+        "make install, or set SLUICE_LIBEXEC to the folder that holds %s", name);
+    bool have = proc_helper_path(name, &path, &err) >= 0;
+    finding(list, what, have, have ? buf_str(&path) : err.msg, way_out);
+}
+
 int
 svc_do_doctor(struct svc_call *c, struct err *err)
 {
     cJSON *list = cJSON_AddArrayToObject(c->reply, "findings");
-    struct buf runner AUTO(buf_release) = BUF_INIT;
-    struct err e = ERR_INIT;
-    bool have = proc_helper_path("sluice-runner", &runner, &e) >= 0;
-    finding(
-        list, "the runtime's process", have, have ? buf_str(&runner) : e.msg,
-        "make install, or set SLUICE_LIBEXEC to the folder that holds sluice-runner");
+    look_at_helper(list, "the runtime's process", "sluice-runner");
+    look_at_helper(list, "the reader of archives", "sluice-unpack");
     look_at_store(c, list);
     int n_bad = 0;
     for (const cJSON *f = list->child; f; f = f->next)

@@ -58,13 +58,6 @@ put_golden(cJSON *obj, const struct val_set *set)
     json_put_str(obj, "digest", digest);
 }
 
-static int
-take_in(struct svc_call *c, const char *dir, struct svc_taken *t, struct err *err)
-{
-    t->r = c->repo;
-    return repo_ingest_dir(c->repo, dir, &t->in, err);
-}
-
 void
 svc_taken_end(struct svc_taken *t)
 {
@@ -83,6 +76,10 @@ take_model(struct svc_call *c, struct svc_taken *files, char model[REPO_NAME_BYT
     const char *dir = svc_str(c, "dir");
     if (!svc_str(c, "checkpoint") != !svc_str(c, "onto"))
         return err_set(err, ERR_USAGE, "--checkpoint and --onto need each other");
+    if (svc_str(c, "onto") && svc_flag(c, "dry_run"))
+        return err_set(err, ERR_USAGE,
+                       "--dry-run goes with DIR and MODEL: what --onto stores is only "
+                       "made when it is pushed");
     if (svc_str(c, "onto"))
         return svc_onto_take(c, files, model, onto, err);
     if (!dir || !svc_str(c, "model"))
@@ -92,7 +89,7 @@ take_model(struct svc_call *c, struct svc_taken *files, char model[REPO_NAME_BYT
         return err_set(err, ERR_USAGE,
                        "--root and --allow-missing go with --checkpoint");
     snprintf(model, REPO_NAME_BYTES, "%s", svc_str(c, "model"));
-    if (repo_check_saved_model(dir, err) < 0 || take_in(c, dir, files, err) < 0)
+    if (svc_take_dir(c, dir, true, files, err) < 0)
         return err_ctx(err, "push %s", dir);
     return 0;
 }
@@ -118,7 +115,8 @@ push_record(struct svc_call *c, const char *model, struct svc_taken *files,
     bool is_new;
     if (db_begin(c->repo->db, err) < 0 ||
         repo_version_add(c->repo, model, &files->in.manifest, provenance, &v, &is_new,
-                         err) < 0)
+                         err) < 0 ||
+        repo_ingest_remember(c->repo, &files->in, err) < 0)
         return -(int)err->code;
     svc_about(c, &v);
     cJSON *reply = svc_version_json(&v);
@@ -127,6 +125,7 @@ push_record(struct svc_call *c, const char *model, struct svc_taken *files,
     json_put_bool(reply, "new", is_new);
     json_put_int(reply, "new_files", files->in.n_new_files);
     json_put_int(reply, "new_bytes", files->in.new_bytes);
+    json_put_int(reply, "read_bytes", files->in.read_bytes);
     json_put_bool(c->body, "new", is_new);
     json_put_int(c->body, "bytes", v.size_bytes);
     if (golden_or_null) {
@@ -154,7 +153,13 @@ svc_do_push(struct svc_call *c, struct err *err)
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)
-        r = take_in(c, golden, &golden_files, err);
+        r = svc_take_dir(c, golden, false, &golden_files, err);
+    if (svc_flag(c, "dry_run")) {
+        c->recorded = true; /* nothing happens that could be */
+        if (r >= 0)
+            r = svc_dry_push(c, model, &files, golden ? &golden_files : NULL, err);
+        return r < 0 ? r : fs_maps_check(c->n_cut, err);
+    }
     if (r >= 0) {
         put_origin(from, onto);
         put_origin(c->body, onto);
@@ -181,7 +186,8 @@ svc_do_golden_add(struct svc_call *c, struct err *err)
     struct svc_taken files AUTO(svc_taken_end) = { 0 };
     struct val_set set;
     if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
-        check_golden(dir, true, err) < 0 || take_in(c, dir, &files, err) < 0 ||
+        check_golden(dir, true, err) < 0 ||
+        svc_take_dir(c, dir, false, &files, err) < 0 ||
         db_begin(c->repo->db, err) < 0 ||
         val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files.in, true, &set,
                     err) < 0)

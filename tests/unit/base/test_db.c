@@ -258,6 +258,28 @@ TEST(test_db__wal_keeps_its_size)
     db_close(db);
 }
 
+/* Each handle commits once, as a command does: what one copied into the database the
+ * next ones need not read again. */
+TEST(test_db__wal_begins_anew_for_handles_that_write_once)
+{
+    struct err err = ERR_INIT;
+    char wal[310], body[3000];
+    struct stat st;
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    for (int i = 0; i < 200; i++) {
+        struct db *db AUTO(db_close_p) = open_test_db();
+
+        CHECK_OK(db_begin(db, &err));
+        for (int k = 0; k < 5; k++)
+            CHECK_OK(db_run(db, &err, "INSERT INTO t(body) VALUES(?)", "t", body));
+        CHECK_OK(db_commit(db, &err));
+    }
+    snprintf(wal, sizeof(wal), "%s-wal", path);
+    CHECK(stat(wal, &st) == 0 && st.st_size < 130 * 4096);
+}
+
 TEST(test_db__migrates_once_and_further)
 {
     static const char *const more[] = { migrations[0], migrations[1],

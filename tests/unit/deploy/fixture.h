@@ -111,7 +111,7 @@ fx_push(struct fx *f, const char *model)
     CHECK_OK(db_begin(f->r->db, &err));
     CHECK_OK(repo_version_add(f->r, model, &in.manifest, "{}", &v, &is_new, &err));
     CHECK_OK(db_commit(f->r->db, &err));
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
     CHECK_INT(v.number, last.number + 1);
     return v;
 }

@@ -147,7 +147,7 @@ try_push(struct fixture *f, const char *dir, const char *model,
     if (r == 0)
         r = db_commit(f->r->db, err);
     db_rollback(f->r->db);
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
     return r;
 }
 

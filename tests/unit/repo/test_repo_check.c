@@ -149,7 +149,7 @@ TEST(test_repo_check__leftovers_of_a_killed_push_are_no_problem)
     fixture_new(&f);
     put_model(&f, "one", "1");
     CHECK_OK(repo_ingest_dir(f.r, below(&f, "one", path), &in, &err));
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
     put_text(&f, "store/versions/a/7", "sluice-version 1\n");
     CHECK_INT(check_clean(&f).n_objects, 0);
     fixture_close(&f);

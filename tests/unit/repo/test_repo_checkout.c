@@ -13,7 +13,7 @@ check_tree(struct fixture *f, const char *dir, const struct digest *want)
     CHECK_OK(repo_ingest_dir(f->r, below(f, dir, path), &in, &err));
     CHECK(digest_eq(&in.manifest.digest, want));
     CHECK_INT(in.n_new_files, 0);
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
 }
 
 static struct stat
@@ -83,7 +83,7 @@ TEST(test_repo_checkout__golden_set_has_no_model_directories)
                            REPO_COPY, &err));
     CHECK_INT(fs_exists(AT_FDCWD, below(&f, "out/assets", path), &err), 0);
     check_tree(&f, "out", &in.manifest.digest);
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
     check_clean(&f);
     fixture_close(&f);
 }

@@ -74,7 +74,7 @@ TEST(test_repo_version__a_number_that_was_taken_is_not_given_again)
     CHECK_OK(repo_version_add(f.r, "a", &in.manifest, "{}", &v, &is_new, &err));
     CHECK_INT(v.number, 1);
     db_rollback(f.r->db);
-    repo_manifest_release(&in.manifest);
+    repo_ingest_release(&in);
     CHECK_ERR(repo_resolve(f.r, "a", &v, &err), ERR_NOTFOUND);
     check_clean(&f);
     CHECK_INT(push(&f, "one", "a").number, 2);

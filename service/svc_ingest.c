@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What push takes in, and what it says when it only looks. */
+#include "service/svc_int.h"
+
+#include <sys/stat.h>
+
+static void
+tell_pushed(void *arg, int64_t done_bytes, int64_t total_bytes)
+{
+    const struct svc *s = arg;
+    s->progress(s->progress_arg, "pushing", done_bytes, total_bytes);
+}
+
+static void
+tell_unpacked(void *arg, int64_t done_bytes)
+{
+    const struct svc *s = arg;
+    s->progress(s->progress_arg, "unpacking", done_bytes, 0);
+}
+
+int
+svc_take_dir(struct svc_call *c, const char *path, bool is_model,
+             struct svc_taken *files, struct err *err)
+{
+    struct repo_view stage AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char *root AUTO(free_ptr) = NULL;
+    struct repo_ingest_opts opts = { .is_model = is_model,
+                                     .reread = svc_flag(c, "reread"),
+                                     .dry_run = svc_flag(c, "dry_run"),
+                                     .name = path,
+                                     .progress = c->s->progress ? tell_pushed : NULL,
+                                     .arg = c->s };
+    struct stat st;
+    if (is_model && stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        if (repo_unpack(c->repo, path, c->s->progress ? tell_unpacked : NULL, c->s,
+                        &stage, &root, err) < 0)
+            return -(int)err->code;
+        opts.is_ours = true;
+    }
+    files->r = c->repo;
+    files->kept = opts.dry_run; /* nothing to give back */
+    return repo_ingest(c->repo, root ? root : path, &opts, &files->in, err);
+}
+
+int
+svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *files,
+             const struct svc_taken *golden_or_null, struct err *err)
+{
+    const struct repo_ingest *in = &files->in;
+    char digest[REPO_DIGEST_BYTES];
+    int64_t number;
+    bool is_new;
+    if (repo_version_foresee(c->repo, model, &in->manifest.digest, &number, &is_new,
+                             err) < 0)
+        return -(int)err->code;
+    json_put_bool(c->reply, "dry_run", true);
+    json_put_str(c->reply, "model", model);
+    json_put_int(c->reply, "number", number);
+    repo_digest_text(&in->manifest.digest, digest);
+    json_put_str(c->reply, "digest", digest);
+    json_put_bool(c->reply, "new", is_new);
+    json_put_int(c->reply, "files", in->manifest.n_files);
+    json_put_int(c->reply, "bytes", in->manifest.size_bytes);
+    json_put_int(c->reply, "new_files", in->n_new_files);
+    json_put_int(c->reply, "new_bytes", in->new_bytes);
+    json_put_int(c->reply, "read_bytes", in->read_bytes);
+    cJSON *list = cJSON_AddArrayToObject(c->reply, "manifest");
+    for (int i = 0; i < in->manifest.n_files; i++) {
+        const struct repo_file *f = &in->manifest.files[i];
+        cJSON *o = cJSON_CreateObject();
+        json_put_str(o, "path", f->path);
+        json_put_int(o, "bytes", f->size_bytes);
+        repo_digest_text(&f->digest, digest);
+        json_put_str(o, "digest", digest);
+        json_put_bool(o, "new", in->is_new[i]);
+        cJSON_AddItemToArray(list, o);
+    }
+    if (golden_or_null) {
+        repo_digest_text(&golden_or_null->in.manifest.digest, digest);
+        json_put_str(c->reply, "golden_digest", digest);
+        json_put_int(c->reply, "golden_new_bytes", golden_or_null->in.new_bytes);
+    }
+    return 0;
+}
