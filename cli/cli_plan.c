@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include <string.h>
+
 static void
 add_shape(const cJSON *tensor, struct buf *out)
 {
@@ -125,7 +127,7 @@ add_plan(const cJSON *p, const char *what, struct buf *out)
     double flops = 0, bytes = 0, reorders = 0;
     int n = 0, n_library = 0;
     for (const cJSON *s = cli_list(p, "steps"); s; s = s->next, n++) {
-        if (json_has(s, "kernel")) {
+        if (json_has(s, "kernel") && strncmp(cli_str(s, "kernel"), "own:", 4) != 0) {
             n_library++;
             reorders += cli_num(s, "reorders");
         }

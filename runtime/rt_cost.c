@@ -3,10 +3,22 @@
  * papers count (a multiply-add is two operations). */
 #include "runtime/rt_trace.h"
 
+#include "runtime/ops/nn_int.h"
+
 #include <fnmatch.h>
 #include <math.h>
 
-enum cost { MOVES, ELEMENTS, READS, MATMUL, CONTRACTS, CONV, DEPTHWISE, CONV_BACK };
+enum cost {
+    MOVES,
+    ELEMENTS,
+    READS,
+    MATMUL,
+    CONTRACTS,
+    CONV,
+    DEPTHWISE,
+    CONV_BACK,
+    ATTENTION
+};
 
 /* The first line that fits counts; what stands in none costs one an element of its
  * outputs. */
@@ -19,6 +31,7 @@ static const struct {
     { "Conv*Backprop*", CONV_BACK },
     { "*Conv[23]D*", CONV },
     { "*MatMul*", MATMUL },
+    { "_Attention", ATTENTION },
     { "*Einsum", CONTRACTS },
     { "Sum", READS },
     { "Mean", READS },
@@ -134,6 +147,8 @@ rt_cost_flops(const struct rt_node *n, const struct rt_tensor *const *in,
                    : 0;
     case CONV_BACK:
         return n->n_in >= 3 ? elems(in[2]) * per_output(in[1]) : 0;
+    case ATTENTION:
+        return nn_attention_flops(n->state, in);
     case ELEMENTS:
         break;
     }

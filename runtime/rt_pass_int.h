@@ -55,6 +55,7 @@ void rt_pass_become(struct rt_rewrite *w, int at, const struct rt_draft *as,
 /* ---- the passes ------------------------------------------------------------------ */
 
 typedef void rt_pass_fn(struct rt_rewrite *w);
+bool rt_pass_attention(struct rt_rewrite *w, int at); /* of pattern: a product */
 rt_pass_fn rt_pass_rnn, rt_pass_fold, rt_pass_pattern, rt_pass_fuse;
 
 enum {

@@ -179,6 +179,8 @@ rt_pass_pattern(struct rt_rewrite *w)
     for (int at = 0; at < b->n_steps; at++) {
         struct rt_draft *d = &b->steps[at];
         bool is_mul = rt_is_op(d, "Mul"), done = false;
+        if (w->needed[at] && rt_draft_is_float(d, "T") && rt_pass_attention(w, at))
+            continue;
         if (!w->needed[at] || (!is_mul && !rt_is_op(d, "AddV2")) ||
             !rt_draft_is_float(d, "T"))
             continue;

@@ -3,7 +3,7 @@
  * bfloat16 (these two as float, rounded once). Elu, Relu and the like are in
  * math_unary.c. */
 #include "runtime/ops/math_vec.h"
-#include "runtime/ops/ops_int.h"
+#include "runtime/ops/nn_int.h"
 
 /* ---- LeakyRelu ------------------------------------------------------------------- */
 
@@ -177,6 +177,14 @@ struct softmax {
 
 /* Values that are worked on together: they should stay in the nearest cache. */
 #define CHUNK 4096
+
+void
+nn_softmax(float *x, int64_t rows, int64_t n)
+{
+    int64_t step = K_MAX(1, CHUNK / n);
+    for (int64_t r = 0; r < rows; r += step)
+        softmax_f32(x + r * n, x + r * n, K_MIN(step, rows - r), n);
+}
 
 static void
 softmax_rows(void *arg, int64_t begin, int64_t end)

@@ -114,15 +114,27 @@ all_tiles(const struct nn_tiles *t)
 }
 
 bool
+nn_tiles_have(void)
+{
+    return __builtin_cpu_supports("avx512f");
+}
+
+bool
 nn_tiles_run(const struct nn_tiles *t)
 {
-    if (!__builtin_cpu_supports("avx512f"))
+    if (!nn_tiles_have())
         return false;
     all_tiles(t);
     return true;
 }
 
 #else
+
+bool
+nn_tiles_have(void)
+{
+    return false;
+}
 
 bool
 nn_tiles_run(const struct nn_tiles *t)

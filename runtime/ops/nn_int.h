@@ -48,6 +48,7 @@ struct nn_tiles {
  * this processor. */
 bool nn_tiles_run(const struct nn_tiles *t);
 #define NN_SMALL_PRODUCTS 400e3 /* multiply-adds */
+bool nn_tiles_have(void);       /* on this processor */
 
 /* y[r, c] += bias[c] for any number type but half ones. */
 void nn_add_bias(int dtype, void *y, const void *bias, int64_t rows, int64_t cols);
@@ -147,6 +148,43 @@ struct nn_layer_norm {
     float epsilon;
 };
 rt_run_fn nn_run_layer_norm;
+
+/* Which dimension is which, of a batch of matrices; row and col < 0: from the end. */
+struct nn_axes {
+    int8_t batch[SM_MAX_RANK], row, col;
+};
+/* What a step between product and softmax does to the scores, by input `side`. */
+enum nn_attend_kind {
+    NN_ATTEND_NOTHING, /* a product, the softmax, or part of the scale */
+    NN_ATTEND_ADD,
+    NN_ATTEND_SUB,
+    NN_ATTEND_MUL,
+    NN_ATTEND_DIV,
+    NN_ATTEND_KEEP, /* where the side is true; else they are `other` */
+    NN_ATTEND_DROP, /* the reverse */
+};
+#define NN_ATTEND_STEPS 8
+/* softmax(q k' with scale and sides) v (attention.c), and the steps that it stands for:
+ * in[] are inputs of the whole, -1: what the step before gave. */
+struct nn_attention {
+    int rank; /* of all of them; 0: any */
+    int q_at, k_at, v_at;
+    float scale;
+    struct nn_axes q, k, v, y;
+    int n_steps;
+    struct nn_attend_step {
+        const struct rt_node *node;
+        rt_run_fn *run;
+        int in[3], side;
+        enum nn_attend_kind kind;
+        float other;
+    } steps[NN_ATTEND_STEPS + 1];
+};
+rt_run_fn nn_run_attention;
+double nn_attention_flops(const struct nn_attention *s,
+                          const struct rt_tensor *const *in);
+/* Each of `rows` rows of n > 0 values becomes its softmax (activation.c). */
+void nn_softmax(float *x, int64_t rows, int64_t n);
 
 /* State of a FusedBatchNorm. */
 struct nn_norm {

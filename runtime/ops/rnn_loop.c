@@ -505,8 +505,10 @@ rt_rnn_run(struct rt_ctx *ctx, const struct rt_rnn *r, const struct rt_rnn_cond 
 {
     struct layer l = { .r = r };
     int rc = 0;
-    if (count_steps(ctx, &l, c) && is_layer(ctx, &l))
+    if (count_steps(ctx, &l, c) && is_layer(ctx, &l)) {
         rc = run_layer(ctx, &l, err) < 0 ? -(int)err->code : 1;
+        rt_note_kernel(ctx, "own:rnn", 0);
+    }
     layer_release(&l);
     return rc;
 }

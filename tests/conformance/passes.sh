@@ -42,6 +42,13 @@ one_layout() { # model
     check "which reorder no value of $1" test "$(printf %s "$plan" | grep -oE '"reorders":[1-9]' | wc -l)" -eq 0
 }
 
+# What runs is the one kernel, not the steps or turns that it can fall back to.
+runs_kernel() { # kernel, times, model
+    sl show --dir "models/$3/model" --plan --json
+    ran=$(printf %s "$out" | tr -d ' \n' | grep -oE "\"kernel\":\"own:$1\"" | wc -l)
+    check "$1 runs $2 times or more in $3" test "$ran" -ge "$2"
+}
+
 mkdir models
 check "the models are there" tar --zstd -xf "${CONFORMANCE:-$top/../shared/conformance}/generated.tar.zst" -C models
 one fold cnn_mobilenetv2
@@ -57,11 +64,24 @@ one pattern k3_vit_tiny
 one pattern tr_gpt_small
 one pattern cnn_efficientnet
 one pattern tr_bert_tiny
+for model in tr_encoder_mha tr_gpt_causal k3_vit_tiny; do
+    one pattern "$model"
+done
 one rnn rnn_gru_both
 one rnn rnn_bidir_stack
 one rnn rnn_lstm_mask
 one rnn rnn_simple_td
 one rnn k3_rnn_export
+runs_kernel attention 2 tr_bert_tiny
+runs_kernel attention 1 tr_encoder_mha
+runs_kernel attention 2 tr_gpt_causal
+runs_kernel attention 2 tr_gpt_small
+runs_kernel attention 2 k3_vit_tiny
+runs_kernel rnn 1 rnn_gru_both
+runs_kernel rnn 8 rnn_bidir_stack
+runs_kernel rnn 2 rnn_lstm_mask
+runs_kernel rnn 2 rnn_simple_td
+runs_kernel rnn 4 k3_rnn_export
 for model in cnn_mobilenetv2 cnn_efficientnet cnn_densenet cnn_unet; do
     one_layout $model
 done

@@ -247,6 +247,46 @@ norm_of_one_over_first(struct mb *m)
     norm_of_one(m, 0);
 }
 
+/* Keras's form: mask and scale between two Einsums, heads in the third dimension. */
+static void
+attention(struct mb *m)
+{
+    const uint8_t seen[3] = { 1, 0, 1 };
+    floats(m, "q", "1,5,2,4", 40, true);
+    floats(m, "k", "1,3,2,4", 24, true);
+    floats(m, "v", "1,3,2,4", 24, true);
+    floats(m, "mask", "1,1,5,1", 5, false);
+    mb_const(m, "seen", "", SM_BOOL, "3", seen, sizeof(seen));
+    mb_f32(m, "by", 0.5f);
+    mb_f32(m, "low", -1e9f);
+    mb_node(m, "qk", "Einsum", "k_x q_x", "T:t=1 N:i=2 equation:s=aecd,abcd->acbe");
+    mb_node(m, "scaled", "RealDiv", "qk by", "T:t=1");
+    mb_node(m, "more", "Mul", "mask scaled", "T:t=1");
+    mb_node(m, "masked", "SelectV2", "seen more low", "T:t=1");
+    mb_node(m, "p", "Softmax", "masked", "T:t=1");
+    mb_node(m, "y", "Einsum", "p v_x", "T:t=1 N:i=2 equation:s=acbe,aecd->abcd");
+}
+
+/* Shapes that the one step cannot do: a batch that repeats. */
+static void
+attention_of_one_key(struct mb *m)
+{
+    floats(m, "q", "2,5,4", 40, true);
+    floats(m, "k", "1,3,4", 12, true);
+    floats(m, "v", "2,3,4", 24, true);
+    floats(m, "bias", "5,3", 15, false);
+    mb_node(m, "qk", "BatchMatMulV2", "q_x k_x", "T:t=1 adj_y:b=1");
+    mb_node(m, "sum", "AddV2", "bias qk", "T:t=1");
+    mb_node(m, "p", "Softmax", "sum", "T:t=1");
+    mb_node(m, "y", "BatchMatMulV2", "p v_x", "T:t=1");
+}
+
+TEST(test_rt_pass__attention_is_one_step_whatever_its_shapes)
+{
+    compare(attention, 40, RT_PASS_pattern, 1, 4);
+    compare(attention_of_one_key, 40, RT_PASS_pattern, 1, 4);
+}
+
 TEST(test_rt_pass__layer_norm_repeats_a_last_dimension_of_one)
 {
     compare(norm_of_one_over_last, 72, RT_PASS_pattern, 1, 2);
