@@ -64,7 +64,7 @@ one pattern k3_vit_tiny
 one pattern tr_gpt_small
 one pattern cnn_efficientnet
 one pattern tr_bert_tiny
-for model in tr_encoder_mha tr_gpt_causal k3_vit_tiny; do
+for model in tr_encoder_mha tr_gpt_causal; do
     one pattern "$model"
 done
 one rnn rnn_gru_both
