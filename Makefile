@@ -119,6 +119,8 @@ check-unit: $(UNITS) $(if $(filter runtime/runner validate repo,$(M)),$(PROGRAMS
 check-cli: $(PROGRAMS) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) tests/run $(filter-out %/lib.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
+include tests/crash.mk
+
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS = $(call libs_of,$(filter-out cli service,$(MODULES)))
@@ -149,7 +151,7 @@ check-tree: ## layers, headers, tables, style
 # The whole default suite: tests with fault hooks in the debug flavour, warnings as errors.
 # Prints one closing line for all parts.
 check: ## the whole default test suite
-	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli
+	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli check-fault-fast
 check-asan: ## unit tests, corpora and command lines under Address- and UBSanitizer
 	@tests/all $(MAKE) $(O) asan check-unit check-corpus check-cli
 
@@ -172,7 +174,7 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB_base)
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.

@@ -106,6 +106,16 @@ acc_row_line(const struct acc_row *row, struct buf *out)
     buf_addf(out, ",\"chain\":\"%s\"}\n", hex);
 }
 
+int
+acc_row_insert(struct db *db, const struct acc_row *row, struct err *err)
+{
+    return db_run(db, err,
+                  "INSERT INTO event(" ACC_ROW_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?)",
+                  "iissssssbb", row->seq, row->time_ns, row->actor, row->verb,
+                  row->object, row->digest, row->outcome, row->body, row->leaf.b,
+                  sizeof(row->leaf.b), row->chain.b, sizeof(row->chain.b));
+}
+
 /* A body stands inside a line of the log file, so it must be one object on one line. */
 static int
 check_body(const char *body, struct err *err)
@@ -150,16 +160,39 @@ last_event(struct db *db, int64_t *seq, struct digest *chain, struct err *err)
     return r < 0 ? r : 0;
 }
 
+/* The body with the rows that changed, so that the log alone can bring them back. */
+static int
+add_rows(struct acc *a, const char *body, struct buf *out, struct err *err)
+{
+    struct buf rows AUTO(buf_release) = BUF_INIT;
+    const char *end = strrchr(body, '}');
+    int r = db_facts_take(a->db, &rows, err);
+
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        buf_adds(out, body);
+        return 0;
+    }
+    buf_add(out, body, (size_t)(end - body));
+    while (out->len > 0 && out->data[out->len - 1] == ' ')
+        out->data[--out->len] = '\0';
+    buf_addf(out, "%s\"" ACC_ROWS "\":", buf_str(out)[out->len - 1] == '{' ? "" : ",");
+    buf_add(out, rows.data, rows.len);
+    buf_addc(out, '}');
+    return buf_check(out, "event body", err);
+}
+
 int
 acc_record(struct acc *a, const struct acc_event *e, struct err *err)
 {
+    struct buf body AUTO(buf_release) = BUF_INIT;
     struct acc_row row = { .time_ns = clock_now_ns(),
                            .actor = str_of(a->actor),
                            .verb = str_of(e->verb),
                            .object = str_of(e->object),
                            .digest = str_of(e->digest),
-                           .outcome = str_of(e->outcome),
-                           .body = str_of(e->body) };
+                           .outcome = str_of(e->outcome) };
     struct digest before;
     int r;
 
@@ -167,17 +200,16 @@ acc_record(struct acc *a, const struct acc_event *e, struct err *err)
         BUG("an event outside the transaction of its act: %s", e->verb);
     r = check_body(e->body, err);
     if (r == 0)
+        r = add_rows(a, e->body, &body, err);
+    row.body = (struct str){ buf_str(&body), body.len };
+    if (r == 0)
         r = last_event(a->db, &row.seq, &before, err);
     if (r < 0)
         return err_ctx(err, "record %s", e->verb);
     row.seq++;
     acc_leaf(&row, &row.leaf);
     acc_chain(&before, &row.leaf, &row.chain);
-    return db_run(a->db, err,
-                  "INSERT INTO event(" ACC_ROW_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?)",
-                  "iissssssbb", row.seq, row.time_ns, row.actor, row.verb, row.object,
-                  row.digest, row.outcome, row.body, row.leaf.b, sizeof(row.leaf.b),
-                  row.chain.b, sizeof(row.chain.b));
+    return acc_row_insert(a->db, &row, err);
 }
 
 /* Is `object` the model itself or "model@…"? */

@@ -142,11 +142,18 @@ int
 acc_head_write(int fd, int slot, const struct acc_head *h, struct err *err)
 {
     char text[SLOT_BYTES];
+    size_t done = 0;
     int e = fs_fault("write");
 
     format_slot(h, text);
-    if (e == 0 && pwrite(fd, text, sizeof(text), (off_t)slot * SLOT_BYTES) !=
-                      (ssize_t)sizeof(text))
-        e = errno;
+    while (e == 0 && done < sizeof(text)) {
+        ssize_t n = pwrite(fd, text + done, sizeof(text) - done,
+                           (off_t)(slot * SLOT_BYTES + (int)done));
+
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            e = errno;
+    }
     return e == 0 ? 0 : err_sys(err, e, "write " ACC_HEAD_FILE);
 }

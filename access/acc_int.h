@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #define ACC_NAME_BYTES 64              /* a subject with its NUL */
-#define ACC_BODY_MAX ((size_t)1 << 20) /* of one event */
+#define ACC_BODY_MAX ((size_t)1 << 20) /* of one event, without its rows */
 #define ACC_LOCK_MS 10000              /* for the other publisher to end */
 
 #define ACC_KEY_FILE "keys/store.key"
@@ -22,6 +22,9 @@ struct acc {
     uid_t uid;
     bool is_owner;
     char actor[ACC_NAME_BYTES];
+    /* the call under way, when it has a key */
+    char *key, *reply;
+    struct digest request;
 };
 
 /* ---- keys (acc_key.c) ---------------------------------------------------------- */
@@ -48,6 +51,8 @@ void acc_row_read(struct db_stmt *st, struct acc_row *out);
 void acc_leaf(const struct acc_row *row, struct digest *out);
 void acc_chain(const struct digest *before, const struct digest *leaf,
                struct digest *out);
+int acc_row_insert(struct db *db, const struct acc_row *row,
+                   struct err *err) MUST_CHECK;
 /* One line of audit/log.jsonl with its LF, appended. */
 void acc_row_line(const struct acc_row *row, struct buf *out);
 

@@ -4,6 +4,8 @@
  * Ed25519 both are a fixed DER prefix and the 32 bytes. */
 #include "access/acc_int.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 
 static const struct pem {
@@ -87,4 +89,42 @@ int
 acc_key_public(int store_dirfd, uint8_t pub[32], struct err *err)
 {
     return read_pem(store_dirfd, &public_pem, pub, err);
+}
+
+int
+acc_key_adopt(int store_dirfd, const char *path, struct err *err)
+{
+    struct pem given = private_pem;
+    uint8_t priv[32], pub[32], want[32];
+    int r;
+
+    given.path = path;
+    r = read_pem(AT_FDCWD, &given, priv, err);
+    if (r == 0)
+        r = ed25519_public(priv, pub, err);
+    if (r == 0)
+        r = acc_key_public(store_dirfd, want, err);
+    if (r == 0 && memcmp(pub, want, sizeof(pub)) != 0)
+        r = err_set(err, ERR_INVALID, "%s is not the key of this store", path);
+    return r < 0 ? r : write_pem(store_dirfd, &private_pem, priv, err);
+}
+
+int
+acc_key_renew(int store_dirfd, struct db *db, struct err *err)
+{
+    uint8_t priv[32], pub[32];
+    int r = acc_key_make(store_dirfd, priv, pub, err);
+
+    if (r == 0)
+        r = acc_head_make(store_dirfd, priv, err);
+    if (r == 0)
+        r = db_begin(db, err);
+    if (r < 0)
+        return r;
+    r = db_run(db, err, "UPDATE key SET public = ?, time_ns = ? WHERE id = 1", "bi",
+               pub, sizeof(pub), clock_now_ns());
+    if (r == 0)
+        return db_commit(db, err);
+    db_rollback(db);
+    return r;
 }

@@ -23,12 +23,29 @@ user_name(uid_t uid, char out[ACC_NAME_BYTES])
         snprintf(out, ACC_NAME_BYTES, "%s", found->pw_name);
 }
 
+static int
+add_owner(struct db *db, struct err *err)
+{
+    char owner[ACC_NAME_BYTES];
+
+    user_name(getuid(), owner);
+    return db_run(db, err,
+                  "INSERT INTO subject(name, uid, is_owner, time_ns) "
+                  "VALUES(?, ?, 1, ?)",
+                  "tii", owner, (int64_t)getuid(), clock_now_ns());
+}
+
+static int
+add_key(struct db *db, const uint8_t pub[32], struct err *err)
+{
+    return db_run(db, err, "INSERT INTO key(id, public, time_ns) VALUES(1, ?, ?)", "bi",
+                  pub, (size_t)32, clock_now_ns());
+}
+
 int
 acc_init(int store_dirfd, struct db *db, struct err *err)
 {
     uint8_t priv[32], pub[32];
-    char owner[ACC_NAME_BYTES];
-    int64_t now_ns = clock_now_ns();
     int r = acc_key_make(store_dirfd, priv, pub, err);
 
     if (r == 0)
@@ -39,14 +56,29 @@ acc_init(int store_dirfd, struct db *db, struct err *err)
         r = acc_head_make(store_dirfd, priv, err);
     if (r < 0)
         return r;
-    user_name(getuid(), owner);
-    r = db_run(db, err,
-               "INSERT INTO subject(name, uid, is_owner, time_ns) VALUES(?, ?, 1, ?)",
-               "tii", owner, (int64_t)getuid(), now_ns);
-    if (r == 0)
-        r = db_run(db, err, "INSERT INTO key(id, public, time_ns) VALUES(1, ?, ?)",
-                   "bi", pub, sizeof(pub), now_ns);
-    return r;
+    r = add_owner(db, err);
+    return r < 0 ? r : add_key(db, pub, err);
+}
+
+int
+acc_refound(int store_dirfd, struct db *db, struct err *err)
+{
+    uint8_t pub[32];
+    int64_t one;
+    int owner =
+        db_get_int(db, &one, err, "SELECT 1 FROM subject WHERE is_owner = 1", "");
+    int key = owner < 0
+                  ? owner
+                  : db_get_int(db, &one, err, "SELECT 1 FROM key WHERE id = 1", "");
+    int r = key < 0 ? key : 0;
+
+    if (r == 0 && owner == 0)
+        r = add_owner(db, err);
+    if (r == 0 && key == 0)
+        r = acc_key_public(store_dirfd, pub, err);
+    if (r == 0 && key == 0)
+        r = add_key(db, pub, err);
+    return r < 0 ? r : owner == 0 || key == 0;
 }
 
 /* The catalogue knows its owner by number, which saves asking the system for a name. */
@@ -92,6 +124,8 @@ acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
 void
 acc_close(struct acc *a)
 {
+    if (a)
+        acc_key_set(a, NULL, NULL);
     free(a);
 }
 

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What leaves the database after a commit: lines for audit/log.jsonl, then a signed
  * head. The log file is its own watermark: its last whole line says how far it goes,
- * and what a crash left after that line is cut off. */
+ * and what a crash left after that line is cut off. Nothing here is synced, so a power
+ * cut may also leave zeros where lines were, with later lines behind them: the lines
+ * from the first zero on are written again, from the table. */
 #include "access/acc_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define TAIL_BYTES 65536 /* looked through for zeros: some 150 events */
+#define ROOM_BYTES 65536 /* at least so much is kept for when the disk is full */
 
 /* Reads the last `want` bytes of the file, or all of it. */
 static int
@@ -37,16 +43,18 @@ find_watermark(int fd, int64_t *seq, off_t *end, struct err *err)
     static const char start[] = "{\"seq\":";
     struct buf tail AUTO(buf_release) = BUF_INIT;
     const off_t size = lseek(fd, 0, SEEK_END);
-    const char *lf, *line;
+    const char *lf, *line, *zero;
 
     if (size < 0)
         return err_sys(err, errno, "read " ACC_LOG_FILE);
-    for (size_t want = 4096;; want *= 8) {
+    for (size_t want = TAIL_BYTES;; want *= 8) {
         int r = read_tail(fd, size, want, &tail, err);
 
         if (r < 0)
             return r;
-        lf = memrchr(buf_str(&tail), '\n', tail.len);
+        zero = memchr(buf_str(&tail), '\0', tail.len);
+        lf =
+            memrchr(buf_str(&tail), '\n', zero ? (size_t)(zero - tail.data) : tail.len);
         line = lf ? memrchr(tail.data, '\n', (size_t)(lf - tail.data)) : NULL;
         if (line || (off_t)tail.len == size)
             break;
@@ -137,10 +145,17 @@ check_head(const struct acc_head *h, struct ed25519_key *key, struct err *err)
 static int
 append(int fd, off_t end, const struct buf *lines, struct err *err)
 {
+    const off_t to = end + (off_t)lines->len;
+    struct stat st;
+
     if (lines->len == 0)
         return 0;
-    if (ftruncate(fd, end) < 0 || lseek(fd, end, SEEK_SET) < 0)
+    /* cut only what has to go: it would give back the room, too */
+    if (fstat(fd, &st) < 0 || (st.st_size != end && ftruncate(fd, end) < 0) ||
+        lseek(fd, end, SEEK_SET) < 0)
         return err_sys(err, errno, "append to " ACC_LOG_FILE);
+    if (end == 0 || end / ROOM_BYTES != to / ROOM_BYTES)
+        (void)!fallocate(fd, FALLOC_FL_KEEP_SIZE, end, to - end + 2 * ROOM_BYTES);
     return fs_write_all(fd, lines->data, lines->len, ACC_LOG_FILE, err);
 }
 

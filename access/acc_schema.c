@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "access/access.h"
 
-/* All four tables are facts: none can be derived from the others. `event` and its two
- * hashes are written out beside the database too (acc_publish). */
+/* All of them are facts: none can be derived from the others. `event` and its two
+ * hashes are written out beside the database too (acc_publish). Keys of requests live
+ * for days only. */
 static const char *const migrations[] = {
     "CREATE TABLE event(\n"
     "  seq INTEGER PRIMARY KEY,   -- 1, 2, 3 ... without a gap\n"
@@ -39,10 +40,22 @@ static const char *const migrations[] = {
     "  public BLOB NOT NULL CHECK(length(public) = 32), -- Ed25519, raw\n"
     "  time_ns INTEGER NOT NULL   -- when made, since 1970\n"
     ") STRICT;\n",
+    "CREATE TABLE request(\n"
+    "  key TEXT PRIMARY KEY,      -- as the caller gave it\n"
+    "  digest BLOB NOT NULL CHECK(length(digest) = 32), -- of actor, verb, fields\n"
+    "  reply TEXT NOT NULL,       -- JSON; '': its process died before it answered\n"
+    "  intent INTEGER NOT NULL,   -- deploy's release.id it brings about; 0: none\n"
+    "  time_ns INTEGER NOT NULL   -- of the act, since 1970\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE INDEX request_time ON request(time_ns);\n"
+    "CREATE INDEX request_intent ON request(intent) WHERE intent <> 0;\n",
 };
+
+static const char *const facts[] = { "subject", "grant_", "key", NULL };
 
 const struct db_schema acc_schema = {
     .module = "access",
     .migrations = migrations,
     .n_migrations = sizeof(migrations) / sizeof(migrations[0]),
+    .facts = facts,
 };

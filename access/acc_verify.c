@@ -31,7 +31,8 @@ static void PRINTF(3, 4) blame(struct audit *v, int64_t seq, const char *fmt, ..
     va_end(ap);
 }
 
-/* A last line without its LF is what a crash left: the next publisher cuts it off. */
+/* A last line without its LF and zeros are what a crash left: the next publisher writes
+ * the lines again from there on. */
 static int
 next_line(struct audit *v, struct err *err)
 {
@@ -43,7 +44,8 @@ next_line(struct audit *v, struct err *err)
     if (v->line_bytes < 0 && errno != 0)
         return err_sys(err, errno, "read " ACC_LOG_FILE);
     if (v->line_bytes <= 0 || v->line_bytes > v->log_left ||
-        v->line[v->line_bytes - 1] != '\n')
+        v->line[v->line_bytes - 1] != '\n' ||
+        memchr(v->line, '\0', (size_t)v->line_bytes))
         v->line_bytes = v->log_left = 0;
     v->log_left -= v->line_bytes;
     return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may do what, and the log of who did.
  *
- * Personal mode: one Unix user owns the store (its directory is 0700); somebody else
- * who can open it (root, an ACL) needs grants. They are a guard rail, not a wall: who
+ * Personal mode: one Unix user owns the store (its directory is 0700); nobody else but
+ * root can open it, who needs grants. They are a guard rail, not a wall: who
  * can write the files can do anything to them, and the log only makes it evident.
  *
  * The log is the table `event`: append-only (triggers), hash-chained, each event in the
@@ -27,11 +27,47 @@ const char *acc_right_text(enum acc_right r);
 /* ERR_INVALID lists the rights there are. */
 int acc_right_parse(const char *text, enum acc_right *out, struct err *err) MUST_CHECK;
 
-extern const struct db_schema acc_schema; /* event, grant_, subject, key */
+extern const struct db_schema acc_schema; /* event, grant_, subject, key, request */
+
+/* ---- bringing the log back ---- */
+
+/* Makes the changes of facts that the events of `from` carry in `to`, in the caller's
+ * transaction there. *n_events of them; an event whose hash does not follow ends it. */
+int acc_replay_rows(struct db *from, struct db *to, const struct db_schema *schemas,
+                    int n_schemas, int64_t *n_events,
+                    int (*lost)(void *arg, const char *what, struct err *err),
+                    void *arg, struct err *err) MUST_CHECK;
+
+struct acc_replay {
+    int64_t n_events;    /* read back and chained */
+    int64_t head_seq;    /* what the newest signed head covers */
+    int64_t n_rows;      /* changes of facts that were made again */
+    struct digest chain; /* of the last */
+};
+/* For a catalogue that is made anew, in the caller's transaction: reads
+ * audit/log.jsonl of the store, checks the chain, writes each event's row and makes the
+ * changes of facts that it carries. Of `old` (NULL: none), a damaged catalogue, come
+ * the events that the file lacks. What cannot be brought back is told to `lost`, which
+ * may end it; the rest goes on. */
+int acc_replay(int store_dirfd, struct db *db, struct db *old_or_null,
+               const struct db_schema *schemas, int n_schemas, struct acc_replay *out,
+               int (*lost)(void *arg, const char *what, struct err *err), void *arg,
+               struct err *err) MUST_CHECK;
 
 /* Makes keys/store.key (0600), keys/store.pub and audit/ in a new store, and records
  * the calling user as owner, inside the caller's transaction. */
 int acc_init(int store_dirfd, struct db *db, struct err *err) MUST_CHECK;
+
+/* For a catalogue that is made anew, in the caller's transaction: the calling user as
+ * owner when there is none, the key of keys/store.pub when there is none. 1: it had to,
+ * 0: both were there. */
+int acc_refound(int store_dirfd, struct db *db, struct err *err) MUST_CHECK;
+
+/* For a store that was restored without its private key. adopt: the one in the file
+ * `path`; ERR_INVALID: it does not belong to keys/store.pub. renew: a new pair, which
+ * the catalogue is told; the signed head begins again. */
+int acc_key_adopt(int store_dirfd, const char *path, struct err *err) MUST_CHECK;
+int acc_key_renew(int store_dirfd, struct db *db, struct err *err) MUST_CHECK;
 
 struct acc;
 /* `db` is borrowed. The actor is the kernel's: getuid() and its name ("uid:1234"
@@ -66,14 +102,43 @@ struct acc_event {
     const char *verb;    /* service verb: "promote" */
     const char *object;  /* "digits@3", "digits@production"; "" for the store */
     const char *digest;  /* "sha256:…" of the version concerned, or "" */
-    const char *outcome; /* "ok", "denied", "refused" (gate, hook), "failed" */
+    const char *outcome; /* "ok", "denied", "refused" (gate, hook), "failed",
+                          * "replayed" (an answer given again, see acc_key_set) */
     const char *body;    /* one JSON object: what changed, why, from what; "{}" */
 };
-/* Appends in the caller's transaction. */
+/* The member of a body that acc_record adds: the rows of facts that changed since the
+ * event before (base/db_facts.c). */
+#define ACC_ROWS "rows"
+/* Appends in the caller's transaction, after its last change. */
 int acc_record(struct acc *a, const struct acc_event *e, struct err *err) MUST_CHECK;
 /* After the commit: completes audit/log.jsonl from the table and signs the new head.
  * The act stands already: a failure here is reported, not undone. */
 int acc_publish(struct acc *a, struct err *err) MUST_CHECK;
+
+/* ---- idempotency keys ----
+ * A caller who does not know whether a call was carried out makes it again with the
+ * same key. The key's row is written in the transaction of the act, so that there is
+ * one act at most, whoever dies when. Only acts that went well keep their key. */
+
+#define ACC_KEY_MAX 200 /* bytes: printable ASCII, no blank */
+/* What acc_key_claim claims; NULL ends it. `digest` says what the call asks for. */
+void acc_key_set(struct acc *a, const char *key_or_null, const struct digest *digest);
+/* The answer so far, for who repeats the call after this process died. */
+void acc_key_reply(struct acc *a, const char *reply_json);
+/* In the transaction of the act; does nothing without a key. `intent`: the release that
+ * has still to be brought about, or 0. ERR_CONFLICT: another process has the key since
+ * this one looked (acc_key_find knows its answer). */
+int acc_key_claim(struct acc *a, int64_t intent, struct err *err) MUST_CHECK;
+/* In a transaction: the intent was cancelled, so its call may be made again. */
+int acc_key_cancel(struct acc *a, int64_t intent, struct err *err) MUST_CHECK;
+/* 1: this call was carried out: its answer is appended ("" when it was never given, and
+ * then *intent may name the release). 0: not known. ERR_CONFLICT: the key belongs to
+ * another call. */
+int acc_key_find(struct acc *a, const char *key, const struct digest *digest,
+                 struct buf *reply, int64_t *intent, struct err *err) MUST_CHECK;
+/* In transactions of their own: the whole answer; forgets keys older than `keep_ns`. */
+int acc_key_answer(struct acc *a, const char *reply_json, int64_t keep_ns,
+                   struct err *err) MUST_CHECK;
 
 struct acc_event_row {
     int64_t seq, time_ns;

@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define NS_PER_S INT64_C(1000000000)
@@ -18,10 +20,36 @@ read_clock(clockid_t id)
     return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
+#ifdef TEST_FAULT
+static int64_t
+test_shift_ns(bool boot)
+{
+    const char *text = getenv("TEST_CLOCK");
+    long long shift[2] = { 0, 0 };
+
+    if (text && sscanf(text, "%lld:%lld", &shift[0], &shift[1]) != 2)
+        BUG("TEST_CLOCK=%s is not wall:boot", text);
+    return shift[boot] * NS_PER_S;
+}
+#else
+static int64_t
+test_shift_ns(bool boot)
+{
+    (void)boot;
+    return 0;
+}
+#endif
+
 int64_t
 clock_now_ns(void)
 {
-    return read_clock(CLOCK_REALTIME);
+    return read_clock(CLOCK_REALTIME) + test_shift_ns(false);
+}
+
+int64_t
+clock_boot_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME) + test_shift_ns(true);
 }
 
 int64_t
@@ -173,5 +201,31 @@ clock_parse(const char *text, int64_t *out_ns, struct err *err)
         return err_set(err, ERR_INVALID, "'%s' is outside the years 1678 to 2261",
                        text);
     *out_ns = days * S_PER_DAY * NS_PER_S + time_ns;
+    return 0;
+}
+
+int
+clock_parse_span(const char *text, int64_t *out_ns, struct err *err)
+{
+    static const char units[] = "smhdw";
+    static const int64_t unit_s[] = { 1, 60, 3600, S_PER_DAY, 7 * S_PER_DAY };
+    const char *unit;
+    int64_t n = 0;
+    size_t i = 0;
+
+    for (; text[i] >= '0' && text[i] <= '9' && i < 9; i++)
+        n = 10 * n + (text[i] - '0');
+    unit = text[i] ? strchr(units, text[i]) : NULL;
+    if (i > 0 && n == 0 && !text[i]) {
+        *out_ns = 0;
+        return 0;
+    }
+    if (i == 0 || !unit || text[i + 1] ||
+        n > INT64_MAX / NS_PER_S / unit_s[unit - units])
+        return err_set(err, ERR_INVALID,
+                       "'%s' is no length of time: a number and s, m, h, d or w, such "
+                       "as 30d",
+                       text);
+    *out_ns = n * unit_s[unit - units] * NS_PER_S;
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #if defined(__x86_64__) && __has_include(<sys/platform/x86.h>)
@@ -349,4 +350,35 @@ base64_decode(struct buf *out, struct str text, struct err *err)
         buf_add(out, bytes, (size_t)got - (at == text.n ? n_pad : 0));
     }
     return buf_check(out, "base64 text", err);
+}
+
+static void *
+ssl_malloc(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return n ? xmalloc(n) : NULL;
+}
+
+static void *
+ssl_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    if (n > 0)
+        return xrealloc(p, n);
+    free(p);
+    return NULL;
+}
+
+static void
+ssl_free(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(p);
+}
+
+void
+crypto_setup(void)
+{
+    /* refused once libcrypto has allocated anything: then it stays as it is */
+    (void)CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free);
 }

@@ -8,6 +8,10 @@
 struct sha256 {
     uint64_t state[16]; /* room for OpenSSL's SHA256_CTX, checked in base/crypto.c */
 };
+/* For main, before anything else here: out of memory, libcrypto ends the program as
+ * xmalloc does. Version 3.0 goes on with locks it could not make, and dies of them. */
+void crypto_setup(void);
+
 struct digest {
     uint8_t b[32];
 };

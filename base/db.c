@@ -28,27 +28,9 @@
 #define PAGE_BYTES 4096
 #define WAL_PAGES 100 /* a commit that passes this checkpoints, see above */
 #define WAL_FILE_BYTES (32 + WAL_PAGES * (24 + PAGE_BYTES))
-#define CACHE_SLOTS 128 /* statements; a power of two */
-#define CACHE_PROBES 8
 
-struct db_stmt {
-    sqlite3_stmt *sql;
-    struct db *db;
-    bool cached;
-    bool busy; /* between db_query and db_done */
-};
-
-struct db {
-    sqlite3 *sql;
-    const char *path;
-    int lock_fd;    /* the writers' queue; -1: no transaction is open */
-    bool is_copied; /* the last commit's checkpoint took the whole WAL */
-    struct db_stmt *cache[CACHE_SLOTS];
-};
-
-/* Sets `err` from SQLite's state; `doing` is a few words or the statement. */
-static int
-fail(struct db *db, const char *doing, struct err *err)
+int
+db_fail(struct db *db, const char *doing, struct err *err)
 {
     const int code = db->sql ? sqlite3_extended_errcode(db->sql) : SQLITE_NOMEM;
     const int sys = db->sql ? sqlite3_system_errno(db->sql) : 0;
@@ -84,7 +66,7 @@ db_exec(struct db *db, const char *script, const char *doing, struct err *err)
 {
     return sqlite3_exec(db->sql, script, NULL, NULL, NULL) == SQLITE_OK
                ? 0
-               : fail(db, doing, err);
+               : db_fail(db, doing, err);
 }
 
 const char *
@@ -166,7 +148,7 @@ configure(struct db *db, struct err *err)
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         if (sqlite3_db_config(db->sql, options[i].option, options[i].on, NULL) !=
             SQLITE_OK)
-            return fail(db, "configure", err);
+            return db_fail(db, "configure", err);
     sqlite3_extended_result_codes(db->sql, 1);
     sqlite3_busy_timeout(db->sql, BUSY_TIMEOUT_MS);
     sqlite3_wal_hook(db->sql, on_commit, db);
@@ -182,14 +164,16 @@ configure(struct db *db, struct err *err)
 static int
 queue(int *out_fd, const struct db *db, struct err *err)
 {
-    char *path AUTO(free_ptr) = xasprintf("%s.lock", db->path);
+    char *path AUTO(free_ptr) = NULL;
 
+    if (db->in_memory) /* nobody else can have it */
+        return fs_open(out_fd, AT_FDCWD, "/dev/null", O_RDONLY, 0, err);
+    path = xasprintf("%s.lock", db->path);
     return fs_lock(out_fd, AT_FDCWD, path, BUSY_TIMEOUT_MS, err);
 }
 
-/* Sets what the file itself keeps, and gives the WAL its size. Twice does no harm. */
-static int
-set_up(struct db *db, struct err *err)
+int
+db_set_up(struct db *db, struct err *err)
 {
     char *wal AUTO(free_ptr) = xasprintf("%s-wal", db->path);
     char *zeros AUTO(free_ptr) = NULL;
@@ -226,25 +210,40 @@ int
 db_open(struct db **out, const char *path, int flags, struct err *err)
 {
     struct db *db AUTO(db_close_p) = NULL;
-    bool is_new;
-    int r = find_file(path, flags, &is_new, err);
+    const bool in_memory = (flags & DB_MEMORY) != 0;
+    struct stat st = { .st_dev = 0 };
+    bool is_new = false;
+    int r = in_memory ? 0 : find_file(path, flags, &is_new, err);
 
     if (r < 0)
         return r;
     db = xcalloc(1, sizeof(*db));
     db->path = path;
     db->lock_fd = -1;
-    if (sqlite3_open_v2(path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+    db->in_memory = in_memory;
+    if (sqlite3_open_v2(in_memory ? ":memory:" : path, &db->sql,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                            (in_memory ? SQLITE_OPEN_MEMORY : 0),
                         db_vfs_name()) != SQLITE_OK)
-        return fail(db, "open", err);
+        return db_fail(db, "open", err);
     r = configure(db, err);
     if (r == 0 && is_new)
-        r = set_up(db, err);
+        r = db_set_up(db, err);
     if (r < 0)
         return r;
+    if (!in_memory && stat(path, &st) < 0)
+        return err_sys(err, errno, "stat %s", path);
+    db->dev = st.st_dev;
+    db->ino = st.st_ino;
     *out = db;
     db = NULL;
     return 0;
+}
+
+bool
+db_is_in_memory(const struct db *db)
+{
+    return db->in_memory;
 }
 
 void
@@ -253,7 +252,7 @@ db_close(struct db *db)
     if (!db)
         return;
     db_rollback(db);
-    for (size_t i = 0; i < CACHE_SLOTS; i++) {
+    for (size_t i = 0; i < DB_CACHE_SLOTS; i++) {
         if (!db->cache[i])
             continue;
         if (db->cache[i]->busy)
@@ -275,10 +274,46 @@ db_close_p(struct db **db)
     *db = NULL;
 }
 
+static int
+note_wal(void *arg, sqlite3 *sql, const char *name, int n_pages)
+{
+    (void)sql;
+    (void)name;
+    ((struct db *)arg)->wal_pages = n_pages;
+    return SQLITE_OK;
+}
+
+/* Commits are durable again, and checkpoint. */
+static void
+end_quick(struct db *db)
+{
+    if (!db->quick)
+        return;
+    sqlite3_wal_hook(db->sql, on_commit, db);
+    if (sqlite3_exec(db->sql, "PRAGMA synchronous=FULL", NULL, NULL, NULL) != SQLITE_OK)
+        BUG("%s: synchronous=FULL is refused", db->path);
+    db->quick = false;
+}
+
 bool
 db_in_tx(const struct db *db)
 {
     return db->lock_fd >= 0;
+}
+
+/* A rebuild puts another file in place under the writers' lock: what would be written
+ * to the old one now would be lost. */
+static int
+check_in_place(const struct db *db, struct err *err)
+{
+    struct stat st;
+
+    if (db->in_memory)
+        return 0;
+    if (stat(db->path, &st) == 0 && st.st_dev == db->dev && st.st_ino == db->ino)
+        return 0;
+    return err_set(err, ERR_BUSY, "%s was replaced while it was open: do it again",
+                   db->path);
 }
 
 int
@@ -290,9 +325,29 @@ db_begin(struct db *db, struct err *err)
         BUG("%s: a transaction inside a transaction", db->path);
     r = queue(&db->lock_fd, db, err);
     if (r == 0)
+        r = check_in_place(db, err);
+    if (r == 0)
         r = db_run(db, err, "BEGIN IMMEDIATE", "");
     if (r < 0)
         fs_close(&db->lock_fd);
+    return r;
+}
+
+int
+db_begin_quick(struct db *db, struct err *err)
+{
+    int r;
+
+    if (db_in_tx(db))
+        BUG("%s: a transaction inside a transaction", db->path);
+    r = db_run(db, err, "PRAGMA synchronous=NORMAL", "");
+    if (r < 0)
+        return r;
+    db->quick = true;
+    sqlite3_wal_hook(db->sql, note_wal, db);
+    r = db_begin(db, err);
+    if (r < 0)
+        end_quick(db);
     return r;
 }
 
@@ -306,12 +361,28 @@ db_commit(struct db *db, struct err *err)
     e = fs_fault("commit");
     r = e != 0 ? err_sys(err, e, "%s: commit", db->path)
                : db_run(db, err, "COMMIT", "");
+    db->unsure = r < 0; /* the next one's pages take the place of a failed one's */
     if (r < 0)
         db_rollback(db);
     else
         restart_wal(db);
+    end_quick(db);
     fs_close(&db->lock_fd);
     return r;
+}
+
+bool
+db_is_unsure(const struct db *db)
+{
+    return db->unsure;
+}
+
+void
+db_tidy(struct db *db)
+{
+    if (db->wal_pages >= WAL_PAGES / 2)
+        sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    db->wal_pages = 0;
 }
 
 void
@@ -322,264 +393,29 @@ db_rollback(struct db *db)
     /* after some failures SQLite has rolled back already */
     if (!sqlite3_get_autocommit(db->sql))
         sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+    end_quick(db);
     fs_close(&db->lock_fd);
 }
 
-static size_t
-hash_text(const char *s)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-
-    for (; *s; s++)
-        h = (h ^ (uint8_t)*s) * UINT64_C(0x100000001b3);
-    return (size_t)(h ^ h >> 32);
-}
-
-/* A statement that is not in use: from the cache, or prepared now. */
-static int
-prepare(struct db *db, struct db_stmt **out, const char *sql, struct err *err)
-{
-    const size_t h = hash_text(sql);
-    struct db_stmt **slot = NULL, *st;
-    const char *tail;
-
-    for (size_t i = 0; i < CACHE_PROBES; i++) {
-        struct db_stmt **s = &db->cache[(h + i) % CACHE_SLOTS];
-
-        if (!*s) {
-            slot = s;
-            break;
-        }
-        if (!(*s)->busy && strcmp(sqlite3_sql((*s)->sql), sql) == 0) {
-            (*s)->busy = true;
-            *out = *s;
-            return 0;
-        }
-    }
-    st = xcalloc(1, sizeof(*st));
-    st->db = db;
-    st->busy = true;
-    if (sqlite3_prepare_v2(db->sql, sql, -1, &st->sql, &tail) != SQLITE_OK) {
-        free(st);
-        return fail(db, sql, err);
-    }
-    if (!st->sql || *tail)
-        BUG("not one statement: %s", sql);
-    if (slot) {
-        st->cached = true;
-        *slot = st;
-    }
-    *out = st;
-    return 0;
-}
-
-static int
-bind(struct db_stmt *st, int at, char type, va_list *ap)
-{
-    struct str s;
-    const void *p;
-    const char *t;
-
-    switch (type) {
-    case 'i':
-        return sqlite3_bind_int64(st->sql, at, va_arg(*ap, int64_t));
-    case 'r':
-        return sqlite3_bind_double(st->sql, at, va_arg(*ap, double));
-    case 't':
-        t = va_arg(*ap, const char *);
-        return sqlite3_bind_text(st->sql, at, t, -1, SQLITE_TRANSIENT);
-    case 's':
-        s = va_arg(*ap, struct str);
-        return sqlite3_bind_text64(st->sql, at, s.p ? s.p : "", s.n, SQLITE_TRANSIENT,
-                                   SQLITE_UTF8);
-    case 'b':
-        p = va_arg(*ap, const void *);
-        return sqlite3_bind_blob64(st->sql, at, p, va_arg(*ap, size_t),
-                                   SQLITE_TRANSIENT);
-    case 'n':
-        return sqlite3_bind_null(st->sql, at);
-    default:
-        BUG("no type '%c' for parameter %d of: %s", type, at, sqlite3_sql(st->sql));
-    }
-}
-
-static int
-query(struct db *db, struct db_stmt **out, struct err *err, const char *sql,
-      const char *types, va_list *ap)
-{
-    struct db_stmt *st = NULL;
-    int r = prepare(db, &st, sql, err);
-
-    if (r < 0)
-        return r;
-    if ((size_t)sqlite3_bind_parameter_count(st->sql) != strlen(types))
-        BUG("types \"%s\" do not fit: %s", types, sql);
-    for (int i = 0; types[i]; i++)
-        if (bind(st, i + 1, types[i], ap) != SQLITE_OK) {
-            r = fail(db, sql, err);
-            db_done(st);
-            return r;
-        }
-    *out = st;
-    return 0;
-}
-
 int
-db_query(struct db *db, struct db_stmt **out, struct err *err, const char *sql,
-         const char *types, ...)
+db_copy(struct db *db, const char *path, struct err *err)
 {
-    va_list ap;
-    int r;
+    int fd AUTO(fs_close) = -1;
+    int r = fs_exists(AT_FDCWD, path, err);
 
-    va_start(ap, types);
-    r = query(db, out, err, sql, types, &ap);
-    va_end(ap);
-    return r;
-}
-
-int
-db_step(struct db_stmt *st, struct err *err)
-{
-    switch (sqlite3_step(st->sql)) {
-    case SQLITE_ROW:
-        return 1;
-    case SQLITE_DONE:
-        return 0;
-    default:
-        return fail(st->db, sqlite3_sql(st->sql), err);
-    }
-}
-
-void
-db_done(struct db_stmt *st)
-{
-    if (!st)
-        return;
-    if (st->cached) {
-        sqlite3_reset(st->sql); /* ends its read; the error was told by db_step */
-        sqlite3_clear_bindings(st->sql);
-        st->busy = false;
-    } else {
-        sqlite3_finalize(st->sql);
-        free(st);
-    }
-}
-
-void
-db_done_p(struct db_stmt **st)
-{
-    db_done(*st);
-    *st = NULL;
-}
-
-int64_t
-db_int(struct db_stmt *st, int col)
-{
-    return sqlite3_column_int64(st->sql, col);
-}
-
-double
-db_real(struct db_stmt *st, int col)
-{
-    return sqlite3_column_double(st->sql, col);
-}
-
-const char *
-db_text(struct db_stmt *st, int col)
-{
-    return (const char *)sqlite3_column_text(st->sql, col);
-}
-
-const void *
-db_blob(struct db_stmt *st, int col, size_t *n)
-{
-    const void *p = sqlite3_column_blob(st->sql, col);
-
-    *n = (size_t)sqlite3_column_bytes(st->sql, col);
-    return p;
-}
-
-bool
-db_is_null(struct db_stmt *st, int col)
-{
-    return sqlite3_column_type(st->sql, col) == SQLITE_NULL;
-}
-
-int
-db_run(struct db *db, struct err *err, const char *sql, const char *types, ...)
-{
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    va_list ap;
-    int r;
-
-    va_start(ap, types);
-    r = query(db, &st, err, sql, types, &ap);
-    va_end(ap);
-    if (r == 0)
-        r = db_step(st, err);
     if (r == 1)
-        BUG("a statement with rows is run without reading them: %s", sql);
-    return r;
-}
-
-/* The first row of a query with a value in its first column. */
-static int
-first_value(struct db *db, struct db_stmt **out, struct err *err, const char *sql,
-            const char *types, va_list *ap)
-{
-    int r = query(db, out, err, sql, types, ap);
-
+        return err_set(err, ERR_CONFLICT, "%s: there is something already", path);
     if (r == 0)
-        r = db_step(*out, err);
-    return r == 1 && db_is_null(*out, 0) ? 0 : r;
+        r = db_run(db, err, "VACUUM INTO ?", "t", path);
+    if (r == 0)
+        r = fs_open(&fd, AT_FDCWD, path, O_RDWR, 0, err);
+    if (r == 0 && fchmod(fd, 0600) < 0)
+        r = err_sys(err, errno, "set the mode of %s", path);
+    return r < 0 ? r : fs_fsync(fd, path, err);
 }
 
 int
-db_get_int(struct db *db, int64_t *out, struct err *err, const char *sql,
-           const char *types, ...)
+db_settle(struct db *db, struct err *err)
 {
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    va_list ap;
-    int r;
-
-    va_start(ap, types);
-    r = first_value(db, &st, err, sql, types, &ap);
-    va_end(ap);
-    if (r == 1)
-        *out = db_int(st, 0);
-    return r;
-}
-
-int
-db_get_text(struct db *db, struct buf *out, struct err *err, const char *sql,
-            const char *types, ...)
-{
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    va_list ap;
-    int r;
-
-    va_start(ap, types);
-    r = first_value(db, &st, err, sql, types, &ap);
-    va_end(ap);
-    if (r == 1) {
-        size_t n;
-        const void *p = db_blob(st, 0, &n);
-
-        buf_add(out, p, n);
-        if (buf_check(out, sql, err) < 0)
-            r = -(int)err->code;
-    }
-    return r;
-}
-
-int64_t
-db_last_id(struct db *db)
-{
-    return sqlite3_last_insert_rowid(db->sql);
-}
-
-int64_t
-db_changes(struct db *db)
-{
-    return sqlite3_changes64(db->sql);
+    return db_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", "settle", err);
 }

@@ -6,7 +6,7 @@
 #ifndef BASE_DB_H
 #define BASE_DB_H
 
-#include "base/buf.h"
+#include "base/json.h"
 
 struct db;
 struct db_stmt;
@@ -19,16 +19,27 @@ struct db_stmt;
  * defensive, WAL kept on close. `path` lives until the handle is closed.
  * ERR_NOTFOUND: absent and no DB_CREATE. ERR_CORRUPT: not a database, or an empty
  * file (its making was interrupted: DB_CREATE goes on with it). */
-enum { DB_CREATE = 1 };
+enum { DB_CREATE = 1, DB_MEMORY = 2 /* nothing on the disk; gone when closed */ };
 int db_open(struct db **out, const char *path, int flags, struct err *err) MUST_CHECK;
 void db_close(struct db *db); /* NULL allowed; rolls back an open transaction */
 void db_close_p(struct db **db);
 
 /* Writers queue on a flock of "<path>.lock", then BEGIN IMMEDIATE. ERR_BUSY after
- * 30 s. Transactions do not nest: a second begin is a BUG. A commit that fails has
+ * 30 s, or when another file has taken the place of the one that is open (a rebuild).
+ * Transactions do not nest: a second begin is a BUG. A commit that fails has
  * ended its transaction and rolled it back. */
 int db_begin(struct db *db, struct err *err) MUST_CHECK;
+/* As db_begin, but its commit waits for no disk: after a power cut it may not have
+ * been, whole. The next commit after a db_begin makes it durable, too. For what a crash
+ * may forget. It checkpoints nothing; who makes many calls db_tidy after each, which
+ * does so beside the next writer. */
+int db_begin_quick(struct db *db, struct err *err) MUST_CHECK;
+void db_tidy(struct db *db);
 int db_commit(struct db *db, struct err *err) MUST_CHECK;
+/* A commit failed, and none has gone well since: its pages may be in the WAL all the
+ * same, and count for whoever opens the database after everybody has closed it. So
+ * what its rows name must not be cleared away. */
+bool db_is_unsure(const struct db *db);
 void db_rollback(struct db *db); /* no error: does nothing without a transaction */
 bool db_in_tx(const struct db *db);
 
@@ -40,9 +51,54 @@ struct db_schema {
     const char *module;
     const char *const *migrations; /* [0] makes version 1 */
     int n_migrations;
+
+    /* What its rows keep from being deleted and collected; NULL: nothing. repo/gc.h
+     * reads them. Each list ends with NULL. */
+    /* Digests of objects that stay (a manifest's files follow it): "table.column", or a
+     * SELECT of one column, which may ask kept_version(id, digest). */
+    const char *const *object_refs;
+    /* What needs a version: SELECT version_id, why, way_out ("fraud@production means
+     * it", "promote another version"). */
+    const char *const *keepers;
+    /* SELECT version_id, alias: versions that once had an alias's traffic. */
+    const char *const *was_live;
+    /* NULL, or the names, ended by NULL, of its tables whose rows nothing but the log
+     * can bring back: base/db_facts.c. Each has a primary key. */
+    const char *const *facts;
 };
 int db_migrate(struct db *db, const struct db_schema *schemas, int n,
                struct err *err) MUST_CHECK;
+
+/* Appends what changed in tables of facts since it was last taken, as a JSON array, and
+ * forgets it; in the caller's transaction. 1: something, 0: nothing. */
+int db_facts_take(struct db *db, struct buf *out, struct err *err) MUST_CHECK;
+/* Makes a row as one element of such an array says. ERR_INVALID: no such table, or not
+ * a row of it. */
+int db_facts_apply(struct db *db, const struct db_schema *schemas, int n,
+                   const cJSON *change, struct err *err) MUST_CHECK;
+
+/* Deletes rows of facts whose foreign keys name nothing, until there are none; each
+ * kind is told. In the caller's transaction. */
+int db_facts_prune(struct db *db, const struct db_schema *schemas, int n,
+                   int (*dropped)(void *arg, const char *table, const char *parent,
+                                  int64_t n_rows, struct err *err),
+                   void *arg, struct err *err) MUST_CHECK;
+/* As db_facts_take, and forgets nothing; needs no transaction. */
+int db_facts_pending(struct db *db, struct buf *out, struct err *err) MUST_CHECK;
+/* Holds the tables of facts of two databases against each other. `differs` is told each
+ * row (as "table key, key") that only one has or that they do not have alike. */
+int db_facts_compare(struct db *a, struct db *b, const struct db_schema *schemas, int n,
+                     int (*differs)(void *arg, const char *row, struct err *err),
+                     void *arg, struct err *err) MUST_CHECK;
+
+/* A copy of the whole database as one transaction sees it, in a new file without a WAL,
+ * synced. Writers go on meanwhile. ERR_CONFLICT: `path` exists. */
+int db_copy(struct db *db, const char *path, struct err *err) MUST_CHECK;
+/* What stands in the WAL goes into the file: before the file alone is moved. */
+int db_settle(struct db *db, struct err *err) MUST_CHECK;
+/* Sets what the file itself keeps (WAL mode), and gives the WAL its size, as db_open
+ * does with a new one: for a file that came from db_copy. Twice does no harm. */
+int db_set_up(struct db *db, struct err *err) MUST_CHECK;
 
 /* Prepares (statements are cached by SQL text) and binds. `types` has one letter for
  * each "?": i int64_t, t const char * (NULL: SQL NULL), s struct str, b const void * +

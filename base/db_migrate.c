@@ -7,22 +7,28 @@
 #include <string.h>
 
 #define MAX_MODULES 32
+#define FACTS "facts" /* a row like a module's: what the triggers were made for */
 
-/* The stored version of each schema, by one query; 0 where there is none. */
+/* The stored version of each schema, by one query; 0 where there is none. *facts is
+ * that of the triggers. */
 static int
 read_versions(struct db *db, const struct db_schema *schemas, int n, int *versions,
-              struct err *err)
+              int *facts, struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int r = db_query(db, &st, err, "SELECT module, version FROM module_schema", "");
 
     memset(versions, 0, (size_t)n * sizeof(*versions));
+    *facts = 0;
     if (r < 0)
         return r;
-    while ((r = db_step(st, err)) == 1)
+    while ((r = db_step(st, err)) == 1) {
+        if (strcmp(db_text(st, 0), FACTS) == 0)
+            *facts = (int)db_int(st, 1);
         for (int i = 0; i < n; i++)
             if (strcmp(db_text(st, 0), schemas[i].module) == 0)
                 versions[i] = (int)db_int(st, 1);
+    }
     return r;
 }
 
@@ -91,20 +97,53 @@ migrate(struct db *db, const struct db_schema *schema, int from, struct err *err
     return 0;
 }
 
+/* Every migration and every table of facts counts one: either more makes it stale. */
+static int
+facts_version(const struct db_schema *schemas, int n)
+{
+    int version = 0;
+
+    for (int i = 0; i < n; i++) {
+        version += schemas[i].n_migrations;
+        for (int k = 0; schemas[i].facts && schemas[i].facts[k]; k++)
+            version++;
+    }
+    return version;
+}
+
+static int
+watch_facts(struct db *db, const struct db_schema *schemas, int n, struct err *err)
+{
+    int r = db_begin(db, err);
+
+    if (r < 0)
+        return r;
+    r = db_facts_watch(db, schemas, n, err);
+    if (r == 0)
+        r = db_run(db, err,
+                   "INSERT INTO module_schema(module, version) VALUES('" FACTS "', ?) "
+                   "ON CONFLICT(module) DO UPDATE SET version = excluded.version",
+                   "i", (int64_t)facts_version(schemas, n));
+    if (r == 0)
+        return db_commit(db, err);
+    db_rollback(db);
+    return r;
+}
+
 int
 db_migrate(struct db *db, const struct db_schema *schemas, int n, struct err *err)
 {
-    int versions[MAX_MODULES];
+    int versions[MAX_MODULES], facts;
     int r;
 
     if (n > MAX_MODULES)
         BUG("%d schemas, room for %d", n, MAX_MODULES);
-    r = read_versions(db, schemas, n, versions, err);
+    r = read_versions(db, schemas, n, versions, &facts, err);
     if (r == -ERR_DB && (err->sys & 0xff) == 1) { /* SQLITE_ERROR: there is no table */
         err_clear(err);
         r = make_root(db, err);
         if (r == 0)
-            r = read_versions(db, schemas, n, versions, err);
+            r = read_versions(db, schemas, n, versions, &facts, err);
     }
     for (int i = 0; r == 0 && i < n; i++)
         if (versions[i] > schemas[i].n_migrations)
@@ -115,5 +154,8 @@ db_migrate(struct db *db, const struct db_schema *schemas, int n, struct err *er
                 db_path(db), versions[i], schemas[i].module, schemas[i].n_migrations);
     for (int i = 0; r == 0 && i < n; i++)
         r = migrate(db, &schemas[i], versions[i], err);
+    /* nobody takes the changes of one that is gone when it is closed */
+    if (r == 0 && !db_is_in_memory(db) && facts != facts_version(schemas, n))
+        r = watch_facts(db, schemas, n, err);
     return r;
 }

@@ -35,7 +35,7 @@ register_vfs(void)
     const sqlite3_vfs *base = sqlite3_vfs_find("unix");
 
     if (!base)
-        BUG("SQLite has no file system \"unix\"");
+        BUG("out of memory: SQLite cannot start");
     vfs = *base;
     vfs.pNext = NULL;
     vfs.zName = NAME;

@@ -182,13 +182,34 @@ fs_replace(int dirfd, const char *path, const void *p, size_t n, mode_t mode,
 }
 
 int
+fs_create(int dirfd, const char *path, const void *p, size_t n, mode_t mode,
+          struct err *err)
+{
+    int dir AUTO(fs_close) = -1;
+    struct fs_tmp tmp AUTO(fs_tmp_abort) = FS_TMP_INIT;
+    struct fs_place place;
+    int r = fs_split(path, &place, err);
+
+    if (r < 0 || (r = fs_open_dir(&dir, dirfd, place.dir, err)) < 0 ||
+        (r = fs_tmp_open(&tmp, dir, err)) < 0 ||
+        (r = fs_write_all(tmp.fd, p, n, path, err)) < 0 ||
+        (r = fs_tmp_commit(&tmp, place.name, mode, err)) < 0)
+        return err_ctx(err, "make %s", path);
+    if (r == 1)
+        return err_set(err, ERR_CONFLICT, "make %s: that name exists", path);
+    return fs_fsync_dir(dir, ".", err);
+}
+
+int
 fs_fsync(int fd, const char *what, struct err *err)
 {
     int e = fs_fault("fsync");
 
-    /* never again after a failure: the kernel may have dropped the dirty pages */
-    if (e == 0 && fsync(fd) < 0)
-        e = errno;
+    /* never again after a failure: the kernel may have dropped the dirty pages; an
+     * interruption (network file systems) is none */
+    while (e == 0 && fsync(fd) < 0)
+        if (errno != EINTR)
+            e = errno;
     return e == 0 ? 0 : err_sys(err, e, "sync %s", what);
 }
 
@@ -371,9 +392,9 @@ copy_bytes(int to_fd, int from_fd, const char *from, const char *to, struct err 
     return r;
 }
 
-int
-fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
-        struct err *err)
+static int
+copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
+     bool sync, struct err *err)
 {
     int in AUTO(fs_close) = -1, out AUTO(fs_close) = -1;
     struct stat st;
@@ -395,11 +416,25 @@ fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t m
         r = err_sys(err, errno, "set the mode of %s", to);
     if (r == 0)
         r = fs_give(out, to_dirfd, to, err);
-    if (r == 0)
+    if (r == 0 && sync)
         r = fs_fsync(out, to, err);
     if (r < 0)
         unlinkat(to_dirfd, to, 0);
     return r;
+}
+
+int
+fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
+        struct err *err)
+{
+    return copy(from_dirfd, from, to_dirfd, to, mode, true, err);
+}
+
+int
+fs_copy_unsynced(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                 mode_t mode, struct err *err)
+{
+    return copy(from_dirfd, from, to_dirfd, to, mode, false, err);
 }
 
 /* Opens the lock file, making it when it is absent. */
@@ -434,7 +469,9 @@ fs_lock(int *out_fd, int dirfd, const char *path, int timeout_ms, struct err *er
         return r;
     /* flock has no time limit of its own, and a signal handler is not ours to take */
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
+        if (errno == EINTR)
+            continue;
+        if (errno != EWOULDBLOCK)
             return err_sys(err, errno, "lock %s", path);
         if (clock_mono_ns() >= end_ns)
             return err_set(err, ERR_BUSY,

@@ -31,6 +31,11 @@ int fs_write_all(int fd, const void *p, size_t n, const char *what,
 /* Writes path by a temporary file, fsync, rename, fsync of the directory. */
 int fs_replace(int dirfd, const char *path, const void *p, size_t n, mode_t mode,
                struct err *err) MUST_CHECK;
+/* A new file, whole and synced before it has its name; its directory is synced too.
+ * Whatever stops it leaves nothing, where the file system has nameless files.
+ * ERR_CONFLICT: the name is taken. */
+int fs_create(int dirfd, const char *path, const void *p, size_t n, mode_t mode,
+              struct err *err) MUST_CHECK;
 int fs_fsync(int fd, const char *what, struct err *err) MUST_CHECK;
 int fs_fsync_dir(int dirfd, const char *path, struct err *err) MUST_CHECK;
 /* Missing parents are made too; an existing directory is no error. Not synced. */
@@ -58,6 +63,8 @@ int fs_remove_tree(int dirfd, const char *path, struct err *err) MUST_CHECK;
  * FICLONE or copy_file_range where they work. */
 int fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
             struct err *err) MUST_CHECK;
+int fs_copy_unsynced(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                     mode_t mode, struct err *err) MUST_CHECK;
 
 /* ---- base/fs_stream.c: big files in pieces, many files at once ---- */
 
@@ -107,6 +114,9 @@ int fs_tmp_seal(struct fs_tmp *t, const char *path, mode_t mode,
                 struct err *err) MUST_CHECK;
 int fs_tmp_link(struct fs_tmp *t, const char *path, struct err *err) MUST_CHECK;
 void fs_tmp_abort(struct fs_tmp *t); /* for AUTO; does nothing after a commit */
+/* Removes the ".tmp-" names that a killed process left in a directory which the caller
+ * has locked. Best effort: an absent directory is no error. */
+void fs_tmp_sweep(int dirfd, const char *path);
 
 /* Regular files and directories below `path`, sorted bytewise by relative path
  * ("a/b"); called with the fd of the directory that holds the entry. A symlink,

@@ -3,11 +3,13 @@
 #include "base/fs.h"
 #include "base/fs_int.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define TMP_PREFIX ".tmp-"
 _Static_assert(sizeof(((struct fs_tmp *)0)->name) == FS_TMP_NAME_BYTES, "name length");
 
 int
@@ -17,7 +19,8 @@ fs_tmp_name(char out[FS_TMP_NAME_BYTES], struct err *err)
     int r = random_bytes(&random, sizeof(random), err);
 
     if (r == 0)
-        snprintf(out, FS_TMP_NAME_BYTES, ".tmp-%016llx", (unsigned long long)random);
+        snprintf(out, FS_TMP_NAME_BYTES, TMP_PREFIX "%016llx",
+                 (unsigned long long)random);
     return r;
 }
 
@@ -124,4 +127,21 @@ fs_tmp_abort(struct fs_tmp *t)
         unlinkat(t->dirfd, t->name, 0);
     fs_close(&t->fd);
     t->name[0] = '\0';
+}
+
+void
+fs_tmp_sweep(int dirfd, const char *path)
+{
+    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *e;
+
+    if (!dir) {
+        fs_close(&fd);
+        return;
+    }
+    while ((e = readdir(dir)) != NULL)
+        if (strncmp(e->d_name, TMP_PREFIX, sizeof(TMP_PREFIX) - 1) == 0)
+            unlinkat(fd, e->d_name, 0);
+    closedir(dir);
 }

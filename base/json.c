@@ -9,6 +9,12 @@
 #define EXACT_INT_MAX 9007199254740992.0 /* 2^53: doubles below hold every integer */
 
 void
+json_setup(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){ .malloc_fn = xmalloc, .free_fn = free });
+}
+
+void
 json_free(cJSON **j)
 {
     cJSON_Delete(*j);

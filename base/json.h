@@ -8,6 +8,9 @@
 
 #include <cjson/cJSON.h>
 
+/* For main: out of memory, cJSON ends the program as xmalloc does; left alone it drops
+ * what it cannot hold, and an event would lose facts without a word. */
+void json_setup(void);
 void json_free(cJSON **j); /* for AUTO */
 /* ERR_INVALID with line and column; `what` names the document. Stricter than cJSON:
  * the text is UTF-8 throughout, has no U+0000, no number that a double cannot hold,

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes a checkpoint of float32 tensors with random values, for timing its readers.
- * usage: bundle PREFIX TENSORS MB-EACH */
+ *
+ * usage: bundle PREFIX TENSORS MB-EACH [PLACE SEED [HEAD-KB]]
+ * With SEED tensor PLACE (from 0) has other values, and nothing else changes. HEAD-KB
+ * adds one more tensor of that size, which is number TENSORS. */
 #include "base/crypto.h"
 #include "base/fs.h"
 
@@ -60,7 +63,8 @@ end_block(struct buf *file, struct buf *block, struct buf *handle)
     buf_clear(block);
 }
 
-/* Roughly normal: the sum of four uniform numbers. */
+/* Roughly normal: the sum of four uniform numbers, with all bits of the mantissa in
+ * use, as trained weights have them. */
 static float
 next(uint64_t *state)
 {
@@ -68,9 +72,9 @@ next(uint64_t *state)
     *state ^= *state >> 7;
     *state ^= *state << 17;
     uint64_t v = *state;
-    return (float)((v & 0xffff) + (v >> 16 & 0xffff) + (v >> 32 & 0xffff) + (v >> 48)) /
-               65536.0f -
-           2.0f;
+    float sum =
+        (float)((v & 0xffff) + (v >> 16 & 0xffff) + (v >> 32 & 0xffff) + (v >> 48));
+    return (sum / 65536.0f - 2.0f) * 0.0346410f;
 }
 
 static int
@@ -89,14 +93,23 @@ write_tensor(int fd, size_t n_floats, uint64_t *state, uint32_t *crc, struct err
     return 0;
 }
 
+struct wanted {
+    const char *prefix;
+    int n, place;
+    size_t n_floats, head_floats; /* of a tensor; of the last one, 0: there is none */
+    uint64_t seed;
+};
+
 static int
-make(const char *prefix, int n, size_t n_floats, struct err *err)
+make(const struct wanted *w, struct err *err)
 {
+    const char *prefix = w->prefix;
+    int n = w->n + (w->head_floats > 0);
     char *index AUTO(free_ptr) = xasprintf("%s.index", prefix);
     char *shard AUTO(free_ptr) = xasprintf("%s.data-00000-of-00001", prefix);
     struct buf file = BUF_INIT, block = BUF_INIT, value = BUF_INIT, part = BUF_INIT;
     struct buf dim = BUF_INIT, handle = BUF_INIT, footer = BUF_INIT;
-    uint64_t state = 88172645463325252u;
+    uint64_t at = 0;
     int fd AUTO(fs_close) = -1;
     if (fs_open(&fd, AT_FDCWD, shard, O_WRONLY | O_CREAT | O_TRUNC, 0644, err) < 0)
         return -(int)err->code;
@@ -105,6 +118,10 @@ make(const char *prefix, int n, size_t n_floats, struct err *err)
     for (int i = 0; i < n; i++) {
         char key[32];
         uint32_t crc;
+        size_t n_floats = i < w->n ? w->n_floats : w->head_floats;
+        uint64_t state = 88172645463325252u + (uint64_t)i * 0x9e3779b97f4a7c15u;
+        if (i == w->place)
+            state ^= w->seed * 0xff51afd7ed558ccdu;
         if (write_tensor(fd, n_floats, &state, &crc, err) < 0)
             return -(int)err->code;
         crc = crc32c_mask(crc);
@@ -112,7 +129,8 @@ make(const char *prefix, int n, size_t n_floats, struct err *err)
         number(&dim, 1, n_floats);
         bytes(&part, 2, &dim);
         bytes(&value, 2, &part);
-        number(&value, 4, (uint64_t)i * n_floats * sizeof(float));
+        number(&value, 4, at);
+        at += n_floats * sizeof(float);
         number(&value, 5, n_floats * sizeof(float));
         varint(&value, 6 << 3 | 5);
         buf_add(&value, &crc, sizeof crc);
@@ -132,17 +150,31 @@ make(const char *prefix, int n, size_t n_floats, struct err *err)
     return fs_replace(AT_FDCWD, index, file.data, file.len, 0644, err);
 }
 
+static long
+number_of(int argc, char **argv, int i, long fallback)
+{
+    return i < argc ? strtol(argv[i], NULL, 10) : fallback;
+}
+
 int
 main(int argc, char **argv)
 {
     struct err err = ERR_INIT;
-    long n = argc == 4 ? strtol(argv[2], NULL, 10) : 0;
-    long mb = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
-    if (n < 1 || n > 9999 || mb < 1 || mb > 100000) {
-        fputs("usage: bundle PREFIX TENSORS MB-EACH\n", stderr);
+    long n = number_of(argc, argv, 2, 0), mb = number_of(argc, argv, 3, 0);
+    long place = number_of(argc, argv, 4, -1), seed = number_of(argc, argv, 5, 0);
+    long head_kb = number_of(argc, argv, 6, 0);
+    if (argc == 5 || argc > 7 || n < 1 || n > 9999 || mb < 1 || mb > 100000 ||
+        place < -1 || place > n || head_kb < 0 || head_kb > 1000000) {
+        fputs("usage: bundle PREFIX TENSORS MB-EACH [PLACE SEED [HEAD-KB]]\n", stderr);
         return 2;
     }
-    if (make(argv[1], (int)n, (size_t)mb * 250000, &err) < 0) {
+    struct wanted w = { .prefix = argv[1],
+                        .n = (int)n,
+                        .place = (int)place,
+                        .n_floats = (size_t)mb * 250000,
+                        .head_floats = (size_t)head_kb * 256,
+                        .seed = (uint64_t)seed };
+    if (make(&w, &err) < 0) {
         fprintf(stderr, "bundle: %s\n", err.msg);
         return 1;
     }

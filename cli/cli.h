@@ -33,6 +33,11 @@ struct cli_call {
 };
 /* ERR_USAGE names the word and the way out. The caller frees request. */
 int cli_parse(int argc, char **argv, struct cli_call *out, struct err *err) MUST_CHECK;
+/* One more element of a list in a request. */
+void cli_add_to_list(cJSON *request, const char *field, const char *value);
+/* What the CI system that runs us says of its build, as `provenance` of a push; what
+ * the request says itself counts more. */
+void cli_add_ci(cJSON *request);
 /* "target add" */
 void cli_verb_words(const char *verb, struct buf *out);
 void cli_help(struct buf *out);
@@ -52,9 +57,18 @@ void cli_size(double bytes, struct buf *out);
 /* Stored times are UTC; this is RFC 3339 in the local zone, with offset, in seconds. */
 void cli_time(const char *utc, struct buf *out);
 
+/* Tags from the first on: "stage=eval team=risk". */
+void cli_tags(const cJSON *first, struct buf *out);
 /* Members of a release, [{"version", "weight"}]: "3", or "3=90% 4=10%". */
 void cli_members(const cJSON *list, struct buf *out);
 
+/* The rows of an object of strings, indented: "  commit  0123abc". */
+void cli_pairs(const cJSON *object, struct buf *out);
+/* inspect's part on what is said of a version. */
+void cli_said(const cJSON *reply, struct buf *out);
+
+/* list --sizes. */
+void cli_sizes(const cJSON *reply, struct buf *out);
 /* show --plan: the stages, then a line a step. */
 void cli_plan(const cJSON *reply, struct buf *out);
 

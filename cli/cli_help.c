@@ -69,7 +69,7 @@ flag_name(const struct svc_field *f, struct buf *out)
 {
     static const char *const values[] = {
         [SVC_STR] = " TEXT", [SVC_PATH] = " PATH", [SVC_ANY] = " DIR|VERSION",
-        [SVC_INT] = " N",    [SVC_BOOL] = "",      [SVC_LIST] = ""
+        [SVC_INT] = " N",    [SVC_BOOL] = "",      [SVC_LIST] = " TEXT"
     };
     if (f->flags & (SVC_POSITIONAL | SVC_REST))
         upper(f->name, out);
@@ -96,7 +96,7 @@ cli_help_verb(const struct svc_verb *verb, struct buf *out)
         bool optional = !(f->flags & SVC_REQUIRED);
         buf_adds(&word, optional ? "[" : "");
         flag_name(f, &word);
-        buf_adds(&word, (f->flags & SVC_REST) ? "..." : "");
+        buf_adds(&word, f->type == SVC_LIST ? "..." : "");
         buf_adds(&word, optional ? "]" : "");
         if (column + 1 + (int)word.len > HELP_COLUMNS) {
             buf_adds(out, "\n          ");

@@ -55,9 +55,22 @@ find_flag(const struct svc_verb *verb, const char *flag, size_t n)
     return NULL;
 }
 
+void
+cli_add_to_list(cJSON *request, const char *field, const char *value)
+{
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(request, field);
+    if (!list)
+        list = cJSON_AddArrayToObject(request, field);
+    cJSON_AddItemToArray(list, cJSON_CreateString(value));
+}
+
 static int
 put_value(cJSON *request, const struct svc_field *f, const char *value, struct err *err)
 {
+    if (f->type == SVC_LIST) {
+        cli_add_to_list(request, f->name, value);
+        return 0;
+    }
     if (json_has(request, f->name))
         return err_set(err, ERR_USAGE, "--%s is given twice", f->name);
     if (f->type == SVC_INT) {
@@ -83,10 +96,7 @@ put_positional(const struct svc_verb *verb, cJSON *request, const char *word,
         if ((f->flags & SVC_POSITIONAL) && !json_has(request, f->name))
             return put_value(request, f, word, err);
         if (f->flags & SVC_REST) {
-            cJSON *list = cJSON_GetObjectItemCaseSensitive(request, f->name);
-            if (!list)
-                list = cJSON_AddArrayToObject(request, f->name);
-            cJSON_AddItemToArray(list, cJSON_CreateString(word));
+            cli_add_to_list(request, f->name, word);
             return 0;
         }
     }

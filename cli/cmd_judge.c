@@ -90,9 +90,11 @@ add_verdict(const cJSON *v, struct buf *out)
 void
 cmd_validate(const cJSON *reply, bool failed, struct buf *out)
 {
-    (void)failed;
     for (const cJSON *v = cli_list(reply, "verdicts"); v; v = v->next)
         add_verdict(v, out);
+    if (!failed && strcmp(cli_str(reply, "state"), "quarantined") == 0)
+        buf_addf(out, "it is quarantined still: sluice accept %s\n",
+                 cli_str(reply, "version"));
 }
 
 static void

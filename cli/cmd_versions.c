@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* push, pull, list, log, inspect, fsck */
+/* push, pull, list, log, inspect */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -51,6 +51,16 @@ add_onto(const cJSON *onto, struct buf *out)
     add_some(cli_list(onto, "unused"), "not used: ", out);
 }
 
+/* How much of it is new. */
+static void
+add_part(const cJSON *o, struct buf *out)
+{
+    cli_size(cli_num(o, "new_bytes"), out);
+    buf_adds(out, " of ");
+    cli_size(cli_num(o, "bytes"), out);
+    buf_addc(out, '\n');
+}
+
 /* push --dry-run: each file, then what it comes to. */
 static void
 add_dry_run(const cJSON *reply, struct buf *out)
@@ -68,15 +78,17 @@ add_dry_run(const cJSON *reply, struct buf *out)
     buf_addf(out, "%s@%.0f %s ", cli_str(reply, "model"), cli_num(reply, "number"),
              cli_str(reply, "digest"));
     if (!cli_bool(reply, "new")) {
-        buf_adds(out, "is these bytes already: a push would store nothing\n");
-        return;
+        buf_adds(out, "is these bytes already: a push would store no files\n");
+    } else {
+        buf_addf(out, "would be stored: %.0f of %.0f files new, ",
+                 cli_num(reply, "new_files"), cli_num(reply, "files"));
+        add_part(reply, out);
     }
-    buf_addf(out, "would be stored: %.0f of %.0f files new, ",
-             cli_num(reply, "new_files"), cli_num(reply, "files"));
-    cli_size(cli_num(reply, "new_bytes"), out);
-    buf_adds(out, " of ");
-    cli_size(cli_num(reply, "bytes"), out);
-    buf_addc(out, '\n');
+    const cJSON *golden = cJSON_GetObjectItemCaseSensitive(reply, "golden");
+    if (!golden)
+        return;
+    buf_addf(out, "golden set export %s: new of it ", cli_str(golden, "digest"));
+    add_part(golden, out);
 }
 
 void
@@ -91,9 +103,12 @@ cmd_push(const cJSON *reply, bool failed, struct buf *out)
         add_dry_run(reply, out);
         return;
     }
+    bool held = strcmp(cli_str(reply, "state"), "quarantined") == 0;
     buf_addf(out, "%s@%.0f %s", cli_str(reply, "model"), cli_num(reply, "number"),
              cli_str(reply, "digest"));
-    if (!cli_bool(reply, "new")) {
+    if (cli_bool(reply, "replayed")) {
+        buf_adds(out, " (as this idempotency key was answered before)\n");
+    } else if (!cli_bool(reply, "new")) {
         buf_adds(out, " (unchanged: these bytes are this version already)\n");
     } else {
         buf_addf(out, " (%.0f files, ", cli_num(reply, "files"));
@@ -102,6 +117,9 @@ cmd_push(const cJSON *reply, bool failed, struct buf *out)
         cli_size(cli_num(reply, "new_bytes"), out);
         buf_adds(out, ")\n");
     }
+    if (held)
+        buf_addf(out, "quarantined until it is accepted: sluice accept %s@%.0f\n",
+                 cli_str(reply, "model"), cli_num(reply, "number"));
     const cJSON *golden = cJSON_GetObjectItemCaseSensitive(reply, "golden");
     if (golden)
         buf_addf(out, "golden set %s %s\n", cli_str(golden, "name"),
@@ -128,15 +146,24 @@ void
 cmd_list(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;
-    static const char *const titles[] = { "VERSION", "DIGEST", "STATE",  "SIZE",
-                                          "PUSHED",  "BY",     "ALIASES" };
+    static const char *const titles[] = { "VERSION", "DIGEST", "STATE",   "SIZE",
+                                          "PUSHED",  "BY",     "ALIASES", "TAGS" };
     struct cli_table t;
+    bool tagged = false;
     struct buf cell AUTO(buf_release) = BUF_INIT;
     if (!cli_list(reply, "versions")) {
-        buf_adds(out, "no versions yet: sluice push DIR MODEL\n");
+        buf_adds(out, cli_list(reply, "tag")
+                          ? "no version has these tags\n"
+                          : "no versions yet: sluice push DIR MODEL\n");
         return;
     }
-    cli_table_start(&t, 7, titles);
+    if (cli_list(reply, "models")) {
+        cli_sizes(reply, out);
+        return;
+    }
+    for (const cJSON *v = cli_list(reply, "versions"); v; v = v->next)
+        tagged = tagged || cli_list(v, "tags");
+    cli_table_start(&t, tagged ? 8 : 7, titles);
     for (const cJSON *v = cli_list(reply, "versions"); v; v = v->next) {
         buf_addf(&cell, "%s@%.0f", cli_str(v, "model"), cli_num(v, "number"));
         cli_table_cell_buf(&t, &cell);
@@ -150,27 +177,50 @@ cmd_list(const cJSON *reply, bool failed, struct buf *out)
         cli_table_cell(&t, cli_str(v, "by"));
         add_names(cli_list(v, "aliases"), &cell);
         cli_table_cell_buf(&t, &cell);
+        if (tagged) {
+            cli_tags(cli_list(v, "tags"), &cell);
+            cli_table_cell_buf(&t, &cell);
+        }
     }
     cli_table_end(&t, out);
+}
+
+/* "; note: so and so", on one line. */
+static void
+add_line(const char *sep, const char *key, const char *text, struct buf *out)
+{
+    buf_addf(out, "%s%s: ", sep, key);
+    for (; *text; text++)
+        buf_addc(out, *text == '\n' || *text == '\t' ? ' ' : *text);
 }
 
 /* What an event did, in a few words; used by `log` and `audit log`. */
 static void
 add_detail(const cJSON *detail, struct buf *out)
 {
-    static const char *const keys[] = { "verdict", "alias",      "release", "from",
-                                        "to",      "user",       "right",   "dir",
-                                        "onto",    "checkpoint", "reason",  "error" };
+    static const char *const keys[] = {
+        "verdict", "alias",   "release", "from",       "to",     "user", "right",
+        "dir",     "state",   "type",    "name",       "note",   "key",  "value",
+        "tags",    "removed", "onto",    "checkpoint", "reason", "why",  "error"
+    };
     const char *sep = "";
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(detail, keys[i]);
-        if (cJSON_IsString(v) && v->valuestring[0])
-            buf_addf(out, "%s%s: %s", sep, keys[i], v->valuestring);
+        bool plain = strcmp(keys[i], "state") == 0 && cJSON_IsString(v) &&
+                     strcmp(v->valuestring, "ready") == 0 && !json_has(detail, "from");
+        if (cJSON_IsString(v) && v->valuestring[0] && !plain)
+            add_line(sep, keys[i], v->valuestring, out);
         else if (cJSON_IsNumber(v))
             buf_addf(out, "%s%s: %.0f", sep, keys[i], v->valuedouble);
         else if (cJSON_IsArray(v) && cJSON_IsObject(v->child)) {
             buf_addf(out, "%s%s: ", sep, keys[i]);
             cli_members(v, out);
+        } else if (cJSON_IsObject(v) && v->child) {
+            buf_addf(out, "%s%s: ", sep, keys[i]);
+            cli_tags(v->child, out);
+        } else if (cJSON_IsArray(v) && cJSON_IsString(v->child)) {
+            buf_addf(out, "%s%s: ", sep, keys[i]);
+            add_names(v->child, out);
         } else
             continue;
         sep = "; ";
@@ -242,6 +292,8 @@ cmd_inspect(const cJSON *reply, bool failed, struct buf *out)
     cli_time(cli_str(reply, "pushed"), &cell);
     buf_addf(out, "%s, pushed %s by %s\n", cli_str(reply, "state"), buf_str(&cell),
              cli_str(reply, "by"));
+    if (cli_str(reply, "state_reason")[0])
+        buf_addf(out, "because: %s\n", cli_str(reply, "state_reason"));
     const cJSON *origin = cJSON_GetObjectItemCaseSensitive(reply, "provenance");
     if (cli_str(origin, "onto")[0])
         buf_addf(out, "weights of %s on %s\n", cli_str(origin, "checkpoint"),
@@ -250,6 +302,7 @@ cmd_inspect(const cJSON *reply, bool failed, struct buf *out)
     add_names(cli_list(reply, "aliases"), out);
     buf_adds(out, cli_list(reply, "aliases") ? "\n" : "none\n");
 
+    cli_said(reply, out);
     buf_addf(out, "\nfiles:\n");
     cli_table_start(&t, 3, NULL);
     for (const cJSON *f = cli_list(reply, "manifest"); f; f = f->next) {
@@ -279,15 +332,4 @@ cmd_inspect(const cJSON *reply, bool failed, struct buf *out)
         buf_addf(out, "  none: sluice validate %s@%.0f\n", cli_str(reply, "model"),
                  cli_num(reply, "number"));
     cli_table_end(&t, out);
-}
-
-void
-cmd_fsck(const cJSON *reply, bool failed, struct buf *out)
-{
-    for (const cJSON *p = cli_list(reply, "problems"); p; p = p->next)
-        buf_addf(out, "%s\n", p->valuestring);
-    buf_addf(out, "%.0f versions, %.0f objects, ", cli_num(reply, "versions"),
-             cli_num(reply, "objects"));
-    cli_size(cli_num(reply, "bytes"), out);
-    buf_adds(out, failed ? ": something is wrong\n" : " read again: all good\n");
 }

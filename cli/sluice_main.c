@@ -2,6 +2,7 @@
 /* sluice: finds the verb, makes the request, calls the service, shows the reply. */
 #include "cli/cli.h"
 
+#include "base/crypto.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -48,6 +49,8 @@ call(const struct cli_call *call_)
     int r = svc_open(&svc, call_->store, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))
         svc_on_progress(svc, cli_progress, &progress);
+    if (strcmp(call_->verb->name, "push") == 0)
+        cli_add_ci(call_->request);
     if (r >= 0)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
     cli_progress_end(&progress);
@@ -56,6 +59,9 @@ call(const struct cli_call *call_)
     else if (reply)
         cli_command(call_->verb->name)->render(reply, r < 0, &out);
     int status = say(&out, 0);
+    const char *note = cJSON_GetStringValue(cJSON_GetObjectItem(reply, "log_note"));
+    if (note)
+        fprintf(stderr, "sluice: note: %s\n", note);
     if (r < 0)
         return complain(&err);
     return status;
@@ -67,6 +73,8 @@ main(int argc, char **argv)
     struct err err = ERR_INIT;
     struct cli_call parsed;
     int status;
+    crypto_setup();
+    json_setup();
     if (cli_parse(argc, argv, &parsed, &err) < 0 || fs_maps_guard(&err) < 0) {
         status = complain(&err);
     } else if (parsed.help || !parsed.verb) {

@@ -117,6 +117,16 @@ int deploy_change(struct repo *r, const struct deploy_change *c, cJSON **report,
 int deploy_freeze(struct repo *r, const char *model, const char *alias,
                   const char *reason_or_null_to_unfreeze, struct err *err) MUST_CHECK;
 
+/* What became of a release that somebody intended, by row: 1 and a report like that of
+ * deploy_change (without gates and targets; also after an error), 0: cancelled. One
+ * that was interrupted is healed first. */
+int deploy_settle(struct repo *r, int64_t release_id, cJSON **report,
+                  struct err *err) MUST_CHECK;
+/* 1: the version has, or is about to get, traffic on an alias, whose name is appended;
+ * 0: it has none. */
+int deploy_has_traffic(struct repo *r, int64_t version_id, struct buf *alias,
+                       struct err *err) MUST_CHECK;
+
 /* What is live on an alias: 1 found, 0 nothing yet. */
 int deploy_live(struct repo *r, const char *model, const char *alias,
                 struct deploy_release *out, struct err *err) MUST_CHECK;
@@ -129,6 +139,28 @@ int deploy_releases(struct repo *r, const char *model, const char *alias,
  * only intended, frozen, leftover intents, drift of targets, and what a rollback would
  * do. model NULL: all models. */
 int deploy_status(struct repo *r, const char *model_or_null, cJSON **out,
+                  struct err *err) MUST_CHECK;
+
+/* How many targets on the store's file system have a directory of this version; then
+ * the same, taken away, for a version that is deleted and that no release needs. A
+ * target whose disk is away is left out. ERR_BUSY: another command holds one. */
+int deploy_version_dirs(struct repo *r, const struct repo_version *v,
+                        struct err *err) MUST_CHECK;
+int deploy_forget(struct repo *r, const struct repo_version *v,
+                  struct err *err) MUST_CHECK;
+
+/* Whether every version directory that a live release needs has, in each target, the
+ * files that were pushed: a link to its object, or bytes with its digest. What differs
+ * goes to fn; with `repair` it is first replaced by a whole copy (its object was
+ * checked by the caller). Links and missing directories are deploy_status's. */
+int deploy_check_files(struct repo *r, bool repair,
+                       int (*fn)(void *arg, const char *target, const char *what,
+                                 bool repaired, struct err *err),
+                       void *arg, struct err *err) MUST_CHECK;
+
+/* 1: the version is in a release that is live or intended, or was in one that was
+ * replaced at since_ns or later; 0, -code. */
+int deploy_in_use(struct repo *r, int64_t version_id, int64_t since_ns,
                   struct err *err) MUST_CHECK;
 
 #endif

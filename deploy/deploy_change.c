@@ -381,6 +381,8 @@ intend(struct plan *p, struct err *err)
         return e;
     e = release_insert(p->r, &p->next, err);
     if (e == 0)
+        e = acc_key_claim(p->r->acc, p->next.id, err);
+    if (e == 0)
         e = flips_insert(p->r, p->next.id, &p->flips, err);
     if (e == 0 && p->sites.n == 0) { /* nothing to switch: the alias is all there is */
         cJSON *left = NULL;
@@ -429,6 +431,10 @@ switch_over(struct plan *p, struct err *err)
     if (e < 0 && !past) {
         /* when even that fails, the next command cancels */
         (void)!record_end(p, false, &second);
+        for (int i = 0; i < p->sites.n; i++) {
+            err_clear(&second);
+            (void)!site_clear_staging(&p->sites.s[i], &second);
+        }
         return e;
     }
     if (e == 0)
@@ -456,7 +462,10 @@ record_unchanged(struct plan *p, struct err *err)
     snprintf(object, sizeof(object), "%s@%s", p->c->model, p->c->alias);
     json_put_bool(body, "changed", false);
     json_put_int(body, "release", p->cur.number);
-    e = event_add(p->r, deploy_verb_text(p->c->verb), object, digest, "ok", body, err);
+    e = acc_key_claim(p->r->acc, p->cur.id, err);
+    if (e == 0)
+        e = event_add(p->r, deploy_verb_text(p->c->verb), object, digest, "ok", body,
+                      err);
     if (e < 0)
         return e;
     tx = NULL;

@@ -187,6 +187,8 @@ release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
 
     if (e == 0)
         e = db_run(r->db, err, "DELETE FROM intent WHERE release_id = ?", "i", rel->id);
+    if (e == 0)
+        e = acc_key_cancel(r->acc, rel->id, err);
     if (e == 0 && healed)
         e = record(r, rel, NULL, NULL, healed, "failed", err);
     return e;

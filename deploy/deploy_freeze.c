@@ -60,6 +60,8 @@ deploy_freeze(struct repo *r, const char *model, const char *alias,
         json_put_str(body, "reason", reason);
     e = set(r, model, alias, reason, err);
     if (e == 0)
+        e = acc_key_claim(r->acc, 0, err);
+    if (e == 0)
         e = event_add(r, reason ? "freeze" : "unfreeze", object, "", "ok", body, err);
     if (e < 0)
         return e;

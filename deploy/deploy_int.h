@@ -136,6 +136,8 @@ int site_identity(int dirfd, cJSON **out, struct err *err) MUST_CHECK;
 int sites_lock(struct sites *s, int timeout_ms, struct err *err) MUST_CHECK;
 void sites_unlock(struct sites *s);
 
+/* What a release that did not end was staging goes, durably. */
+int site_clear_staging(const struct site *s, struct err *err) MUST_CHECK;
 /* "fraud" -> "fraud/v3", appended */
 void site_version_path(const struct site *s, const char *model, int64_t number,
                        struct buf *out);
@@ -182,6 +184,8 @@ int flips_insert(struct repo *r, int64_t release_id, const struct flips *f,
                  struct err *err) MUST_CHECK;
 int flips_load(struct repo *r, int64_t release_id, struct sites *sites,
                struct flips *out, struct err *err) MUST_CHECK;
+/* Removes links that a killed process was about to rename into place. */
+void flips_sweep(const struct flips *f);
 /* The commit points of all sites, then the rest. When a commit point fails, those
  * before it are put back and *past is false; otherwise *past is true. Repeatable. */
 int flips_apply(struct flips *f, bool *past, struct err *err) MUST_CHECK;

@@ -82,8 +82,33 @@ static const char first[] =
 
 static const char *const migrations[] = { first };
 
+static const char *const keepers[] = {
+    "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
+    "CASE WHEN m.weight > 0 THEN ' gives it traffic' "
+    "ELSE ' keeps it loaded for a rollback' END AS why, "
+    "CASE WHEN m.weight > 0 THEN 'promote another version to ' || r.alias "
+    "ELSE 'the promotion after the next lets go of it' END AS way_out "
+    "FROM release_member m JOIN release r ON r.id = m.release_id "
+    "WHERE r.state IN ('live', 'intended')",
+    NULL,
+};
+
+static const char *const was_live[] = {
+    "SELECT m.version_id AS version_id, r.alias AS alias FROM release_member m "
+    "JOIN release r ON r.id = m.release_id WHERE m.weight > 0 AND "
+    "r.state IN ('live', 'past')",
+    NULL,
+};
+
+static const char *const facts[] = { "target", "release", "release_member",
+                                     "intent", "mark",    "freeze",
+                                     NULL };
+
 const struct db_schema deploy_schema = {
     .module = "deploy",
     .migrations = migrations,
     .n_migrations = sizeof(migrations) / sizeof(migrations[0]),
+    .keepers = keepers,
+    .was_live = was_live,
+    .facts = facts,
 };

@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,15 +197,27 @@ site_version_path(const struct site *s, const char *model, int64_t number,
     s->layout->version_dir(number, out);
 }
 
-/* An open, empty place below staging. */
-static int
-open_staging(struct site *s, const char *name, int *fd, struct err *err)
+int
+site_clear_staging(const struct site *s, struct err *err)
 {
-    int e = fs_mkdirs(s->dirfd, SITE_STAGING, 0700, err);
+    int e;
+
+    if (unlinkat(s->dirfd, SITE_STAGING, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    e = fs_remove_tree(s->dirfd, SITE_STAGING, err);
+    /* else a power cut brings it back when nobody looks again */
+    return e < 0 ? e : fs_fsync_dir(s->dirfd, SITE_DOT, err);
+}
+
+/* Staging, opened and empty: what lies there is of somebody who could not clear up. */
+static int
+open_staging(struct site *s, int *fd, struct err *err)
+{
+    int e = site_clear_staging(s, err);
 
     if (e == 0)
-        e = fs_open_dir(fd, s->dirfd, SITE_STAGING, err);
-    return e < 0 ? e : fs_remove_tree(*fd, name, err);
+        e = fs_mkdirs(s->dirfd, SITE_STAGING, 0700, err);
+    return e < 0 ? e : fs_open_dir(fd, s->dirfd, SITE_STAGING, err);
 }
 
 /* Makes the model's own directory, durably. */
@@ -215,9 +228,7 @@ make_model_dir(struct site *s, const char *model, struct err *err)
     int e;
 
     repo_name_encode(model, &dir);
-    e = fs_exists(s->dirfd, buf_str(&dir), err);
-    if (e != 0)
-        return e < 0 ? e : 0;
+    /* synced also when it is there: who made it may have been killed before its sync */
     e = fs_mkdirs(s->dirfd, buf_str(&dir), 0755, err);
     return e < 0 ? e : fs_fsync(s->dirfd, s->t.dir, err);
 }
@@ -242,7 +253,7 @@ ready_version(struct repo *r, struct site *s, const char *model,
     if (e == 0)
         e = make_model_dir(s, model, err);
     if (e == 0)
-        e = open_staging(s, name, &fd, err);
+        e = open_staging(s, &fd, err);
     if (e == 0)
         e = repo_checkout(r, &v.digest, fd, name, REPO_LINK, err);
     if (e == 0)
@@ -322,7 +333,7 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
            const char *path, struct err *err)
 {
     int staging AUTO(fs_close) = -1, fd AUTO(fs_close) = -1;
-    int e = open_staging(s, id, &staging, err);
+    int e = open_staging(s, &staging, err);
 
     if (e == 0)
         e = fs_mkdirs(staging, id, 0755, err);

@@ -347,3 +347,18 @@ deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err
     doc = NULL;
     return 0;
 }
+
+int
+deploy_in_use(struct repo *r, int64_t version_id, int64_t since_ns, struct err *err)
+{
+    int64_t one;
+
+    return db_get_int(
+        r->db, &one, err,
+        "SELECT 1 FROM release_member m JOIN release r ON r.id = m.release_id "
+        "WHERE m.version_id = ? AND (r.state IN ('intended', 'live') OR EXISTS ("
+        "SELECT 1 FROM release n WHERE n.model = r.model AND n.alias = r.alias AND "
+        "n.replaces = r.number AND n.state <> 'cancelled' AND n.intended_ns >= ?)) "
+        "LIMIT 1",
+        "ii", version_id, since_ns);
+}

@@ -146,14 +146,31 @@ flips_load(struct repo *r, int64_t release_id, struct sites *sites, struct flips
     return e;
 }
 
-/* Syncs the directory that holds a link. */
+/* The directory that holds a link; NULL: the target's own. The caller frees it. */
+static char *
+holder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? xstrndup(path, (size_t)(slash - path)) : NULL;
+}
+
 static int
 sync_holder(struct site *s, const char *path, struct err *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *dir AUTO(free_ptr) = slash ? xstrndup(path, (size_t)(slash - path)) : NULL;
+    char *dir AUTO(free_ptr) = holder_of(path);
 
     return dir ? fs_fsync_dir(s->dirfd, dir, err) : fs_fsync(s->dirfd, s->t.dir, err);
+}
+
+void
+flips_sweep(const struct flips *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        char *dir AUTO(free_ptr) = holder_of(f->f[i].path);
+
+        fs_tmp_sweep(f->f[i].s->dirfd, dir ? dir : ".");
+    }
 }
 
 /* One rename and one fsync. */
@@ -235,6 +252,7 @@ settle(struct sites *sites, const struct flips *f, struct err *err)
 {
     int e = 0;
 
+    flips_sweep(f);
     for (int i = 0; e == 0 && i < f->n; i++) {
         e = sync_holder(f->f[i].s, f->f[i].path, err);
         if (e < 0 && err->sys == ENOENT) { /* no version of this model was ever there */
@@ -243,7 +261,7 @@ settle(struct sites *sites, const struct flips *f, struct err *err)
         }
     }
     for (int i = 0; e == 0 && i < sites->n; i++)
-        e = fs_remove_tree(sites->s[i].dirfd, SITE_STAGING, err);
+        e = site_clear_staging(&sites->s[i], err);
     return e;
 }
 

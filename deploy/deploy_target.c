@@ -185,7 +185,9 @@ write_identity(struct site *s, const char *store, struct err *err)
         e = fs_mkdirs(s->dirfd, LAYOUT_RELEASES, 0755, err);
     if (e == 0)
         e = fs_fsync_dir(s->dirfd, SITE_DOT, err);
-    return e < 0 ? e : fs_fsync(s->dirfd, s->t.dir, err);
+    /* The directory's own name too, and those above it: an add that was killed may have
+     * made them, and nobody knows which. */
+    return e < 0 ? e : fs_sync_all(s->dirfd, s->t.dir, err);
 }
 
 /* ---- what the alias means now -------------------------------------------------------
@@ -255,8 +257,10 @@ fill(struct repo *r, struct site *s, const struct live *live, struct err *err)
         e = site_put_files(s, &files, id, err);
     for (int i = 0; e == 0 && i < live->n; i++)
         e = flips_plan(&flips, s, &live->rel[i], id, err);
-    if (e == 0)
+    if (e == 0) {
+        flips_sweep(&flips);
         e = flips_apply(&flips, &past, err);
+    }
     if (e == 0 && id[0] && live->n == 0) {
         char text[sizeof(LAYOUT_RELEASES) + CONFIG_ID_BYTES];
 
@@ -314,6 +318,8 @@ insert(struct repo *r, struct site *s, const struct live *live, struct err *err)
     json_put_str(body, "layout", s->t.layout);
     json_put_str(body, "serving_root", s->t.serving_root);
     if (e == 0)
+        e = acc_key_claim(r->acc, 0, err);
+    if (e == 0)
         e = event_add(r, "target-add", "", "", "ok", body, err);
     if (e < 0)
         return e;
@@ -357,6 +363,13 @@ add(struct repo *r, struct site *s, struct err *err)
         e = write_identity(s, store, err);
     if (e == 0)
         e = fs_lock(&s->lock_fd, s->dirfd, SITE_LOCK, DEPLOY_LOCK_MS, err);
+    if (e == 0) { /* what an add that was killed left */
+        fs_tmp_sweep(s->dirfd, SITE_DOT);
+        fs_tmp_sweep(s->dirfd, ".");
+        e = site_clear_staging(s, err);
+        if (e == 0)
+            e = fs_fsync_dir(s->dirfd, SITE_DOT, err);
+    }
     if (e == 0)
         e = load_live(r, s->t.alias, &live, err);
     if (e == 0)

@@ -67,7 +67,9 @@ struct objects_ops {
     /* 1 and *size_bytes, 0: absent, -code. */
     int (*has)(struct objects *o, const struct digest *d, int64_t *size_bytes,
                struct err *err);
-    /* A descriptor for reading from offset 0; the caller closes it. ERR_NOTFOUND. */
+    /* A descriptor for reading from offset 0; the caller closes it. ERR_NOTFOUND;
+     * ERR_CORRUPT: what has the name is no regular file. Several threads may call it at
+     * once. */
     int (*open)(struct objects *o, const struct digest *d, int *out_fd,
                 struct err *err);
     /* Makes the object appear as a file without copying. ERR_NOTFOUND; ERR_UNSUPPORTED:
@@ -79,8 +81,16 @@ struct objects_ops {
      * holds the catalogue's write transaction and has seen that no row names the
      * object. */
     int (*delete)(struct objects *o, const struct digest *d, struct err *err);
-    /* In order of their names; `d` is NULL for a name that is no object's. */
+    /* What bears the object's name is kept below quarantine/, whatever it is; its path
+     * there is appended. `stays`: a file keeps its name too, until a put replaces it.
+     * ERR_NOTFOUND. */
+    int (*set_aside)(struct objects *o, const struct digest *d, bool stays,
+                     struct buf *path, struct err *err);
+    /* In order of their names; `d` is NULL for a name that is no object's, size_bytes
+     * -1 for what is no regular file. */
     int (*list)(struct objects *o, objects_list_fn *fn, void *arg, struct err *err);
+    /* NULL: the object is opened and hashed. Else what objects_verify says. */
+    int (*verify)(struct objects *o, const struct digest *d, struct err *err);
     void (*close)(struct objects *o);
 };
 

@@ -14,8 +14,7 @@
 #define REPO_ALIAS_BYTES 129 /* an alias's name with its NUL */
 #define REPO_DIGEST_BYTES 72 /* "sha256:" + 64 hex + NUL */
 
-extern const struct db_schema
-    repo_schema; /* store, model, version, object, manifest_file, alias */
+extern const struct db_schema repo_schema; /* repo_schema.c says what each table is */
 
 /* Read-only to everybody but repo/. */
 struct objects;
@@ -25,9 +24,25 @@ struct repo {
     int dirfd;
     struct db *db;
     struct acc *acc;
-    struct objects *objects; /* repo/objects.h */
-    uid_t owner_uid;         /* of the directory */
+    struct objects *objects;   /* repo/objects.h */
+    uid_t owner_uid;           /* of the directory */
+    bool is_read_only;         /* its file system is mounted so */
+    struct db_schema *schemas; /* of all modules, copied */
+    int n_schemas;
+    int64_t lease_id;      /* repo/gc.h; 0: none */
+    int64_t lease_mono_ns; /* when it was taken or renewed */
+    bool has_keep_views;   /* the temporary views of repo_gc.c are made */
 };
+
+/* What a store's file system means for it. */
+enum repo_fs_kind {
+    REPO_FS_LOCAL,
+    REPO_FS_PASSING, /* gone with its container or machine */
+    REPO_FS_MAYBE,   /* FUSE: of one machine or of several, nobody can tell */
+    REPO_FS_NETWORK  /* refused */
+};
+/* By statfs's f_type; *name: static. */
+enum repo_fs_kind repo_fs_kind(uint32_t magic, const char **name);
 
 /* Makes the directory (0700, and its missing parents) and everything in it, or nothing.
  * `schemas` are those of all modules (service/ knows them), acc_schema before
@@ -36,8 +51,9 @@ struct repo {
 int repo_init(const char *path, const struct db_schema *schemas, int n_schemas,
               struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: no store there: names the path and "sluice init". ERR_DENIED: its
- * directory belongs to somebody else. ERR_UNSUPPORTED: its format is newer than this
- * program. */
+ * directory belongs to somebody else (root may open it, and needs grants), or others
+ * can write there or read its key. ERR_UNSUPPORTED: its format is newer than this
+ * program, or it lies on a network file system. */
 int repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
               int n_schemas, struct err *err) MUST_CHECK;
 void repo_close(struct repo *r);
@@ -51,6 +67,10 @@ int repo_default_path(const char *given, struct buf *out, struct err *err) MUST_
 /* Rules of docs/formats.md; ERR_INVALID says which one is broken. */
 int repo_check_model_name(const char *name, struct err *err) MUST_CHECK;
 int repo_check_alias_name(const char *name, struct err *err) MUST_CHECK;
+/* UTF-8 without control characters (`lines`: LF and tab may be), at most max_bytes.
+ * ERR_INVALID, ERR_LIMIT; `what` names the text. */
+int repo_check_text(const char *text, size_t max_bytes, bool lines, const char *what,
+                    struct err *err) MUST_CHECK;
 /* The form of a model's name as a directory: bytes outside [A-Za-z0-9._-] as %XX. */
 void repo_name_encode(const char *name, struct buf *out);
 
@@ -89,7 +109,8 @@ int repo_version_provenance(struct repo *r, int64_t version_id, struct buf *out,
                             struct err *err) MUST_CHECK;
 int repo_version_get(struct repo *r, int64_t version_id, struct repo_version *out,
                      struct err *err) MUST_CHECK;
-/* Newest first when model is given, else by model name then number. */
+/* Newest first when model is given, else by model name then number. Those whose bytes
+ * gc has taken (repo/gc.h) are not among them. */
 int repo_versions(struct repo *r, const char *model_or_null,
                   int (*fn)(void *arg, const struct repo_version *v, struct err *err),
                   void *arg, struct err *err) MUST_CHECK;
@@ -192,17 +213,136 @@ int repo_version_add(struct repo *r, const char *model, const struct repo_manife
                      const char *provenance_json, struct repo_version *out,
                      bool *is_new, struct err *err) MUST_CHECK;
 
-/* What repo_version_add would answer: the number, and whether it is a new one. */
+/* How a push may ask for more than the next number. */
+struct repo_wish {
+    int64_t number;  /* this one; above all that were given. 0: the next */
+    bool quarantine; /* no traffic before repo_version_set_state says "ready" */
+    bool again;      /* rejected bytes become a version of their own once more */
+};
+#define REPO_NUMBER_MAX INT64_C(999999999999999)
+/* As repo_version_add, which wishes nothing. ERR_CONFLICT: the number is not above all
+ * that were given, or the bytes have another. ERR_REFUSED: a version with these bytes
+ * was rejected, and maybe deleted after that; names it and why. */
+int repo_version_add_as(struct repo *r, const char *model,
+                        const struct repo_manifest *m, const char *provenance_json,
+                        const struct repo_wish *wish, struct repo_version *out,
+                        bool *is_new, struct err *err) MUST_CHECK;
+
+/* What repo_version_add_as would answer: its errors, the number, whether it is new. */
 int repo_version_foresee(struct repo *r, const char *model, const struct digest *d,
-                         int64_t *number, bool *is_new, struct err *err) MUST_CHECK;
+                         const struct repo_wish *wish, int64_t *number, bool *is_new,
+                         struct err *err) MUST_CHECK;
+
+/* In the caller's transaction; v->state follows. Any state to any: which changes make
+ * sense is the caller's to know. */
+int repo_version_set_state(struct repo *r, struct repo_version *v, const char *state,
+                           const char *reason, struct err *err) MUST_CHECK;
+/* Why it has its state, appended; nothing when nobody said. */
+int repo_version_why(struct repo *r, int64_t version_id, struct buf *out,
+                     struct err *err) MUST_CHECK;
+
+/* ---- what is said of a version (repo_tag.c, repo_attach.c) ----
+ * Setters stand in the caller's transaction. All text is UTF-8 without control
+ * characters (a note may have lines and tabs). */
+
+#define REPO_TAG_KEY_MAX 128    /* bytes: [A-Za-z0-9] and then also _ . / : - */
+#define REPO_TAG_VALUE_MAX 1024 /* bytes */
+#define REPO_TAGS_MAX 100       /* of one version */
+#define REPO_NOTE_MAX 16384     /* bytes */
+/* "key" or "key=value", split and checked. */
+int repo_tag_parse(const char *text, char key[REPO_TAG_KEY_MAX + 1], const char **value,
+                   struct err *err) MUST_CHECK;
+int repo_tag_set(struct repo *r, int64_t version_id, const char *key, const char *value,
+                 struct err *err) MUST_CHECK;
+/* 1: removed, 0: there was none. */
+int repo_tag_remove(struct repo *r, int64_t version_id, const char *key,
+                    struct err *err) MUST_CHECK;
+int repo_note_add(struct repo *r, int64_t version_id, const char *text,
+                  struct err *err) MUST_CHECK;
+/* The same bytes were pushed again, by somebody who said where from. */
+int repo_push_add(struct repo *r, int64_t version_id, const char *provenance_json,
+                  struct err *err) MUST_CHECK;
+
+/* One tag (key, text), note (text), push (text: JSON) or attachment. */
+struct repo_said {
+    const char *key;  /* of a tag; type of an attachment */
+    const char *text; /* value, note, provenance; name of an attachment */
+    const char *actor;
+    int64_t time_ns;
+    struct digest digest; /* of an attachment */
+    int64_t size_bytes;   /* of an attachment */
+};
+typedef int repo_said_fn(void *arg, const struct repo_said *s, struct err *err);
+int repo_tags(struct repo *r, int64_t version_id, repo_said_fn *fn, void *arg,
+              struct err *err) MUST_CHECK; /* by key */
+int repo_notes(struct repo *r, int64_t version_id, repo_said_fn *fn, void *arg,
+               struct err *err) MUST_CHECK; /* oldest first */
+int repo_pushes(struct repo *r, int64_t version_id, repo_said_fn *fn, void *arg,
+                struct err *err) MUST_CHECK; /* oldest first */
+int repo_attachments(struct repo *r, int64_t version_id, const char *type_or_null,
+                     repo_said_fn *fn, void *arg,
+                     struct err *err) MUST_CHECK; /* by type and name */
+
+#define REPO_ATTACHMENT_TYPE_MAX 64  /* bytes */
+#define REPO_ATTACHMENT_NAME_MAX 255 /* bytes */
+/* Takes a regular file in as an object, durably; no row yet, outside a transaction.
+ * ERR_LIMIT: larger than max_bytes. ERR_CONFLICT: it changed meanwhile. */
+struct repo_blob {
+    struct digest digest;
+    int64_t size_bytes;
+    bool is_new;
+};
+int repo_blob_put(struct repo *r, const char *path, int64_t max_bytes,
+                  struct repo_blob *out, struct err *err) MUST_CHECK;
+/* For a caller that cannot record it after all. Outside a transaction; best effort. */
+void repo_blob_drop(struct repo *r, const struct repo_blob *b);
+/* `type`: [a-z0-9] and then also _ . -, at most 64 bytes. 1: attached; 0: these bytes
+ * were attached so already. ERR_CONFLICT: other bytes bear the type and name, and not
+ * `replace`. */
+int repo_attach(struct repo *r, int64_t version_id, const char *type, const char *name,
+                const struct repo_blob *b, bool replace, struct err *err) MUST_CHECK;
+/* 1: removed, 0: there was none. */
+int repo_detach(struct repo *r, int64_t version_id, const char *type, const char *name,
+                struct err *err) MUST_CHECK;
+int repo_check_attachment_type(const char *type, struct err *err) MUST_CHECK;
+/* It becomes a file's name somewhere: ERR_INVALID with a / or a . at its beginning. */
+int repo_check_attachment_name(const char *name, struct err *err) MUST_CHECK;
+/* A verified copy of an object as a new file. ERR_CONFLICT: there is one. */
+int repo_blob_copy(struct repo *r, const struct digest *d, int dirfd, const char *path,
+                   struct err *err) MUST_CHECK;
+
+/* ---- settings (repo/settings.def) ---- */
+
+struct repo_setting {
+    const char *key, *standard, *values, *help;
+};
+int repo_n_settings(void);
+const struct repo_setting *repo_setting_at(int i);
+/* ERR_NOTFOUND lists the settings there are. */
+int repo_setting_find(const char *key, const struct repo_setting **out,
+                      struct err *err) MUST_CHECK;
+/* 1: the owner's choice, 0: the default; appended. */
+int repo_setting_get(struct repo *r, const char *key, struct buf *out,
+                     struct err *err) MUST_CHECK;
+int repo_setting_int(struct repo *r, const char *key, int64_t *out,
+                     struct err *err) MUST_CHECK;
+/* 1: it has this value, 0: another. */
+int repo_setting_is(struct repo *r, const char *key, const char *value,
+                    struct err *err) MUST_CHECK;
+/* In the caller's transaction; NULL: the default again. ERR_INVALID: not one of its
+ * values. */
+int repo_setting_set(struct repo *r, const char *key, const char *value_or_null,
+                     struct err *err) MUST_CHECK;
 
 /* Makes `dest` (must not exist: ERR_CONFLICT) below dest_dirfd with the version's files
  * and the directories TensorFlow always writes; every file and directory synced, named
  * last (one rename inside the same parent, from ".sluice-<random>", which a crash may
  * leave). Copies are hashed; for links repo_manifest_verify is the caller's choice. */
 enum repo_checkout_how {
-    REPO_LINK, /* hard links to objects; falls back to a verified copy across mounts */
-    REPO_COPY  /* reflink where possible, else a verified copy */
+    REPO_LINK,      /* hard links to objects; a verified copy across mounts */
+    REPO_COPY,      /* a verified copy; with shared blocks where the file system can */
+    REPO_COPY_QUICK /* a copy as cp makes it: neither hashed nor synced; sizes must fit
+                     */
 };
 int repo_checkout(struct repo *r, const struct digest *manifest, int dest_dirfd,
                   const char *dest, enum repo_checkout_how how,
@@ -252,11 +392,15 @@ int repo_aliases(struct repo *r, int64_t version_id,
 struct repo_check {
     int64_t n_versions, n_objects, n_bytes;
     int64_t n_bad;
+    int64_t n_repaired;
+    /* no findings: files in objects/ without a row (a push under way, or killed), names
+     * in stage/, trash/ and quarantine/ */
+    int64_t n_orphans, n_stage, n_trash, n_quarantine;
 };
 /* Re-hashes every object, re-reads every manifest and version file, runs SQLite's own
  * checks. ERR_FAILED when something is wrong; each problem goes to fn. Objects and
- * version files without a row are no problem: a push that was killed leaves them. Later
- * `fsck`. */
+ * version files without a row are no problem: a push that was killed leaves them.
+ * repo/keep.h has more of it: repair, threads. */
 int repo_check(struct repo *r, struct repo_check *out,
                int (*fn)(void *arg, const char *problem, struct err *err), void *arg,
                struct err *err) MUST_CHECK;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a manifest to a tree of files: durable ones under a name that appears last, and
  * short-lived views for a reader. */
+#include "repo/gc.h"
 #include "repo/repo_int.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #define RANDOM_NAME_BYTES 32
+#define APART_BYTES ((int64_t)1 << 20) /* a smaller file is hashed after its copy */
 
 /* PREFIX and 16 random hex digits. */
 static int
@@ -77,27 +80,91 @@ sync_dir(int dirfd, const char *path, struct err *err)
     return fs_fsync_dir(dirfd, path, err);
 }
 
-/* A copy that was hashed after it was written: what a reader gets is what was pushed.
- */
+/* Hashes an object while somebody else copies it from the same cached pages: on large
+ * files that takes no longer than the copy alone. */
+struct hasher {
+    int fd;
+    const struct digest *want;
+    const char *what;
+    struct err err;
+    pthread_t thread;
+    bool is_apart; /* the thread runs */
+};
+
+static void *
+hash_main(void *arg)
+{
+    struct hasher *h = arg;
+
+    if (objects_verify_fd(h->fd, h->want, h->what, &h->err) < 0)
+        return h;
+    return NULL;
+}
+
+/* What hash_main found. */
 static int
-copy_object(struct repo *r, const struct digest *d, int dirfd, const char *path,
-            struct err *err)
+hasher_end(struct hasher *h, struct err *err)
+{
+    if (h->is_apart)
+        pthread_join(h->thread, NULL);
+    else
+        hash_main(h);
+    if (h->err.code == ERR_OK)
+        return 0;
+    if (err->code == ERR_OK)
+        *err = h->err;
+    return -(int)err->code;
+}
+
+int
+repo_object_copy(struct repo *r, const struct repo_file *f, int dirfd, struct err *err)
 {
     char from[DIGEST_HEX_BYTES + 32], hex[DIGEST_HEX_BYTES];
-    int in AUTO(fs_close) = -1, out AUTO(fs_close) = -1;
-    int rc = r->objects->ops->open(r->objects, d, &in, err);
+    int in AUTO(fs_close) = -1;
+    struct hasher h = { .want = &f->digest, .what = f->path, .err = ERR_INIT };
+    int rc = r->objects->ops->open(r->objects, &f->digest, &in, err);
 
     if (rc < 0)
         return rc;
-    /* by descriptor, for a backend need not have a path */
+    /* by descriptor, for a backend need not have a path; and with a place of its own in
+     * the file, which the hasher's does not share */
     snprintf(from, sizeof(from), "/proc/self/fd/%d", in);
-    digest_hex(d, hex);
-    rc = fs_copy(AT_FDCWD, from, dirfd, path, 0444, err);
-    if (rc == 0)
-        rc = fs_open(&out, dirfd, path, O_RDONLY | O_NOFOLLOW, 0, err);
-    if (rc == 0)
-        rc = objects_verify_fd(out, d, path, err);
+    digest_hex(&f->digest, hex);
+    h.fd = in;
+    h.is_apart = f->size_bytes >= APART_BYTES &&
+                 pthread_create(&h.thread, NULL, hash_main, &h) == 0;
+    rc = fs_copy(AT_FDCWD, from, dirfd, f->path, 0444, err);
+    if (rc == 0 || h.is_apart)
+        rc = hasher_end(&h, err);
     return rc < 0 ? err_ctx(err, "object %s", hex) : 0;
+}
+
+static int
+bad_size(const struct repo_file *f, int64_t size_bytes, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT,
+                   "%s: its object has %" PRId64 " bytes, not %" PRId64
+                   ": push the same files again, or restore it",
+                   f->path, size_bytes, f->size_bytes);
+}
+
+/* The same in the time of cp: only the size is looked at. */
+static int
+copy_quick(struct repo *r, const struct repo_file *f, int dirfd, struct err *err)
+{
+    char from[32];
+    struct stat st;
+    int in AUTO(fs_close) = -1;
+    int rc = r->objects->ops->open(r->objects, &f->digest, &in, err);
+
+    if (rc < 0)
+        return rc;
+    if (fstat(in, &st) < 0)
+        return err_sys(err, errno, "stat the object");
+    if (st.st_size != f->size_bytes)
+        return bad_size(f, st.st_size, err);
+    snprintf(from, sizeof(from), "/proc/self/fd/%d", in);
+    return fs_copy_unsynced(AT_FDCWD, from, dirfd, f->path, 0444, err);
 }
 
 static int
@@ -113,15 +180,13 @@ place(struct repo *r, const struct repo_file *f, int dirfd, enum repo_checkout_h
         if (rc == 0)
             rc = r->objects->ops->has(r->objects, &f->digest, &size_bytes, err);
         if (rc == 1 && size_bytes != f->size_bytes)
-            return err_set(err, ERR_CORRUPT,
-                           "%s: its object has %" PRId64 " bytes, not %" PRId64
-                           ": push the same files again, or restore it",
-                           f->path, size_bytes, f->size_bytes);
+            return bad_size(f, size_bytes, err);
         if (rc != -ERR_UNSUPPORTED)
             return rc < 0 ? err_ctx(err, "%s", f->path) : 0;
         err_clear(err);
     }
-    rc = copy_object(r, &f->digest, dirfd, f->path, err);
+    rc = how == REPO_COPY_QUICK ? copy_quick(r, f, dirfd, err)
+                                : repo_object_copy(r, f, dirfd, err);
     return rc < 0 ? err_ctx(err, "%s", f->path) : 0;
 }
 
@@ -131,17 +196,21 @@ fill(struct repo *r, const struct repo_manifest *m, int dirfd,
 {
     int rc = each_dir(m, dirfd, make_dir, err);
 
-    for (int i = 0; rc == 0 && i < m->n_files; i++)
+    for (int i = 0; rc == 0 && i < m->n_files; i++) {
+        repo_lease_keep(r);
         rc = place(r, &m->files[i], dirfd, how, err);
+    }
     return rc;
 }
 
-/* Links and copies into `stage`, everything synced, then the rename to `name`. */
+/* Links and copies into `stage`, everything synced (but of a quick copy), then the
+ * rename to `name`. */
 static int
 checkout(struct repo *r, const struct repo_manifest *m, int parent_fd,
          const char *stage, const char *name, enum repo_checkout_how how,
          struct err *err)
 {
+    const bool sync = how != REPO_COPY_QUICK;
     int fd AUTO(fs_close) = -1;
     int rc = fs_mkdirs(parent_fd, stage, 0755, err);
 
@@ -149,13 +218,13 @@ checkout(struct repo *r, const struct repo_manifest *m, int parent_fd,
         rc = fs_open_dir(&fd, parent_fd, stage, err);
     if (rc == 0)
         rc = fill(r, m, fd, how, err);
-    if (rc == 0)
+    if (rc == 0 && sync)
         rc = each_dir(m, fd, sync_dir, err);
-    if (rc == 0)
+    if (rc == 0 && sync)
         rc = fs_fsync_dir(fd, ".", err);
     if (rc == 0)
         rc = fs_rename_new(parent_fd, stage, parent_fd, name, err);
-    return rc < 0 ? rc : fs_fsync_dir(parent_fd, ".", err);
+    return rc < 0 || !sync ? rc : fs_fsync_dir(parent_fd, ".", err);
 }
 
 /* "a/b/" is the name "b" in the directory "a/". */
@@ -234,6 +303,12 @@ repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *
     struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
     struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
     int rc = repo_manifest_get(r, manifest, &m, err);
+
+    if (rc == 0 && r->is_read_only)
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "a look into a version makes links in the store, which is on a "
+            "read-only file system: sluice pull it, and name that directory");
 
     if (rc == 0)
         rc = repo_stage_open(r, &v, err);

@@ -3,6 +3,7 @@
  * those that have to be read, rows later. The source may be written by somebody else
  * meanwhile: what each file was is noted by the walk and compared after it was read,
  * and once more, with the directories, when all were. */
+#include "repo/gc.h"
 #include "repo/repo_int.h"
 
 #include "base/clock.h"
@@ -53,7 +54,10 @@ is_known(void *arg, const struct digest *d, struct err *err)
 {
     struct ingest *in = arg;
     int64_t one;
+    int r = in->opts->dry_run ? 0 : repo_rescue(in->r, d, err);
 
+    if (r < 0)
+        return r;
     return db_get_int(in->r->db, &one, err, "SELECT 1 FROM object WHERE digest = ?",
                       "b", d->b, sizeof(d->b));
 }
@@ -218,7 +222,9 @@ take_bytes(struct ingest *in, int i, struct objects_file *file, struct err *err)
         put.is_new = r == 0;
         count(in, put.size_bytes);
     } else {
-        r = in->r->objects->ops->put(in->r->objects, &put, err);
+        r = repo_lease(in->r, NULL, err); /* renewed when it has to be */
+        if (r == 0)
+            r = in->r->objects->ops->put(in->r->objects, &put, err);
     }
     if (r < 0)
         return r;
@@ -384,8 +390,11 @@ static void
 drop(struct repo *r, const struct repo_manifest *m, const bool *is_new, bool text)
 {
     struct err err = ERR_INIT;
-    int rc = db_begin(r->db, &err);
+    int rc;
 
+    if (db_is_unsure(r->db)) /* the rows may yet turn out to stand */
+        return;
+    rc = db_begin(r->db, &err);
     for (int i = 0; rc >= 0 && i < m->n_files; i++)
         if (!is_new || is_new[i])
             rc = drop_object(r, &m->files[i].digest, &err);
@@ -542,7 +551,9 @@ repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts
         BUG("ingest of %s inside a transaction", dir);
     *out = (struct repo_ingest){ .n_new_files = 0 };
     repo_stage_sweep(r);
-    rc = ingest(&in, dir, err);
+    rc = opts->dry_run ? 0 : repo_lease(r, NULL, err);
+    if (rc == 0)
+        rc = ingest(&in, dir, err);
     if (rc == 0 && opts->dry_run)
         count_once(out);
     for (int i = 0; i < out->manifest.n_files; i++)

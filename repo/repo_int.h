@@ -6,6 +6,7 @@
 #include "repo/repo.h"
 
 #define REPO_MODE 0700                        /* directories of a store */
+#define REPO_RESERVE "reserve"                /* file that repo_room.c spends */
 #define REPO_FILES_MAX 1000000                /* of one manifest */
 #define REPO_MANIFEST_MAX ((size_t)256 << 20) /* bytes of its text */
 #define REPO_PATH_MAX 4095                    /* bytes of a path in a manifest */
@@ -15,12 +16,51 @@
 
 /* Bytes outside [!-~] and '%' as %XX, upper case. */
 void repo_path_encode(const char *path, struct buf *out);
+/* The raw bytes of an encoded path, to be freed; NULL: not the one way to write it. */
+char *repo_path_decode(struct str text);
 /* Appends the canonical text; the files must be in order. */
 void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
+/* Its first line, appended. */
+void repo_manifest_begin(struct buf *out);
 /* ERR_CORRUPT names the line and the rule; `what` names the text. Fills everything,
  * m->digest too. On failure *out is empty. */
 int repo_manifest_parse(struct repo_manifest *out, struct str text, const char *what,
                         struct err *err) MUST_CHECK;
+
+/* In the caller's transaction: the object's row. ERR_BUSY: it has gone meanwhile. */
+int repo_object_record(struct repo *r, const struct digest *d, int64_t size_bytes,
+                       int64_t now_ns, struct err *err) MUST_CHECK;
+
+/* ---- repo_checkout.c ------------------------------------------------------------- */
+
+/* A new file f->path with the object's bytes, verified and synced. */
+int repo_object_copy(struct repo *r, const struct repo_file *f, int dirfd,
+                     struct err *err) MUST_CHECK;
+
+/* ---- repo_place.c ---------------------------------------------------------------- */
+
+/* ERR_UNSUPPORTED: a file system of several machines. */
+int repo_check_fs(const char *path, uint32_t magic, struct err *err) MUST_CHECK;
+int repo_place_look(int dirfd, const char *path, bool *is_read_only,
+                    struct err *err) MUST_CHECK;
+/* ERR_DENIED: another user's, or with modes that let others in where it matters. */
+int repo_check_owner(int dirfd, const char *path, const struct stat *st,
+                     struct err *err) MUST_CHECK;
+int repo_not_yours(const char *path, uid_t owner, struct err *err);
+
+/* ---- repo_tag.c ------------------------------------------------------------------ */
+
+/* Rows of "key, text, time_ns, actor, digest or NULL, size". */
+int repo_said_each(struct db_stmt *st, repo_said_fn *fn, void *arg,
+                   struct err *err) MUST_CHECK;
+
+/* ---- repo_store.c -----------------------------------------------------------------
+ */
+
+/* The folders and the format file of a store, in an empty directory. */
+int repo_make_folders(int dirfd, struct err *err) MUST_CHECK;
+/* r->path's directory and owner, if it is a store of this format. */
+int repo_open_dir(struct repo *r, struct err *err) MUST_CHECK;
 
 /* ---- repo_version.c -------------------------------------------------------------- */
 
@@ -96,6 +136,33 @@ struct repo_unpack_to {
  * that comes twice, no archive. ERR_LIMIT: too much. */
 int repo_unpack_stream(int fd, const struct repo_unpack_to *to, bool is_reply,
                        struct err *err) MUST_CHECK;
+
+/* ---- repo_keep.c ------------------------------------------------------------------
+ */
+
+/* Makes, for this connection, the views that the db_schemas' lists are read through:
+ * kept_version(id, digest), root(digest, what), keeper(version_id, why, way_out),
+ * was_live(version_id, alias), and the table gone(version_id): versions to leave out of
+ * kept_version, for "what if". */
+int repo_keep_views(struct repo *r, struct err *err) MUST_CHECK;
+
+/* ---- repo_trash.c -----------------------------------------------------------------
+ */
+
+/* objects/ to trash/ and back, by rename. An absent file is no error: 0, else 1. */
+int repo_trash_put(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
+int repo_trash_back(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
+/* What the disk would win by it: 0 with *linked when other links keep it. */
+int64_t repo_trash_frees(struct repo *r, const struct digest *d, bool in_trash,
+                         int n_own_links, bool *linked);
+/* 1 there is such a file, 0 not. */
+int repo_trash_has(struct repo *r, const struct digest *d, int64_t *size_bytes,
+                   struct err *err) MUST_CHECK;
+int repo_trash_unlink(struct repo *r, const struct digest *d,
+                      struct err *err) MUST_CHECK;
+
+/* A digest in a column; false: something else stands there. */
+bool repo_column_digest(struct db_stmt *st, int col, struct digest *out);
 
 /* ---- repo_stage.c ---------------------------------------------------------------- */
 

@@ -42,11 +42,17 @@ repo_manifest_release(struct repo_manifest *m)
 }
 
 void
+repo_manifest_begin(struct buf *out)
+{
+    buf_adds(out, first_line);
+}
+
+void
 repo_manifest_format(const struct repo_manifest *m, struct buf *out)
 {
     char hex[DIGEST_HEX_BYTES];
 
-    buf_adds(out, first_line);
+    repo_manifest_begin(out);
     for (int i = 0; i < m->n_files; i++) {
         const struct repo_file *f = &m->files[i];
 
@@ -99,9 +105,8 @@ hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* NULL: not the one way to write a path. */
-static char *
-decode_path(struct str text)
+char *
+repo_path_decode(struct str text)
 {
     struct buf raw AUTO(buf_release) = { .cap_bytes = REPO_PATH_MAX };
 
@@ -154,7 +159,7 @@ take_line(struct repo_manifest *m, size_t *n_alloc, struct str line)
         return "it does not begin with 64 lower-case hex digits and a blank";
     if (!take_size(&line, &f.size_bytes) || f.size_bytes > INT64_MAX - m->size_bytes)
         return "its size is no decimal number";
-    f.path = decode_path(line);
+    f.path = repo_path_decode(line);
     if (!f.path)
         return "its path is not written as it has to be";
     if (!is_clean_path(f.path) || (last && strcmp(last, f.path) >= 0)) {
@@ -264,9 +269,9 @@ repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *
 
 /* A row says "durable since then": what ingest saw is looked at once more under the
  * write lock, for objects without a row may be dropped under it. */
-static int
-record_object(struct repo *r, const struct digest *d, int64_t size_bytes,
-              int64_t now_ns, struct err *err)
+int
+repo_object_record(struct repo *r, const struct digest *d, int64_t size_bytes,
+                   int64_t now_ns, struct err *err)
 {
     char hex[DIGEST_HEX_BYTES];
     int64_t found_bytes = -1;
@@ -288,6 +293,24 @@ record_object(struct repo *r, const struct digest *d, int64_t size_bytes,
                    hex);
 }
 
+/* What is named now is not gc's any more. Its next sweep would see so itself, but a
+ * doom that is left over would count as old when they are given up again. */
+static int
+lift_doom(struct repo *r, const struct repo_manifest *m, struct err *err)
+{
+    static const char sql[] = "DELETE FROM doomed WHERE digest = ?";
+    int64_t one;
+    int rc = db_get_int(r->db, &one, err, "SELECT 1 FROM doomed LIMIT 1", "");
+
+    if (rc <= 0)
+        return rc;
+    rc = db_run(r->db, err, sql, "b", m->digest.b, sizeof(m->digest.b));
+    for (int i = 0; rc == 0 && i < m->n_files; i++)
+        rc = db_run(r->db, err, sql, "b", m->files[i].digest.b,
+                    sizeof(m->files[i].digest.b));
+    return rc;
+}
+
 int
 repo_manifest_record(struct repo *r, const struct repo_manifest *m, struct err *err)
 {
@@ -295,32 +318,33 @@ repo_manifest_record(struct repo *r, const struct repo_manifest *m, struct err *
     const int64_t now_ns = clock_now_ns();
     int64_t one;
     int rc = db_get_int(r->db, &one, err,
-                        "SELECT 1 FROM manifest_file WHERE manifest = ? LIMIT 1", "b",
-                        m->digest.b, sizeof(m->digest.b));
+                        "SELECT 1 FROM manifest_file WHERE manifest = ? AND NOT EXISTS "
+                        "(SELECT 1 FROM doomed d WHERE d.digest = manifest) LIMIT 1",
+                        "b", m->digest.b, sizeof(m->digest.b));
 
     if (!db_in_tx(r->db))
         BUG("a manifest recorded outside a transaction");
     if (!r->objects->ops->is_settled(r->objects))
         BUG("a row before the names of its objects are on the disk");
-    if (rc != 0) /* the rows of a manifest are written together */
+    if (rc != 0) /* the rows of a manifest are written together; gc takes them apart */
         return rc < 0 ? rc : 0;
     repo_manifest_format(m, &text);
-    rc = record_object(r, &m->digest, (int64_t)text.len, now_ns, err);
+    rc = repo_object_record(r, &m->digest, (int64_t)text.len, now_ns, err);
     for (int i = 0; rc == 0 && i < m->n_files; i++) {
         const struct repo_file *f = &m->files[i];
 
-        rc = record_object(r, &f->digest, f->size_bytes, now_ns, err);
+        rc = repo_object_record(r, &f->digest, f->size_bytes, now_ns, err);
         if (rc < 0)
             break;
         buf_clear(&path);
         repo_path_encode(f->path, &path);
         rc = db_run(r->db, err,
                     "INSERT INTO manifest_file(manifest, path, object, size_bytes) "
-                    "VALUES(?, ?, ?, ?)",
+                    "VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     "btbi", m->digest.b, sizeof(m->digest.b), buf_str(&path),
                     f->digest.b, sizeof(f->digest.b), f->size_bytes);
     }
-    return rc;
+    return rc < 0 ? rc : lift_doom(r, m, err);
 }
 
 int

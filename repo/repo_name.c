@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/repo_int.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,6 +69,31 @@ static bool
 is_control(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+int
+repo_check_text(const char *text, size_t max_bytes, bool lines, const char *what,
+                struct err *err)
+{
+    const size_t n = strlen(text);
+
+    if (n > max_bytes)
+        return err_set(err, ERR_LIMIT, "%s has %zu bytes; at most %zu may be", what, n,
+                       max_bytes);
+    for (const char *s = text; *s;) {
+        uint32_t c = 0;
+        int step = utf8_char(s, &c);
+
+        if (step == 0)
+            return err_set(err, ERR_INVALID, "%s: byte %td is not UTF-8", what,
+                           s - text + 1);
+        if (is_control(c) && !(lines && (c == '\n' || c == '\t')))
+            return err_set(err, ERR_INVALID,
+                           "%s: byte %td is a control character (U+%04X)", what,
+                           s - text + 1, (unsigned)c);
+        s += step;
+    }
+    return 0;
 }
 
 /* NULL: fine, else the rule that is broken. */

@@ -59,8 +59,11 @@ objects_verify(struct objects *o, const struct digest *d, struct err *err)
     int fd AUTO(fs_close) = -1;
     char hex[DIGEST_HEX_BYTES];
     struct buf what AUTO(buf_release) = BUF_INIT;
-    int r = o->ops->open(o, d, &fd, err);
+    int r;
 
+    if (o->ops->verify)
+        return o->ops->verify(o, d, err);
+    r = o->ops->open(o, d, &fd, err);
     digest_hex(d, hex);
     buf_addf(&what, "object %s", hex);
     return r < 0 ? r : objects_verify_fd(fd, d, buf_str(&what), err);

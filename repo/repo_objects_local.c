@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -137,25 +138,6 @@ local_get(struct objects *o, const struct digest *d, struct buf *out, struct err
 }
 
 static int
-local_link(struct objects *o, const struct digest *d, int to_dirfd, const char *to,
-           struct err *err)
-{
-    char path[PATH_BYTES];
-    int sys, r;
-
-    object_path(d, "", path);
-    r = fs_link(local_of(o)->dirfd, path, to_dirfd, to, err);
-    sys = r < 0 ? err->sys : 0;
-    /* another mount, too many links, no hard links there, or fs.protected_hardlinks */
-    if (sys == EXDEV || sys == EMLINK || sys == EPERM || sys == EOPNOTSUPP) {
-        err_clear(err);
-        return err_set(err, ERR_UNSUPPORTED, "link %s to %s: %s", path, to,
-                       strerrordesc_np(sys));
-    }
-    return r < 0 && sys == ENOENT ? absent(d, err) : r;
-}
-
-static int
 local_delete(struct objects *o, const struct digest *d, struct err *err)
 {
     struct local *l = local_of(o);
@@ -200,6 +182,10 @@ is_present(struct local *l, const struct objects_put *p, bool *torn, struct err 
     if (r != 1 || size_bytes != p->size_bytes)
         return r < 0 ? r : 0;
     r = p->known(p->arg, &p->digest, err);
+    if (r >= 0 && local_has(&l->o, &p->digest, &size_bytes, err) == 0) {
+        *torn = false; /* gc took it before `known` could keep it from that */
+        return 0;
+    }
     if (r == 0) {
         r = local_open(&l->o, &p->digest, &fd, err);
         if (r == 0)
@@ -481,6 +467,56 @@ local_put(struct objects *o, struct objects_put *p, struct err *err)
     return r < 0 ? err_ctx(err, "store %s", p->what) : 0;
 }
 
+/* ---- link --------------------------------------------------------------------------
+ */
+
+/* The object's file has as many names as its file system allows (65,000 on ext4): a
+ * copy takes its place, and can have as many again. Names elsewhere keep the old file.
+ */
+static int
+renew(struct local *l, const char *path, struct err *err)
+{
+    char name[64], from[3 + PATH_BYTES];
+    int r = open_stage(l, err);
+
+    snprintf(name, sizeof(name), "renew-%ld-%" PRId64, (long)getpid(), clock_mono_ns());
+    snprintf(from, sizeof(from), "../%s", path);
+    if (r == 0)
+        r = fs_copy(l->stage_fd, from, l->stage_fd, name, OBJECT_MODE, err);
+    if (r < 0)
+        return r;
+    r = fs_rename(l->stage_fd, name, l->stage_fd, from, err);
+    if (r < 0)
+        unlinkat(l->stage_fd, name, 0);
+    return r;
+}
+
+static int
+local_link(struct objects *o, const struct digest *d, int to_dirfd, const char *to,
+           struct err *err)
+{
+    char path[PATH_BYTES];
+    int sys, r;
+
+    object_path(d, "", path);
+    r = fs_link(local_of(o)->dirfd, path, to_dirfd, to, err);
+    sys = r < 0 ? err->sys : 0;
+    if (sys == EMLINK) {
+        err_clear(err);
+        r = renew(local_of(o), path, err);
+        if (r == 0)
+            r = fs_link(local_of(o)->dirfd, path, to_dirfd, to, err);
+        sys = r < 0 ? err->sys : 0;
+    }
+    /* another mount, too many links, no hard links there, or fs.protected_hardlinks */
+    if (sys == EXDEV || sys == EMLINK || sys == EPERM || sys == EOPNOTSUPP) {
+        err_clear(err);
+        return err_set(err, ERR_UNSUPPORTED, "link %s to %s: %s", path, to,
+                       strerrordesc_np(sys));
+    }
+    return r < 0 && sys == ENOENT ? absent(d, err) : r;
+}
+
 static int
 local_sync(struct objects *o, struct err *err)
 {
@@ -521,41 +557,115 @@ local_is_settled(const struct objects *o)
     return !any;
 }
 
-/* ---- list --------------------------------------------------------------------------
+/* ---- aside and list ---------------------------------------------------------------
  */
 
-struct listing {
-    objects_list_fn *fn;
-    void *arg;
-};
+static int
+local_set_aside(struct objects *o, const struct digest *d, bool stays, struct buf *path,
+                struct err *err)
+{
+    struct local *l = local_of(o);
+    char from[PATH_BYTES], hex[DIGEST_HEX_BYTES];
+    struct buf to AUTO(buf_release) = BUF_INIT;
+    struct stat st;
+    int r;
+
+    object_path(d, "", from);
+    digest_hex(d, hex);
+    buf_addf(&to, "quarantine/%s.%" PRId64, hex, clock_now_ns());
+    if (fstatat(l->dirfd, from, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        (void)err_sys(err, errno, "stat %s", from);
+        return absent(d, err);
+    }
+    r = stays && S_ISREG(st.st_mode)
+            ? fs_link(l->dirfd, from, l->dirfd, buf_str(&to), err)
+            : fs_rename(l->dirfd, from, l->dirfd, buf_str(&to), err);
+    if (r == 0)
+        r = fs_fsync_dir(l->dirfd, "quarantine", err);
+    if (r == 0)
+        buf_adds(path, buf_str(&to));
+    l->touched[d->b[0]] = true;
+    return r;
+}
+
+static void
+free_names(struct dirent **v, int n)
+{
+    for (int i = 0; i < n; i++)
+        free(v[i]);
+    free(v);
+}
 
 static int
-list_entry(void *arg, const struct fs_entry *e, struct err *err)
+by_name(const struct dirent **a, const struct dirent **b)
 {
-    const struct listing *list = arg;
-    char hex[DIGEST_HEX_BYTES] = "", again[DIGEST_HEX_BYTES];
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* One name in objects/ab/ (fan_out "ab") or in objects/ (""). */
+static int
+list_name(struct local *l, const char *fan_out, const char *name, objects_list_fn *fn,
+          void *arg, struct err *err)
+{
+    char path[PATH_BYTES + 256], hex[DIGEST_HEX_BYTES], again[DIGEST_HEX_BYTES];
     struct digest d;
+    struct stat st;
     bool is_object = false;
 
-    if (S_ISDIR(e->st.st_mode))
-        return 0;
-    if (strlen(e->path) == DIGEST_HEX_BYTES && e->path[2] == '/') {
-        snprintf(hex, sizeof(hex), "%.2s%s", e->path, e->path + 3);
+    snprintf(path, sizeof(path), "objects/%s%s%s", fan_out, fan_out[0] ? "/" : "",
+             name);
+    if (fstatat(l->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
+    if (strlen(fan_out) + strlen(name) == DIGEST_HEX_BYTES - 1) {
+        snprintf(hex, sizeof(hex), "%.2s%.62s", fan_out, name);
         is_object = digest_parse(str_of(hex), &d);
         if (is_object) {
             digest_hex(&d, again);
             is_object = strcmp(hex, again) == 0; /* lower case */
         }
     }
-    return list->fn(list->arg, is_object ? &d : NULL, e->path, e->st.st_size, err);
+    return fn(arg, is_object ? &d : NULL, path + sizeof("objects/") - 1,
+              S_ISREG(st.st_mode) ? st.st_size : -1, err);
+}
+
+static int
+list_dir(struct local *l, const char *fan_out, objects_list_fn *fn, void *arg,
+         struct err *err)
+{
+    char path[sizeof("objects/ab") + 1];
+    struct dirent **names = NULL;
+    int n, r = 0;
+
+    snprintf(path, sizeof(path), "objects/%.2s", fan_out);
+    n = scandirat(l->dirfd, path, &names, NULL, by_name);
+    if (n < 0)
+        return err_sys(err, errno, "list %s", path);
+    for (int i = 0; r == 0 && i < n; i++) {
+        const char *name = names[i]->d_name;
+        struct stat st;
+
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        if (!fan_out[0] && strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2) {
+            char folder[sizeof("objects/ab")];
+
+            snprintf(folder, sizeof(folder), "objects/%.2s", name);
+            if (fstatat(l->dirfd, folder, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                S_ISDIR(st.st_mode)) {
+                r = list_dir(l, name, fn, arg, err);
+                continue;
+            }
+        }
+        r = list_name(l, fan_out, name, fn, arg, err);
+    }
+    free_names(names, n);
+    return r;
 }
 
 static int
 local_list(struct objects *o, objects_list_fn *fn, void *arg, struct err *err)
 {
-    struct listing list = { .fn = fn, .arg = arg };
-
-    return fs_walk(local_of(o)->dirfd, "objects", list_entry, &list, err);
+    return list_dir(local_of(o), "", fn, arg, err);
 }
 
 static void
@@ -581,6 +691,7 @@ static const struct objects_ops local_ops = {
     .open = local_open,
     .link = local_link,
     .delete = local_delete,
+    .set_aside = local_set_aside,
     .list = local_list,
     .close = local_close,
 };

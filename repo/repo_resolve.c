@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "repo/gc.h"
 #include "repo/repo_int.h"
 
 #include <inttypes.h>
@@ -179,8 +181,8 @@ by_digest(struct repo *r, const struct repo_ref *ref, struct repo_version *out,
 }
 
 int
-repo_resolve(struct repo *r, const char *text, struct repo_version *out,
-             struct err *err)
+repo_resolve_any(struct repo *r, const char *text, struct repo_version *out,
+                 struct err *err)
 {
     struct repo_ref ref;
     int64_t model_id;
@@ -198,4 +200,25 @@ repo_resolve(struct repo *r, const char *text, struct repo_version *out,
              : ref.alias[0] ? by_alias(r, &ref, model_id, out, err)
                             : newest_ready(r, &ref, model_id, out, err);
     return rc < 0 ? rc : 0;
+}
+
+int
+repo_resolve(struct repo *r, const char *text, struct repo_version *out,
+             struct err *err)
+{
+    struct repo_deletion gone = { .purged_ns = 0 };
+    char when[CLOCK_TEXT_BYTES];
+    int rc = repo_resolve_any(r, text, out, err);
+
+    if (rc == 0 && strcmp(out->state, "deleted") == 0)
+        rc = repo_deletion(r, out->id, &gone, err);
+    if (rc < 0 || gone.purged_ns == 0)
+        return rc < 0 ? rc : 0;
+    return err_set(err, ERR_NOTFOUND,
+                   "%s@%" PRId64 " was deleted by %s, and gc took its bytes on %s: "
+                   "sluice undelete %s@%" PRId64
+                   " brings it back while they lie in the "
+                   "trash",
+                   out->model, out->number, gone.by, clock_text(gone.purged_ns, when),
+                   out->model, out->number);
 }

@@ -3,9 +3,11 @@
  * its birth certificate: init writes it first as `format.unfinished` and renames it
  * last, so a directory is a store, an unfinished one that may be cleared, or somebody
  * else's. */
+#include "repo/cold.h"
 #include "repo/repo_int.h"
 
 #include "base/clock.h"
+#include "repo/gc.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,12 +23,15 @@
 #define FORMAT_TEXT "sluice-store 1\n"
 #define CATALOGUE "catalogue.db"
 
-static const char *const folders[] = { "objects", "stage",    "trash", "quarantine",
-                                       "keys",    "versions", "audit", "hooks" };
+static const char *const folders[] = { "objects",  "cold",       "stage",
+                                       "trash",    "quarantine", "keys",
+                                       "versions", "audit",      "hooks" };
 /* Everything that init makes besides; the list that clearing an unfinished store goes
  * by. */
-static const char *const files[] = { CATALOGUE, CATALOGUE "-wal", CATALOGUE "-shm",
-                                     CATALOGUE ".lock" };
+static const char *const files[] = {
+    CATALOGUE,         CATALOGUE "-wal",     CATALOGUE "-shm",
+    CATALOGUE ".lock", CATALOGUE "-journal", REPO_RESERVE
+};
 #define N_FOLDERS (sizeof(folders) / sizeof(folders[0]))
 #define N_FILES (sizeof(files) / sizeof(files[0]))
 
@@ -150,6 +155,18 @@ init_rows(int dirfd, struct db *db, const char *path, struct err *err)
     return err_ctx(err, "init %s", path);
 }
 
+int
+repo_make_folders(int dirfd, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < N_FOLDERS; i++)
+        r = fs_mkdirs(dirfd, folders[i], REPO_MODE, err);
+    return r < 0 ? r
+                 : fs_replace(dirfd, FORMAT, FORMAT_TEXT, strlen(FORMAT_TEXT),
+                              0666 & ~022, err);
+}
+
 /* Everything but the last rename. */
 static int
 fill(int dirfd, const char *path, const struct db_schema *schemas, int n_schemas,
@@ -191,7 +208,11 @@ init_in(int dirfd, const char *path, const struct db_schema *schemas, int n_sche
 {
     int lock AUTO(fs_close) = -1;
     struct err ignored = ERR_INIT;
-    int r = claim(&lock, dirfd, path, err);
+    bool is_read_only;
+    int r = repo_place_look(dirfd, path, &is_read_only, err);
+
+    if (r == 0)
+        r = claim(&lock, dirfd, path, err);
 
     if (r < 0)
         return r;
@@ -209,7 +230,8 @@ init_in(int dirfd, const char *path, const struct db_schema *schemas, int n_sche
             err_clear(&ignored); /* what is left is marked as unfinished */
         return r;
     }
-    return fs_fsync_dir(dirfd, ".", err);
+    r = fs_fsync_dir(dirfd, ".", err);
+    return r < 0 ? err_ctx(err, "it is done, but may be gone after a power cut") : 0;
 }
 
 int
@@ -279,35 +301,69 @@ open_dir(struct repo *r, struct err *err)
                        "$SLUICE_STORE names another",
                        r->path);
     }
-    if (sys == EACCES) {
+    if (sys == EACCES && stat(r->path, &st) == 0 && st.st_uid != geteuid()) {
         err_clear(err);
-        return err_set(err, ERR_DENIED,
-                       "%s belongs to another user; a store is for its owner, others "
-                       "come through its service",
-                       r->path);
+        return repo_not_yours(r->path, st.st_uid, err);
     }
     if (rc < 0)
         return rc;
     if (fstat(r->dirfd, &st) < 0)
         return err_sys(err, errno, "stat %s", r->path);
     r->owner_uid = st.st_uid;
-    return 0;
+    rc = check_format(r->dirfd, r->path, err);
+    if (rc < 0 && err->sys == EACCES && st.st_uid != geteuid()) {
+        err_clear(err);
+        return repo_not_yours(r->path, st.st_uid, err);
+    }
+    if (rc == 0)
+        rc = repo_check_owner(r->dirfd, r->path, &st, err);
+    return rc < 0 ? rc : repo_place_look(r->dirfd, r->path, &r->is_read_only, err);
+}
+
+/* The store is there and its catalogue is not: says what brings it back. */
+static int
+lost_catalogue(const struct repo *r, struct err *err)
+{
+    const struct err why = *err;
+
+    err_clear(err);
+    return err_set(err, ERR_CORRUPT,
+                   "%s; sluice --store %s fsck --rebuild makes the catalogue anew from "
+                   "the log and the files",
+                   why.msg, r->path);
+}
+
+int
+repo_open_dir(struct repo *r, struct err *err)
+{
+    int rc = open_dir(r, err);
+
+    return rc < 0 ? rc : check_format(r->dirfd, r->path, err);
 }
 
 static int
 open_parts(struct repo *r, const struct db_schema *schemas, int n_schemas,
            struct err *err)
 {
-    int rc = open_dir(r, err);
+    struct objects *whole;
+    int rc = repo_open_dir(r, err);
 
-    if (rc == 0)
-        rc = check_format(r->dirfd, r->path, err);
-    if (rc == 0)
+    if (rc == 0) {
         rc = db_open(&r->db, r->db_path, 0, err);
+        if (rc == -ERR_NOTFOUND || rc == -ERR_CORRUPT)
+            rc = lost_catalogue(r, err);
+    }
     if (rc == 0)
         rc = db_migrate(r->db, schemas, n_schemas, err);
+    if (rc < 0 && err->sys == EROFS)
+        return err_ctx(err,
+                       "%s was made by an older program; let this one open it once "
+                       "where it can be written",
+                       r->path);
     if (rc == 0)
-        rc = objects_open_local(&r->objects, r->dirfd, err);
+        rc = objects_open_local(&whole, r->dirfd, err);
+    if (rc == 0)
+        rc = objects_open_cold(&r->objects, whole, r->dirfd, err);
     return rc < 0 ? rc : acc_open(&r->acc, r->dirfd, r->db, err);
 }
 
@@ -320,6 +376,9 @@ repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
 
     r->dirfd = -1;
     r->path = xstrdup(path);
+    r->schemas = xreallocarray(NULL, (size_t)n_schemas, sizeof(*schemas));
+    memcpy(r->schemas, schemas, (size_t)n_schemas * sizeof(*schemas));
+    r->n_schemas = n_schemas;
     r->db_path = xasprintf("%s/" CATALOGUE, path);
     rc = open_parts(r, schemas, n_schemas, err);
     if (rc < 0)
@@ -334,11 +393,14 @@ repo_close(struct repo *r)
 {
     if (!r)
         return;
+    if (r->db)
+        repo_lease_end(r);
     acc_close(r->acc);
     objects_close(r->objects);
     db_close(r->db);
     fs_close(&r->dirfd);
     free(r->db_path);
+    free(r->schemas);
     free(r->path);
     free(r);
 }

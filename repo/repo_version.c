@@ -96,6 +96,10 @@ repo_version_provenance(struct repo *r, int64_t version_id, struct buf *out,
     return rc < 0 ? rc : 0;
 }
 
+#define NOT_PURGED                                                                     \
+    "NOT EXISTS (SELECT 1 FROM deletion d WHERE d.version_id = v.id AND "              \
+    "d.purged_ns IS NOT NULL) "
+
 int
 repo_versions(struct repo *r, const char *model_or_null,
               int (*fn)(void *arg, const struct repo_version *v, struct err *err),
@@ -104,11 +108,13 @@ repo_versions(struct repo *r, const char *model_or_null,
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int rc = model_or_null
                  ? db_query(r->db, &st, err,
-                            REPO_VERSION_SELECT "WHERE m.name = ? "
+                            REPO_VERSION_SELECT "WHERE m.name = ? AND " NOT_PURGED
                                                 "ORDER BY v.number DESC",
                             "t", model_or_null)
                  : db_query(r->db, &st, err,
-                            REPO_VERSION_SELECT "ORDER BY m.name, v.number", "");
+                            REPO_VERSION_SELECT "WHERE " NOT_PURGED
+                                                "ORDER BY m.name, v.number",
+                            "");
 
     if (rc < 0)
         return rc;
@@ -164,34 +170,76 @@ highest_file(struct repo *r, const char *folder, int64_t *out, struct err *err)
     return errno == 0 ? 0 : err_sys(err, errno, "list %s", folder);
 }
 
-/* Takes the next number: its file is on the disk when this returns. */
+/* The number that a new version gets: the next one, or the one that was wished for. */
 static int
-take_number(struct repo *r, struct repo_version *v, struct err *err)
+choose_number(int64_t highest, int64_t wish, int64_t *out, struct err *err)
+{
+    if (wish == 0 && highest < REPO_NUMBER_MAX) {
+        *out = highest + 1;
+        return 0;
+    }
+    if (wish > highest && wish <= REPO_NUMBER_MAX) {
+        *out = wish;
+        return 0;
+    }
+    if (wish > highest || highest >= REPO_NUMBER_MAX)
+        return err_set(err, ERR_LIMIT, "no number above %" PRId64 " can be a version's",
+                       REPO_NUMBER_MAX);
+    return err_set(err, ERR_CONFLICT,
+                   "number %" PRId64 " is not above %" PRId64
+                   ", the highest that was given, and none is given twice: --number "
+                   "%" PRId64 " or more, or none",
+                   wish, highest, highest + 1);
+}
+
+/* The highest number that the model's rows and files know. */
+static int
+highest_number(struct repo *r, const char *model, int64_t model_id, int64_t *out,
+               struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    int64_t in_files = 0;
+    int rc;
+
+    *out = 0;
+    repo_version_path(model, 1, &path);
+    *strrchr(path.data, '/') = '\0';
+    rc =
+        db_get_int(r->db, out, err,
+                   "SELECT max(number) FROM version WHERE model_id = ?", "i", model_id);
+    if (rc >= 0)
+        rc = fs_exists(r->dirfd, path.data, err);
+    if (rc == 1)
+        rc = highest_file(r, path.data, &in_files, err);
+    if (in_files > *out)
+        *out = in_files;
+    return rc < 0 ? rc : 0;
+}
+
+/* Takes the next number, or `wish`: its file is on the disk when this returns. */
+static int
+take_number(struct repo *r, struct repo_version *v, int64_t wish, struct err *err)
 {
     struct buf path AUTO(buf_release) = BUF_INIT, text AUTO(buf_release) = BUF_INIT;
-    int64_t in_rows = 0, in_files = 0;
+    int64_t highest;
     char *slash;
-    int rc = db_get_int(r->db, &in_rows, err,
-                        "SELECT max(number) FROM version WHERE model_id = ?", "i",
-                        v->model_id);
+    int rc = highest_number(r, v->model, v->model_id, &highest, err);
 
+    if (rc == 0)
+        rc = choose_number(highest, wish, &v->number, err);
     if (rc < 0)
         return rc;
-    repo_version_path(v->model, 1, &path);
+    repo_version_path(v->model, v->number, &path);
     slash = strrchr(path.data, '/');
     *slash = '\0';
     rc = fs_mkdirs(r->dirfd, path.data, REPO_MODE, err);
     if (rc == 0)
         rc = fs_fsync_dir(r->dirfd, "versions", err);
-    if (rc == 0)
-        rc = highest_file(r, path.data, &in_files, err);
     if (rc < 0)
         return rc;
-    v->number = (in_files > in_rows ? in_files : in_rows) + 1;
-    buf_clear(&path);
-    repo_version_path(v->model, v->number, &path);
+    *slash = '/';
     repo_version_text(v->model, v->number, &v->digest, v->created_ns, &text);
-    return fs_replace(r->dirfd, buf_str(&path), text.data, text.len, 0444, err);
+    return fs_create(r->dirfd, buf_str(&path), text.data, text.len, 0444, err);
 }
 
 static int
@@ -209,7 +257,8 @@ find_or_make_model(struct repo *r, const char *model, int64_t now_ns, int64_t *i
     return rc;
 }
 
-/* 1: the model has a version with these bytes, now in *out. */
+/* 1: the model has a version with these bytes, now in *out: one that is not deleted, or
+ * else one that was rejected before it was. */
 static int
 find_same(struct repo *r, int64_t model_id, const struct digest *d,
           struct repo_version *out, struct err *err)
@@ -217,8 +266,10 @@ find_same(struct repo *r, int64_t model_id, const struct digest *d,
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int rc = db_query(r->db, &st, err,
                       REPO_VERSION_SELECT
-                      "WHERE v.model_id = ? AND v.digest = ? AND v.state <> 'deleted' "
-                      "ORDER BY v.number DESC LIMIT 1",
+                      "WHERE v.model_id = ? AND v.digest = ? AND (v.state <> 'deleted' "
+                      "OR EXISTS (SELECT 1 FROM deletion d WHERE d.version_id = v.id "
+                      "AND d.was = 'rejected')) "
+                      "ORDER BY v.state = 'deleted', v.number DESC LIMIT 1",
                       "ib", model_id, d->b, sizeof(d->b));
 
     if (rc == 0)
@@ -228,70 +279,135 @@ find_same(struct repo *r, int64_t model_id, const struct digest *d,
     return rc;
 }
 
+/* The model has the bytes already. ERR_REFUSED when they were rejected; 1: what is
+ * wished for is another version all the same, 0: *v is the answer. */
+static int
+meet_same(struct repo *r, const struct repo_version *v, const struct repo_wish *wish,
+          struct err *err)
+{
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    int rc = repo_version_why(r, v->id, &why, err);
+
+    if (rc < 0)
+        return rc;
+    if (strcmp(v->state, "rejected") == 0 || strcmp(v->state, "deleted") == 0)
+        return wish->again
+                   ? 1
+                   : err_set(err, ERR_REFUSED,
+                             "these bytes are %s@%" PRId64 ", which was rejected%s%s: "
+                             "push others, or --again for a new version of them",
+                             v->model, v->number, why.len ? ": " : "", buf_str(&why));
+    if (wish->number != 0 && wish->number != v->number)
+        return err_set(err, ERR_CONFLICT,
+                       "these bytes are %s@%" PRId64
+                       " already; a version has one number: push without --number",
+                       v->model, v->number);
+    return 0;
+}
+
 int
-repo_version_add(struct repo *r, const char *model, const struct repo_manifest *m,
-                 const char *provenance_json, struct repo_version *out, bool *is_new,
-                 struct err *err)
+repo_version_add_as(struct repo *r, const char *model, const struct repo_manifest *m,
+                    const char *provenance_json, const struct repo_wish *wish,
+                    struct repo_version *out, bool *is_new, struct err *err)
 {
     struct repo_version v = { .created_ns = clock_now_ns(), .digest = m->digest };
     int rc = repo_check_model_name(model, err);
 
     if (!db_in_tx(r->db))
         BUG("version of %s added outside a transaction", model);
+    if (rc == 0 && wish->number < 0)
+        rc =
+            err_set(err, ERR_INVALID,
+                    "%" PRId64 " is no version's number: 1 is the least", wish->number);
     if (rc == 0)
         rc = find_or_make_model(r, model, v.created_ns, &v.model_id, err);
     if (rc == 0)
         rc = find_same(r, v.model_id, &m->digest, out, err);
-    if (rc != 0) {
-        *is_new = false;
-        return rc < 0 ? rc : 0;
+    *is_new = rc == 0;
+    if (rc == 1) {
+        rc = meet_same(r, out, wish, err);
+        *is_new = rc == 1;
     }
+    if (rc < 0 || !*is_new)
+        return rc;
     snprintf(v.model, sizeof(v.model), "%s", model);
     rc = repo_manifest_record(r, m, err);
     if (rc == 0)
-        rc = take_number(r, &v, err);
+        rc = take_number(r, &v, wish->number, err);
     if (rc == 0)
         rc = db_run(r->db, err,
                     "INSERT INTO version(model_id, number, digest, state, created_ns, "
                     "size_bytes, n_files, pushed_by, provenance) "
-                    "VALUES(?, ?, ?, 'ready', ?, ?, ?, ?, ?)",
-                    "iibiiitt", v.model_id, v.number, m->digest.b, sizeof(m->digest.b),
-                    v.created_ns, m->size_bytes, (int64_t)m->n_files, acc_actor(r->acc),
+                    "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "iibtiiitt", v.model_id, v.number, m->digest.b, sizeof(m->digest.b),
+                    wish->quarantine ? "quarantined" : "ready", v.created_ns,
+                    m->size_bytes, (int64_t)m->n_files, acc_actor(r->acc),
                     provenance_json);
     if (rc == 0) /* what is given out is what stands in the row */
         rc = repo_version_get(r, db_last_id(r->db), out, err);
     if (rc == 0 && (out->number != v.number || !digest_eq(&out->digest, &m->digest)))
         rc = err_set(err, ERR_CORRUPT, "%s@%" PRId64 ": reads back as something else",
                      model, v.number);
-    *is_new = true;
     return rc < 0 ? err_ctx(err, "add a version of %s", model) : 0;
 }
 
 int
 repo_version_foresee(struct repo *r, const char *model, const struct digest *d,
-                     int64_t *number, bool *is_new, struct err *err)
+                     const struct repo_wish *wish, int64_t *number, bool *is_new,
+                     struct err *err)
 {
-    struct buf path AUTO(buf_release) = BUF_INIT;
-    struct repo_version same;
-    int64_t model_id = 0, in_rows = 0, in_files = 0;
-    int rc = repo_model_id(r, model, &model_id, err);
+    struct repo_version same = { .number = 0 };
+    int64_t model_id = 0, highest;
+    int rc = repo_check_model_name(model, err);
 
+    if (rc == 0)
+        rc = repo_model_id(r, model, &model_id, err);
     if (rc == 1)
         rc = find_same(r, model_id, d, &same, err);
     *is_new = rc == 0;
-    if (rc != 0) {
-        *number = rc == 1 ? same.number : 0;
-        return rc < 0 ? rc : 0;
+    if (rc == 1) {
+        rc = meet_same(r, &same, wish, err);
+        *is_new = rc == 1;
     }
-    repo_version_path(model, 1, &path);
-    *strrchr(path.data, '/') = '\0';
-    rc =
-        db_get_int(r->db, &in_rows, err,
-                   "SELECT max(number) FROM version WHERE model_id = ?", "i", model_id);
-    if (rc >= 0)
-        rc = fs_exists(r->dirfd, path.data, err);
-    if (rc == 1)
-        rc = highest_file(r, path.data, &in_files, err);
-    *number = (in_files > in_rows ? in_files : in_rows) + 1;
+    *number = same.number;
+    if (rc < 0 || !*is_new)
+        return rc;
+    rc = highest_number(r, model, model_id, &highest, err);
+    return rc < 0 ? rc : choose_number(highest, wish->number, number, err);
+}
+
+int
+repo_version_add(struct repo *r, const char *model, const struct repo_manifest *m,
+                 const char *provenance_json, struct repo_version *out, bool *is_new,
+                 struct err *err)
+{
+    const struct repo_wish nothing = { .number = 0 };
+
+    return repo_version_add_as(r, model, m, provenance_json, &nothing, out, is_new,
+                               err);
+}
+
+/* ---- states ---------------------------------------------------------------------- */
+
+int
+repo_version_set_state(struct repo *r, struct repo_version *v, const char *state,
+                       const char *reason, struct err *err)
+{
+    int rc = db_run(r->db, err,
+                    "UPDATE version SET state = ?, state_reason = ? WHERE id = ?",
+                    "tti", state, reason ? reason : "", v->id);
+
+    if (rc == 0)
+        snprintf(v->state, sizeof(v->state), "%s", state);
+    return rc;
+}
+
+int
+repo_version_why(struct repo *r, int64_t version_id, struct buf *out, struct err *err)
+{
+    int rc =
+        db_get_text(r->db, out, err, "SELECT state_reason FROM version WHERE id = ?",
+                    "i", version_id);
+
     return rc < 0 ? rc : 0;
 }

@@ -19,13 +19,15 @@ enum svc_field_type {
     SVC_ANY, /* a directory when it contains "/" or begins with ".", else a version */
     SVC_INT,
     SVC_BOOL,
-    SVC_LIST
+    SVC_LIST /* the remaining arguments, or a flag that may come again */
 };
 enum {
     SVC_OPTIONAL = 0,
     SVC_REQUIRED = 1,
     SVC_POSITIONAL = 2,
-    SVC_REST = 4 /* the remaining arguments */
+    SVC_REST = 4,  /* the remaining arguments */
+    SVC_APART = 8, /* an idempotency key does not compare it: a path whose bytes count,
+                    * or what may differ when a call is made again */
 };
 
 struct svc_field {
@@ -51,6 +53,9 @@ const struct svc_verb *svc_verb_at(int i);
 enum { SVC_N_SCHEMAS = 4 };
 int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);
 
+/* KEY=VALUE of push's field `provenance`: ERR_INVALID, ERR_LIMIT. */
+int svc_check_provenance(const char *pair, struct err *err) MUST_CHECK;
+
 /* One caller's session: opens the store when a verb first needs it. */
 struct svc;
 int svc_open(struct svc **out, const char *store_path_or_null,
@@ -66,8 +71,10 @@ void svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg);
 
 /* Checks the request against the verb's fields (ERR_USAGE names the field), asks
  * acc_check, does it, records one event (reads and refusals included; outcome ok,
- * denied, refused or failed), replies. The caller frees *reply, which may hold a report
- * even when the call failed (gates, verdicts); NULL otherwise. */
+ * denied, refused, failed or replayed), replies. A call whose idempotency_key is known
+ * is not carried out again: its reply is the first one, with "replayed". The caller
+ * frees *reply, which may hold a report even when the call failed (gates, verdicts);
+ * NULL otherwise. */
 int svc_call(struct svc *s, const char *verb, const cJSON *request, cJSON **reply,
              struct err *err) MUST_CHECK;
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy.h"
+#include "repo/gc.h"
 #include "service/svc_int.h"
 
 #include <errno.h>
@@ -15,6 +16,11 @@
 #define POS SVC_POSITIONAL
 #define REQ SVC_REQUIRED
 #define REST SVC_REST
+#define APART SVC_APART
+#define KEY                                                                            \
+    F(idempotency_key, STR, 0,                                                         \
+      "the same key with the same call gives the same answer, and nothing happens "    \
+      "twice")
 #define F(name, type, flags, help)                                                     \
     {                                                                                  \
 #name, SVC_##type, flags, help                                                 \
@@ -261,64 +267,8 @@ about_model(struct svc_call *c, char out[REPO_NAME_BYTES], struct err *err)
     return 0;
 }
 
-static int
-record(struct svc_call *c, const char *outcome, struct err *err)
-{
-    const char *reason = svc_str(c, "reason");
-    if (reason)
-        json_put_str(c->body, "reason", reason);
-    struct buf body AUTO(buf_release) = BUF_INIT;
-    json_print(c->body, &body, true);
-    while (body.len && body.data[body.len - 1] == '\n')
-        body.data[--body.len] = '\0';
-    struct acc_event e = { .verb = c->verb->name,
-                           .object = c->object,
-                           .digest = c->digest,
-                           .outcome = outcome,
-                           .body = buf_str(&body) };
-    return acc_record(c->repo->acc, &e, err);
-}
-
 int
-svc_commit(struct svc_call *c, struct err *err)
-{
-    if (fs_maps_check(c->n_cut, err) < 0 || record(c, "ok", err) < 0 ||
-        db_commit(c->repo->db, err) < 0)
-        return -(int)err->code;
-    c->recorded = true;
-    return 0;
-}
-
-/* Reads, refusals and failures leave their event in a transaction of its own. A log
- * that cannot be written fails a call that succeeded (an unrecorded read is not given
- * out), and is added to the message of one that failed. */
-static int
-record_apart(struct svc_call *c, const struct err *failure, struct err *err)
-{
-    const char *outcome = "ok";
-    if (failure->code != ERR_OK) {
-        outcome = failure->code == ERR_DENIED ? "denied"
-                  : failure->code == ERR_REFUSED || failure->code == ERR_HOOK
-                      ? "refused"
-                      : "failed";
-        char *line = xstrndup(failure->msg, 600); /* a list of gates is several lines */
-        for (char *p = strchr(line, '\n'); p; p = strchr(p, '\n'))
-            *p = ' ';
-        json_put_str(c->body, "error", line);
-        free(line);
-    }
-    if (db_begin(c->repo->db, err) < 0)
-        return -(int)err->code;
-    if (record(c, outcome, err) < 0 || db_commit(c->repo->db, err) < 0) {
-        db_rollback(c->repo->db);
-        return err_ctx(err, "%s: record it in the log", c->verb->name);
-    }
-    c->recorded = true;
-    return 0;
-}
-
-static int
-need_store(struct svc *s, struct err *err)
+svc_need_store(struct svc *s, struct err *err)
 {
     if (s->repo)
         return 0;
@@ -335,14 +285,14 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
 {
     char model[REPO_NAME_BYTES] = "";
     if (c->repo &&
-        (about_model(c, model, err) < 0 ||
+        (svc_check_read_only(c, err) < 0 || about_model(c, model, err) < 0 ||
          (c->verb->right != ACC_NONE &&
           acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
         return -(int)err->code;
-    int r = fn(c, err);
+    int r = c->repo ? svc_key_begin(c, err) : 0;
+    r = r == 0 ? fn(c, err) : r;
     if (!c->recorded && fs_maps_check(c->n_cut, err) < 0) {
-        cJSON_Delete(c->reply); /* whatever was read of it */
-        c->reply = cJSON_CreateObject();
+        svc_no_reply(c); /* whatever was read of it */
         return -(int)err->code;
     }
     return r;
@@ -383,6 +333,17 @@ names_version(const struct svc_verb *verb, const cJSON *request)
     return NULL;
 }
 
+/* These must work when nothing is free any more. */
+static bool
+ends_full_disk(const char *verb)
+{
+    static const char *const all[] = { "rollback", "delete", "gc", "freeze" };
+    bool found = false;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        found |= strcmp(verb, all[i]) == 0;
+    return found;
+}
+
 int
 svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
          struct err *err)
@@ -404,13 +365,19 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     const char *version =
         verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
     if (verb->needs == SVC_STORE || version) {
-        if (need_store(s, err) < 0)
+        if (svc_need_store(s, err) < 0)
             return version ? hint_path(version, version == ref, err) : -(int)err->code;
         c.repo = s->repo;
     }
     c.reply = cJSON_CreateObject();
     c.body = cJSON_CreateObject();
+    if (c.repo && (verb->right == ACC_READ || ends_full_disk(name)))
+        repo_reserve_spend(c.repo, ends_full_disk(name));
     int r = do_call(&c, fn, err);
+    if (c.keyed) {
+        db_rollback(c.repo->db); /* what a failing handler left open */
+        r = svc_key_end(&c, r, err);
+    }
     /* What is missing in the store is ERR_CORRUPT; this is a path that the caller gave.
      */
     if (err->code == ERR_IO && err->sys == ENOENT)
@@ -419,16 +386,13 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
         hint_path(ref, true, err);
     if (c.repo) {
         db_rollback(c.repo->db); /* what a failing handler left open */
-        struct err log_err = ERR_INIT;
-        if ((!c.recorded && err->code != ERR_USAGE &&
-             record_apart(&c, err, &log_err) < 0) ||
-            (c.recorded && acc_publish(c.repo->acc, &log_err) < 0)) {
-            if (r >= 0)
-                r = err_set(err, log_err.code, "%s", log_err.msg);
-            else
-                err_ctx(err, "(and the log: %s)", log_err.msg);
-        }
+        repo_lease_end(c.repo);
+        r = svc_log_call(&c, r, err);
+        if (r < 0 && verb->right != ACC_READ && db_is_unsure(c.repo->db))
+            r = err_ctx(err, "whether it took effect is not known, look before you "
+                             "repeat it");
     }
+    free(c.made);
     cJSON_Delete(c.body);
     if (!c.reply->child && r < 0) {
         cJSON_Delete(c.reply);

@@ -77,6 +77,8 @@ add_event(void *arg, const struct acc_event_row *row, struct err *err)
     json_put_str(o, "digest", row->e.digest);
     json_put_str(o, "outcome", row->e.outcome);
     cJSON *body = cJSON_Parse(row->e.body);
+    cJSON_DeleteItemFromObject(body,
+                               ACC_ROWS); /* for a rebuild; audit/log.jsonl has it */
     cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
     json_put_str(o, "hash", row->hash_hex);
     cJSON_AddItemToArray(arg, o);

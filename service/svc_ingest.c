@@ -2,6 +2,8 @@
 /* What push takes in, and what it says when it only looks. */
 #include "service/svc_int.h"
 
+#include "repo/gc.h"
+
 #include <sys/stat.h>
 
 static void
@@ -37,6 +39,10 @@ svc_take_dir(struct svc_call *c, const char *path, bool is_model,
             return -(int)err->code;
         opts.is_ours = true;
     }
+    /* golden sets count for no model's quota */
+    if (repo_room_for(c->repo, is_model ? svc_str(c, "model") : NULL,
+                      root ? root : path, err) < 0)
+        return -(int)err->code;
     files->r = c->repo;
     files->kept = opts.dry_run; /* nothing to give back */
     return repo_ingest(c->repo, root ? root : path, &opts, &files->in, err);
@@ -48,10 +54,12 @@ svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *file
 {
     const struct repo_ingest *in = &files->in;
     char digest[REPO_DIGEST_BYTES];
+    struct repo_wish wish;
     int64_t number;
     bool is_new;
-    if (repo_version_foresee(c->repo, model, &in->manifest.digest, &number, &is_new,
-                             err) < 0)
+    if (svc_push_wish(c, &wish, err) < 0 ||
+        repo_version_foresee(c->repo, model, &in->manifest.digest, &wish, &number,
+                             &is_new, err) < 0)
         return -(int)err->code;
     json_put_bool(c->reply, "dry_run", true);
     json_put_str(c->reply, "model", model);
@@ -76,9 +84,11 @@ svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *file
         cJSON_AddItemToArray(list, o);
     }
     if (golden_or_null) {
+        cJSON *golden = cJSON_AddObjectToObject(c->reply, "golden");
         repo_digest_text(&golden_or_null->in.manifest.digest, digest);
-        json_put_str(c->reply, "golden_digest", digest);
-        json_put_int(c->reply, "golden_new_bytes", golden_or_null->in.new_bytes);
+        json_put_str(golden, "digest", digest);
+        json_put_int(golden, "bytes", golden_or_null->in.manifest.size_bytes);
+        json_put_int(golden, "new_bytes", golden_or_null->in.new_bytes);
     }
     return 0;
 }

@@ -27,6 +27,10 @@ struct svc_call {
     cJSON *body;
     unsigned n_cut; /* fs_maps_n_cut() when the call began */
     bool recorded;  /* the event stands already, in the act's own transaction */
+    bool keyed;     /* it has an idempotency key, which stands for `request` */
+    bool replayed;  /* and was carried out before: reply is that answer */
+    struct digest request;
+    char *made; /* what a read wrote for its caller; goes when it is not given out */
 };
 
 typedef int svc_do_fn(struct svc_call *c, struct err *err);
@@ -47,10 +51,55 @@ int svc_version(struct svc_call *c, struct repo_version *out,
 int svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err) MUST_CHECK;
 void svc_about(struct svc_call *c, const struct repo_version *v);
 
+/* Opens the session's store, unless it is open. */
+int svc_need_store(struct svc *s, struct err *err) MUST_CHECK;
 /* Commits the caller's transaction together with the event of this call. */
 int svc_commit(struct svc_call *c, struct err *err) MUST_CHECK;
 
+/* ---- svc_key.c: calls with an idempotency key ---- */
+
+/* Before the handler: 1: the call was carried out, c->reply is its answer. A verb with
+ * fields that are SVC_APART asks itself. */
+int svc_key_begin(struct svc_call *c, struct err *err) MUST_CHECK;
+/* The same, by the digests of the bytes that such fields stand for. The handler ends
+ * with 0 when this is 1. */
+int svc_key_find(struct svc_call *c, const struct digest *bytes, int n,
+                 struct err *err) MUST_CHECK;
+/* The reply as it stands is what the key keeps, should this process die before the end
+ * of the call (svc_commit does it). */
+void svc_key_reply(struct svc_call *c);
+/* After the handler: keeps the whole answer; or finds that of a twin that was faster,
+ * and clears `err`. */
+int svc_key_end(struct svc_call *c, int result, struct err *err) MUST_CHECK;
+
+/* ---- svc_version.c, svc_provenance.c ---- */
+
+/* `tags` of a version; all that is said of one. */
+int svc_put_tags(struct svc_call *c, cJSON *to, int64_t version_id,
+                 struct err *err) MUST_CHECK;
+int svc_put_said(struct svc_call *c, cJSON *to, const struct repo_version *v,
+                 struct err *err) MUST_CHECK;
+/* The pairs of field `provenance`, checked. */
+int svc_put_provenance(struct svc_call *c, cJSON *to, struct err *err) MUST_CHECK;
+
+/* ---- svc_log.c ---- */
+
+/* The call's event, unless it stands already, and the log's files. Returns the call's
+ * result, which the log can spoil: a read that cannot be recorded is not given out,
+ * unless the store says otherwise. */
+int svc_log_call(struct svc_call *c, int result, struct err *err) MUST_CHECK;
+/* Before anything is done: what cannot be recorded or changed is refused at once. */
+int svc_check_read_only(struct svc_call *c, struct err *err) MUST_CHECK;
+
+/* list --sizes (svc_cold.c): members of a version's object; `models` and `total` of the
+ * reply, whose `versions` are there. */
+int svc_put_version_sizes(struct svc_call *c, const struct repo_version *v, cJSON *o,
+                          struct err *err) MUST_CHECK;
+int svc_put_all_sizes(struct svc_call *c, const char *model_or_null,
+                      struct err *err) MUST_CHECK;
+
 /* Common pieces of replies. */
+void svc_no_reply(struct svc_call *c); /* forgets it: the call failed after all */
 cJSON *svc_version_json(const struct repo_version *v);
 void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
 
@@ -73,7 +122,10 @@ void svc_taken_end(struct svc_taken *t); /* for AUTO */
  * say. */
 int svc_take_dir(struct svc_call *c, const char *path, bool is_model,
                  struct svc_taken *files, struct err *err) MUST_CHECK;
-/* The reply of push --dry-run. */
+/* What the request wishes for, and what the store wants of every push. */
+int svc_push_wish(struct svc_call *c, struct repo_wish *wish,
+                  struct err *err) MUST_CHECK;
+/* The reply of push --dry-run; what a push would be refused for is refused. */
 int svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *files,
                  const struct svc_taken *golden_or_null, struct err *err) MUST_CHECK;
 /* Takes in the weights of field `checkpoint` on the version of field `onto`; `model` is

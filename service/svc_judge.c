@@ -103,6 +103,7 @@ svc_do_validate(struct svc_call *c, struct err *err)
             c->object, v.model);
     json_put_str(c->reply, "version", c->object);
     json_put_str(c->reply, "digest", c->digest);
+    json_put_str(c->reply, "state", v.state);
     cJSON *list = cJSON_AddArrayToObject(c->reply, "verdicts");
     cJSON *summary = cJSON_AddArrayToObject(c->body, "sets");
     int n_failed = 0, n_unsupported = 0;

@@ -5,6 +5,7 @@
  * checkpoint hash follows them. All of the model's tensors fit, or nothing is stored.
  */
 #include "fingerprint/fingerprint.h"
+#include "repo/gc.h"
 #include "service/svc_int.h"
 
 #include <stdlib.h>
@@ -226,7 +227,8 @@ make(struct svc_call *c, const struct onto *o, struct svc_taken *files, struct e
     if (repo_stage_open(c->repo, &stage, err) < 0 ||
         write_variables(o, stage.lock_fd, err) < 0 ||
         write_fingerprint(o, stage.lock_fd, err) < 0 ||
-        other_files(c, o, &rest, err) < 0)
+        other_files(c, o, &rest, err) < 0 ||
+        repo_room_for(c->repo, o->base.model, stage.path, err) < 0)
         return -(int)err->code;
     files->r = c->repo;
     const struct repo_ingest_opts opts = { .over = &rest, .is_ours = true };

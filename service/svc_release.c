@@ -17,14 +17,17 @@ svc_do_target_add(struct svc_call *c, struct err *err)
     json_put_str(c->body, "dir", svc_str(c, "dir"));
     json_put_str(c->body, "alias", alias);
     json_put_str(c->body, "layout", layout);
-    if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout,
-                          svc_str(c, "serving_root"), err) < 0)
-        return err_ctx(err, "target add %s", name);
-    c->recorded = true; /* by deploy/ */
-    json_put_str(c->reply, "target", name);
+    json_put_str(c->reply, "target", name); /* what a key keeps when this dies */
     json_put_str(c->reply, "dir", svc_str(c, "dir"));
     json_put_str(c->reply, "alias", alias);
     json_put_str(c->reply, "layout", layout);
+    svc_key_reply(c);
+    if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout,
+                          svc_str(c, "serving_root"), err) < 0) {
+        svc_no_reply(c);
+        return err_ctx(err, "target add %s", name);
+    }
+    c->recorded = true; /* by deploy/ */
     return 0;
 }
 
@@ -172,12 +175,16 @@ static int
 freeze(struct svc_call *c, const char *reason, struct err *err)
 {
     struct repo_ref ref;
-    if (svc_alias(c, &ref, err) < 0 ||
-        deploy_freeze(c->repo, ref.model, ref.alias, reason, err) < 0)
+    if (svc_alias(c, &ref, err) < 0)
         return -(int)err->code;
-    c->recorded = true; /* by deploy/ */
     json_put_str(c->reply, "alias", c->object);
     json_put_bool(c->reply, "frozen", reason != NULL);
+    svc_key_reply(c);
+    if (deploy_freeze(c->repo, ref.model, ref.alias, reason, err) < 0) {
+        svc_no_reply(c);
+        return -(int)err->code;
+    }
+    c->recorded = true; /* by deploy/ */
     return 0;
 }
 

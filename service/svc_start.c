@@ -5,6 +5,7 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -32,6 +33,29 @@ finding(cJSON *list, const char *what, bool ok, const char *saw, const char *fix
     cJSON_AddItemToArray(list, o);
 }
 
+/* What the store's file system cannot do; one that is refused does not get here. */
+static void
+look_at_place(const struct repo *repo, cJSON *list)
+{
+    static const char *const limits[] = {
+        [REPO_FS_LOCAL] = "",
+        [REPO_FS_PASSING] = ": what is here goes with the machine or container",
+        [REPO_FS_MAYBE] = ": only one machine at a time may have the store open",
+    };
+    struct statfs fs;
+    const char *name;
+    if (fstatfs(repo->dirfd, &fs) < 0)
+        return;
+    enum repo_fs_kind kind = repo_fs_kind((uint32_t)fs.f_type, &name);
+    char *saw AUTO(free_ptr) =
+        xasprintf("%s%s%s", name, limits[kind],
+                  repo->is_read_only ? "; mounted read-only: reads work, and are not "
+                                       "recorded (config: unrecorded_reads)"
+                                     : "");
+    finding(list, "file system", !repo->is_read_only, saw,
+            "mount it writable, or leave it to reading");
+}
+
 static void
 look_at_store(struct svc_call *c, cJSON *list)
 {
@@ -42,7 +66,9 @@ look_at_store(struct svc_call *c, cJSON *list)
     struct repo *repo AUTO(repo_close_p) = NULL;
     if (repo_default_path(c->s->store_path, &path, &err) < 0 ||
         repo_open(&repo, buf_str(&path), schemas, n, &err) < 0) {
-        finding(list, "store", false, err.msg, "sluice init, or --store DIR");
+        finding(list, "store", false, err.msg,
+                err.code == ERR_NOTFOUND ? "sluice init, or --store DIR"
+                                         : "what it says there");
         return;
     }
     finding(list, "store", true, repo->path, NULL);
@@ -53,6 +79,7 @@ look_at_store(struct svc_call *c, cJSON *list)
     finding(list, "only the owner can enter the store", private, mode,
             "chmod 700 the store's directory: grants are no wall against who can write "
             "files");
+    look_at_place(repo, list);
     struct statvfs fs;
     if (fstatvfs(repo->dirfd, &fs) == 0) {
         char space[64];

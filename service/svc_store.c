@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* init push pull list log inspect fsck */
+/* init push pull list log inspect, golden add, golden list */
 #include "deploy/deploy.h"
+#include "repo/gc.h"
 #include "service/svc_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,12 @@ svc_do_init(struct svc_call *c, struct err *err)
     int n = svc_schemas(schemas);
     const char *given = svc_str(c, "path") ? svc_str(c, "path") : c->s->store_path;
     if (repo_default_path(given, &path, err) < 0 ||
-        repo_init(buf_str(&path), schemas, n, err) < 0 ||
-        repo_open(&c->s->repo, buf_str(&path), schemas, n, err) < 0)
+        repo_init(buf_str(&path), schemas, n, err) < 0)
         return -(int)err->code;
+    if (repo_open(&c->s->repo, buf_str(&path), schemas, n, err) < 0)
+        return err_ctx(err, "it is done, but the new store does not open");
     c->repo = c->s->repo; /* the log's first event is its own beginning */
+    repo_reserve_fill(c->repo);
     json_put_str(c->reply, "store", c->repo->path);
     json_put_str(c->reply, "owner", acc_actor(c->repo->acc));
     return 0;
@@ -106,22 +110,59 @@ put_origin(cJSON *to, const cJSON *onto)
                  cJSON_GetStringValue(cJSON_GetObjectItem(onto, "version")));
 }
 
+int
+svc_push_wish(struct svc_call *c, struct repo_wish *wish, struct err *err)
+{
+    int always = repo_setting_is(c->repo, "quarantine", "on", err);
+    *wish = (struct repo_wish){ .number = svc_int(c, "number", 0),
+                                .quarantine = svc_flag(c, "quarantine") || always == 1,
+                                .again = svc_flag(c, "again") };
+    if (always >= 0 && json_has(c->req, "number") && wish->number < 1)
+        return err_set(err, ERR_USAGE, "--number: a version's number is 1 or more");
+    return always < 0 ? always : 0;
+}
+
+/* The version's row, or what the same bytes add to the one there is. */
+static int
+push_version(struct svc_call *c, const char *model, const struct repo_manifest *m,
+             const cJSON *from, struct repo_version *v, bool *is_new, struct err *err)
+{
+    struct buf provenance AUTO(buf_release) = BUF_INIT;
+    struct repo_wish wish;
+    json_print(from, &provenance, true);
+    if (svc_push_wish(c, &wish, err) < 0 ||
+        repo_version_add_as(c->repo, model, m, buf_str(&provenance), &wish, v, is_new,
+                            err) < 0 ||
+        (!*is_new && from->child &&
+         repo_push_add(c->repo, v->id, buf_str(&provenance), err) < 0))
+        return -(int)err->code;
+    svc_about(c, v);
+    if (from->child)
+        cJSON_AddItemToObject(c->body, "provenance", cJSON_Duplicate(from, true));
+    json_put_str(c->body, "state", v->state);
+    return 0;
+}
+
 /* The version's row and event, and those of its golden set. */
 static int
 push_record(struct svc_call *c, const char *model, struct svc_taken *files,
-            struct svc_taken *golden_or_null, const char *provenance, struct err *err)
+            struct svc_taken *golden_or_null, const cJSON *from, const cJSON *onto,
+            struct err *err)
 {
     struct repo_version v;
     bool is_new;
     if (db_begin(c->repo->db, err) < 0 ||
-        repo_version_add(c->repo, model, &files->in.manifest, provenance, &v, &is_new,
-                         err) < 0 ||
-        repo_ingest_remember(c->repo, &files->in, err) < 0)
+        push_version(c, model, &files->in.manifest, from, &v, &is_new, err) < 0 ||
+        repo_ingest_remember(c->repo, &files->in, err) < 0 ||
+        (is_new && repo_quota_check(c->repo, model, err) < 0))
         return -(int)err->code;
-    svc_about(c, &v);
     cJSON *reply = svc_version_json(&v);
     cJSON_Delete(c->reply);
     c->reply = reply;
+    if (onto->child)
+        cJSON_AddItemToObject(reply, "onto", cJSON_Duplicate(onto, true));
+    if (from->child)
+        cJSON_AddItemToObject(reply, "provenance", cJSON_Duplicate(from, true));
     json_put_bool(reply, "new", is_new);
     json_put_int(reply, "new_files", files->in.n_new_files);
     json_put_int(reply, "new_bytes", files->in.new_bytes);
@@ -145,11 +186,12 @@ svc_do_push(struct svc_call *c, struct err *err)
     const char *golden = svc_str(c, "golden");
     struct svc_taken files AUTO(svc_taken_end) = { 0 };
     struct svc_taken golden_files AUTO(svc_taken_end) = { 0 };
-    struct buf provenance AUTO(buf_release) = BUF_INIT;
     char model[REPO_NAME_BYTES];
     cJSON *onto AUTO(json_free) = cJSON_CreateObject();
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
-    int r = golden ? check_golden(golden, false, err) : 0;
+    int r = svc_put_provenance(c, from, err);
+    if (r >= 0 && golden)
+        r = check_golden(golden, false, err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)
@@ -161,18 +203,21 @@ svc_do_push(struct svc_call *c, struct err *err)
         return r < 0 ? r : fs_maps_check(c->n_cut, err);
     }
     if (r >= 0) {
+        struct digest bytes[] = { files.in.manifest.digest,
+                                  golden_files.in.manifest.digest };
+        int known = svc_key_find(c, bytes, golden ? 2 : 1, err);
+        if (known == 1)
+            return 0;
         put_origin(from, onto);
         put_origin(c->body, onto);
-        json_print(from, &provenance, true);
-        r = push_record(c, model, &files, golden ? &golden_files : NULL,
-                        buf_str(&provenance), err);
+        r = known < 0 ? known
+                      : push_record(c, model, &files, golden ? &golden_files : NULL,
+                                    from, onto, err);
         if (r < 0)
             err_ctx(err, "push %s", svc_str(c, onto->child ? "checkpoint" : "dir"));
     }
-    if (onto->child) {
-        cJSON_AddItemToObject(c->reply, "onto", onto);
-        onto = NULL;
-    }
+    if (r < 0 && onto->child && !json_has(c->reply, "onto"))
+        cJSON_AddItemToObject(c->reply, "onto", cJSON_Duplicate(onto, true));
     if (r < 0)
         return r;
     files.kept = golden_files.kept = true;
@@ -187,8 +232,12 @@ svc_do_golden_add(struct svc_call *c, struct err *err)
     struct val_set set;
     if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
         check_golden(dir, true, err) < 0 ||
-        svc_take_dir(c, dir, false, &files, err) < 0 ||
-        db_begin(c->repo->db, err) < 0 ||
+        svc_take_dir(c, dir, false, &files, err) < 0)
+        return err_ctx(err, "golden add %s", dir);
+    int known = svc_key_find(c, &files.in.manifest.digest, 1, err);
+    if (known != 0)
+        return known < 0 ? known : 0;
+    if (db_begin(c->repo->db, err) < 0 ||
         val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files.in, true, &set,
                     err) < 0)
         return err_ctx(err, "golden add %s", dir);
@@ -228,13 +277,30 @@ svc_do_golden_list(struct svc_call *c, struct err *err)
 
 /* ---- pull ---- */
 
+/* gc waits for it. Where nothing can be written, gc cannot work either. */
+static int
+lease_pull(struct svc_call *c, const struct repo_version *v, struct err *err)
+{
+    int r = c->repo->is_read_only ? 0 : repo_lease(c->repo, v, err);
+    if (r < 0 && (err->sys == ENOSPC || err->sys == EDQUOT || err->sys == EROFS)) {
+        err_clear(err);
+        r = 0;
+    }
+    return r;
+}
+
 int
 svc_do_pull(struct svc_call *c, struct err *err)
 {
     struct repo_version v;
     if (svc_version(c, &v, err) < 0)
         return -(int)err->code;
+    const bool link = svc_flag(c, "link"), quick = svc_flag(c, "no_verify");
     struct buf dest AUTO(buf_release) = BUF_INIT;
+    if (link && quick)
+        return err_set(err, ERR_USAGE,
+                       "pull: --link copies nothing that could be verified: leave out "
+                       "--no_verify");
     if (svc_str(c, "dest")) {
         buf_adds(&dest, svc_str(c, "dest"));
         while (dest.len > 1 && dest.data[dest.len - 1] == '/')
@@ -243,9 +309,14 @@ svc_do_pull(struct svc_call *c, struct err *err)
         repo_name_encode(v.model, &dest);
         buf_addf(&dest, "-%lld", (long long)v.number);
     }
-    if (repo_checkout(c->repo, &v.digest, AT_FDCWD, buf_str(&dest),
-                      svc_flag(c, "link") ? REPO_LINK : REPO_COPY, err) < 0)
+    if (lease_pull(c, &v, err) < 0 ||
+        repo_checkout(c->repo, &v.digest, AT_FDCWD, buf_str(&dest),
+                      link    ? REPO_LINK
+                      : quick ? REPO_COPY_QUICK
+                              : REPO_COPY,
+                      err) < 0)
         return err_ctx(err, "pull %s", c->object);
+    c->made = xstrdup(buf_str(&dest));
     cJSON_Delete(c->reply);
     c->reply = svc_version_json(&v);
     json_put_str(c->reply, "path", buf_str(&dest));
@@ -257,7 +328,24 @@ svc_do_pull(struct svc_call *c, struct err *err)
 struct listing {
     struct svc_call *c;
     cJSON *into;
+    const cJSON *tags; /* "key" or "key=value": what a version must have */
 };
+
+static bool
+has_tags(const cJSON *tags, const cJSON *wanted)
+{
+    for (const cJSON *w = wanted ? wanted->child : NULL; w; w = w->next) {
+        char *key AUTO(free_ptr) = xstrdup(w->valuestring);
+        char *value = strchr(key, '=');
+        if (value)
+            *value++ = '\0';
+        const char *has =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tags, key));
+        if (!has || (value && strcmp(has, value) != 0))
+            return false;
+    }
+    return true;
+}
 
 static int
 add_alias(void *arg, const char *alias, struct err *err)
@@ -272,7 +360,14 @@ add_version(void *arg, const struct repo_version *v, struct err *err)
 {
     struct listing *l = arg;
     cJSON *o = svc_version_json(v);
+    if (svc_put_tags(l->c, o, v->id, err) < 0 ||
+        !has_tags(cJSON_GetObjectItem(o, "tags"), l->tags)) {
+        cJSON_Delete(o);
+        return -(int)err->code;
+    }
     cJSON_AddItemToArray(l->into, o);
+    if (svc_flag(l->c, "sizes") && svc_put_version_sizes(l->c, v, o, err) < 0)
+        return -(int)err->code;
     return repo_aliases(l->c->repo, v->id, add_alias,
                         cJSON_AddArrayToObject(o, "aliases"), err);
 }
@@ -295,8 +390,18 @@ svc_do_list(struct svc_call *c, struct err *err)
     int64_t id;
     if (model && need_model(c, model, &id, err) < 0)
         return -(int)err->code;
-    struct listing l = { c, cJSON_AddArrayToObject(c->reply, "versions") };
-    return repo_versions(c->repo, model, add_version, &l, err);
+    struct listing l = { c, cJSON_AddArrayToObject(c->reply, "versions"),
+                         cJSON_GetObjectItemCaseSensitive(c->req, "tag") };
+    if (l.tags)
+        cJSON_AddItemToObject(c->reply, "tag", cJSON_Duplicate(l.tags, true));
+    for (const cJSON *t = l.tags ? l.tags->child : NULL; t; t = t->next) {
+        char key[REPO_TAG_KEY_MAX + 1];
+        const char *value;
+        if (repo_tag_parse(t->valuestring, key, &value, err) < 0)
+            return err_ctx(err, "list --tag");
+    }
+    int r = repo_versions(c->repo, model, add_version, &l, err);
+    return r == 0 && svc_flag(c, "sizes") ? svc_put_all_sizes(c, model, err) : r;
 }
 
 static int
@@ -345,7 +450,7 @@ svc_do_inspect(struct svc_call *c, struct err *err)
     cJSON_Delete(c->reply);
     c->reply = svc_version_json(&v);
     struct repo_manifest m = { 0 };
-    if (put_provenance(c, &v, err) < 0)
+    if (put_provenance(c, &v, err) < 0 || svc_put_said(c, c->reply, &v, err) < 0)
         return -(int)err->code;
     if (repo_aliases(c->repo, v.id, add_alias,
                      cJSON_AddArrayToObject(c->reply, "aliases"), err) < 0 ||
@@ -374,9 +479,12 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
 {
     (void)err;
     struct listing *l = arg;
-    static const char *const shown[] = { "push",     "validate",   "promote",
-                                         "weights",  "rollback",   "freeze",
-                                         "unfreeze", "golden_add", "policy_set" };
+    static const char *const shown[] = {
+        "push",     "validate",   "promote",    "weights", "rollback", "freeze",
+        "unfreeze", "golden_add", "policy_set", "tag",     "untag",    "note",
+        "attach",   "detach",     "accept",     "reject",  "delete",   "undelete",
+        "purge",    "hold",       "unhold",     "cold",    "warm"
+    };
     bool wanted = strcmp(row->e.outcome, "ok") == 0;
     bool named = false;
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
@@ -390,6 +498,7 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
     json_put_str(o, "object", row->e.object);
     json_put_str(o, "digest", row->e.digest);
     cJSON *body = cJSON_Parse(row->e.body);
+    cJSON_DeleteItemFromObject(body, ACC_ROWS);
     cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
     cJSON_InsertItemInArray(l->into, 0, o); /* newest first */
     return 0;
@@ -402,7 +511,7 @@ svc_do_log(struct svc_call *c, struct err *err)
     int64_t id;
     if (need_model(c, model, &id, err) < 0)
         return -(int)err->code;
-    struct listing l = { c, cJSON_AddArrayToObject(c->reply, "history") };
+    struct listing l = { .c = c, .into = cJSON_AddArrayToObject(c->reply, "history") };
     struct acc_log_query q = { .model = model };
     if (acc_log(c->repo->acc, &q, add_log_event, &l, err) < 0)
         return -(int)err->code;
@@ -410,26 +519,4 @@ svc_do_log(struct svc_call *c, struct err *err)
     while (limit > 0 && cJSON_GetArraySize(l.into) > limit)
         cJSON_DeleteItemFromArray(l.into, cJSON_GetArraySize(l.into) - 1);
     return 0;
-}
-
-/* ---- fsck ---- */
-
-static int
-add_problem(void *arg, const char *problem, struct err *err)
-{
-    (void)err;
-    cJSON_AddItemToArray(arg, cJSON_CreateString(problem));
-    return 0;
-}
-
-int
-svc_do_fsck(struct svc_call *c, struct err *err)
-{
-    struct repo_check check = { 0 };
-    int r = repo_check(c->repo, &check, add_problem,
-                       cJSON_AddArrayToObject(c->reply, "problems"), err);
-    json_put_int(c->reply, "versions", check.n_versions);
-    json_put_int(c->reply, "objects", check.n_objects);
-    json_put_int(c->reply, "bytes", check.n_bytes);
-    return r;
 }

@@ -47,7 +47,12 @@ ask_state(struct gate *g)
     const struct repo_version *v = g->args->version;
     char fix[REPO_NAME_BYTES + 64];
 
-    snprintf(fix, sizeof(fix), "see sluice inspect %s@%" PRId64, v->model, v->number);
+    if (strcmp(v->state, "quarantined") == 0)
+        snprintf(fix, sizeof(fix), "sluice validate, then sluice accept %s@%" PRId64,
+                 v->model, v->number);
+    else
+        snprintf(fix, sizeof(fix), "see sluice inspect %s@%" PRId64, v->model,
+                 v->number);
     add_gate(g, "state", "ready", v->state, strcmp(v->state, "ready") == 0, fix);
 }
 
@@ -176,7 +181,8 @@ ask_set(struct gate *g, const struct val_set *s, struct err *err)
         ask_verdict(g, s, &saw, &fix, &ok, err) < 0)
         return -(int)err->code;
     digest_hex(&g->args->version->digest, hex);
-    snprintf(name, sizeof(name), "acceptance %s", s->name);
+    snprintf(name, sizeof(name), "%s %s", s->acceptance ? "acceptance" : "export set",
+             s->name);
     buf_addf(&wanted, "a passing verdict on sha256:%.12s", hex);
     if (limits.len > 0)
         buf_addf(&wanted, " (%s)", buf_str(&limits));
@@ -249,11 +255,60 @@ ask_policy(struct gate *g, struct err *err)
     return e;
 }
 
+/* Ends a report: ERR_REFUSED with all that said no. */
+static int
+answer(struct gate *g, const char *may_not, struct err *err)
+{
+    const struct repo_version *v = g->args->version;
+
+    if (g->n_refused == 0)
+        return 0;
+    if (g->n_hidden > 0)
+        buf_addf(&g->refused, "\n  and %d more gates (--json has all)", g->n_hidden);
+    return err_set(err, ERR_REFUSED,
+                   "%s@%" PRId64 " may not %s; %d of %d gates said no:%s", v->model,
+                   v->number, may_not, g->n_refused, cJSON_GetArraySize(g->report),
+                   buf_str(&g->refused));
+}
+
+static int
+ask_any(void *arg, const struct val_set *s, struct err *err)
+{
+    struct rule *rule = arg;
+
+    rule->n++;
+    return ask_set(rule->g, s, err);
+}
+
+int
+val_checks(struct repo *r, const struct repo_version *v, cJSON **report,
+           struct err *err)
+{
+    const struct val_gate_args args = { .version = v, .alias = "" };
+    struct gate g = { .r = r, .args = &args, .report = cJSON_CreateArray() };
+    struct rule rule = { .g = &g };
+    int e = val_sets(r, v->model, v->id, ask_any, &rule, err);
+
+    if (e == 0 && rule.n == 0) {
+        char *fix AUTO(free_ptr) =
+            xasprintf("sluice golden add %s DIR --name NAME, then sluice validate; or "
+                      "sluice accept --unchecked --reason TEXT",
+                      v->model);
+
+        add_gate(&g, "golden sets", "at least one golden set that it passes",
+                 "none to be judged by", false, fix);
+    }
+    *report = g.report;
+    if (e == 0)
+        e = answer(&g, "leave quarantine", err);
+    buf_release(&g.refused);
+    return e;
+}
+
 int
 val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
          struct err *err)
 {
-    const struct repo_version *v = args->version;
     struct gate g = { .r = r, .args = args, .report = cJSON_CreateArray() };
     int e;
 
@@ -262,14 +317,11 @@ val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
     ask_freeze(&g);
     e = ask_policy(&g, err);
     *report = g.report;
-    if (g.n_hidden > 0)
-        buf_addf(&g.refused, "\n  and %d more gates (--json has all)", g.n_hidden);
-    if (e == 0 && g.n_refused > 0)
-        e = err_set(err, ERR_REFUSED,
-                    "%s@%" PRId64
-                    " may not get traffic of %s; %d of %d gates said no:%s",
-                    v->model, v->number, args->alias, g.n_refused,
-                    cJSON_GetArraySize(g.report), buf_str(&g.refused));
+    if (e == 0) {
+        char *what AUTO(free_ptr) = xasprintf("get traffic of %s", args->alias);
+
+        e = answer(&g, what, err);
+    }
     buf_release(&g.refused);
     return e;
 }

@@ -47,8 +47,19 @@ static const char *const migrations[] = {
     "CREATE INDEX policy_of ON policy(alias, model, id);\n",
 };
 
+/* A verdict's evidence stays; an export set goes with its version. */
+static const char *const object_refs[] = {
+    "SELECT digest FROM golden_set WHERE version_id IS NULL OR version_id IN "
+    "(SELECT id FROM kept_version)",
+    NULL,
+};
+
+static const char *const facts[] = { "golden_set", "verdict", "policy", NULL };
+
 const struct db_schema val_schema = {
     .module = "validate",
     .migrations = migrations,
     .n_migrations = sizeof(migrations) / sizeof(migrations[0]),
+    .object_refs = object_refs,
+    .facts = facts,
 };

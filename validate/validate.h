@@ -225,5 +225,10 @@ struct val_gate_args {
 };
 int val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
              struct err *err) MUST_CHECK;
+/* What a quarantined version must show: a passing newest verdict on its export set and
+ * on every acceptance set of its model, and at least one set. Report and ERR_REFUSED as
+ * val_gate's. */
+int val_checks(struct repo *r, const struct repo_version *v, cJSON **report,
+               struct err *err) MUST_CHECK;
 
 #endif

@@ -45,6 +45,11 @@ sl pull digits@1 out
 fails "pull does not write over what is there" 3 "out"
 sl pull digits
 check "without a destination it makes MODEL-NUMBER" diff -r -x assets "$digits/v2" digits-2
+sl pull digits@1 quick --no_verify
+ok "pull --no_verify"
+check "the same files" diff -r out quick
+sl pull digits@1 neither --no_verify --link
+fails "which has no meaning for links" 2 "leave out --no_verify"
 sl pull digits@1 linked --link
 is "--link gives hard links" "$(stat -c %h linked/saved_model.pb)" 2
 digest=$(sluice inspect digits@1 --json | sed -n 's/.*"digest":.*"sha256:\([0-9a-f]\{12\}\).*/\1/p' | head -n 1)

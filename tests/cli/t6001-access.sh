@@ -50,13 +50,25 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
     fails "nor push: the message says what would allow it" 6 "sluice grant root push 'digits'"
     is "nothing was stored" "$(owner list digits | grep -c digits@)" 1
     # Every verb that touches the store asks the same function: a stranger gets nowhere.
-    for verb in $(sed -n 's/^VERB(\([a-z_]*\), [A-Z]*, STORE.*/\1/p' "$top/service/verbs.def") show run validate; do
+    for verb in $(sed -n 's/^VERB(\([a-z_]*\), [A-Z]*, STORE.*/\1/p' "$top/service/verbs.def") show run validate fsck; do
         words=$(echo "$verb" | tr _ ' ')
         case $verb in
         push) set -- "$digits/v1" digits ;;
         golden_add) set -- digits "$digits/acceptance" --name x ;;
-        pull | inspect | show | validate) set -- digits@1 ;;
+        pull | inspect | show | validate | cold | warm | delete | undelete | unhold) set -- digits@1 ;;
+        hold) set -- digits@1 --reason x ;;
+        retention_set) set -- digits --keep_last 1 ;;
+        retention_show | retention_clear) set -- digits ;;
+        quota_set) set -- digits --max 1G ;;
         run) set -- digits@1 --input_exprs 'image=[1.0]' ;;
+        tag | untag) set -- digits@1 x ;;
+        accept | attachments) set -- digits@1 ;;
+        note) set -- digits@1 x ;;
+        attach) set -- digits@1 report "$digits/v1/saved_model.pb" ;;
+        detach) set -- digits@1 report ;;
+        reject) set -- digits@1 --reason x ;;
+        config_get) set -- quarantine ;;
+        config_set) set -- quarantine on ;;
         log | golden_list) set -- digits ;;
         policy_set) set -- production --require-acceptance '*' ;;
         policy_show) set -- production ;;
@@ -66,6 +78,9 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         rollback | unfreeze) set -- digits@production ;;
         freeze) set -- digits@production --reason x ;;
         grant | revoke) set -- root read digits ;;
+        backup) set -- "$scratch/stranger-backup" ;;
+        export) set -- digits@1 "$scratch/stranger.tar" ;;
+        import) set -- "$scratch/stranger.tar" --as digits ;;
         *) set -- ;;
         esac
         sl $words "$@"

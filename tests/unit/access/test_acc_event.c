@@ -144,15 +144,18 @@ TEST(test_acc_event__hash_is_what_the_format_says)
 
     fixture_new(&f);
     record(&f, "push", "digits@1");
-    CHECK_OK(db_query(f.db, &st, &err,
-                      "SELECT time_ns, actor, leaf, chain FROM event WHERE seq = 1",
-                      ""));
+    CHECK_OK(db_query(
+        f.db, &st, &err,
+        "SELECT time_ns, actor, leaf, chain, body FROM event WHERE seq = 1", ""));
     CHECK_INT(db_step(st, &err), 1);
     buf_addc(&b, '\0');
     buf_addf(&b,
              "sluice-event 1\n1\n%" PRId64 "\n%zu:%s\n4:push\n8:digits@1\n0:\n2:ok\n"
-             "17:{\"from\":1,\"to\":2}\n",
-             db_int(st, 0), strlen(db_text(st, 1)), db_text(st, 1));
+             "%zu:%s\n",
+             db_int(st, 0), strlen(db_text(st, 1)), db_text(st, 1),
+             strlen(db_text(st, 4)), db_text(st, 4));
+    /* what the caller said, and the rows of a new store */
+    CHECK(strncmp(db_text(st, 4), "{\"from\":1,\"to\":2,\"rows\":[", 25) == 0);
     sha256_of(b.data, b.len, &leaf);
     CHECK(memcmp(db_blob(st, 2, &n), leaf.b, 32) == 0);
     memcpy(bytes + 33, leaf.b, 32);

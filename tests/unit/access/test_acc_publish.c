@@ -128,6 +128,42 @@ TEST(test_acc_publish__many_at_once)
     fixture_close(&f);
 }
 
+/* What a power cut may leave of lines that were not synced. */
+TEST(test_acc_publish__writes_lines_again_that_became_zeros)
+{
+    for (int at = 0; at < 10; at += 3) {
+        struct fixture f;
+        struct err err = ERR_INIT;
+        struct buf log = BUF_INIT, again = BUF_INIT;
+        struct acc_verify v;
+        const char *line;
+
+        fixture_new(&f);
+        for (int i = 0; i < 10; i++)
+            record(&f, "push", "digits@1");
+        publish(&f);
+        read_file(&f, "audit/log.jsonl", &log);
+        line = log.data;
+        for (int i = 0; i < at; i++)
+            line = strchr(line, '\n') + 1;
+        buf_add(&again, log.data, log.len);
+        memset(again.data + (line - log.data), 0, 100);
+        CHECK_OK(
+            fs_replace(f.dirfd, "audit/log.jsonl", again.data, again.len, 0600, &err));
+        CHECK_OK(acc_verify(f.acc, &v, &err)); /* a crash, and nobody's doing */
+        CHECK_INT(v.log_seq, at);
+        publish(&f);
+        buf_clear(&again);
+        read_file(&f, "audit/log.jsonl", &again);
+        CHECK_STR(buf_str(&again), buf_str(&log));
+        buf_release(&log);
+        buf_release(&again);
+        fixture_close(&f);
+        CHECK_OK(fs_remove_tree(AT_FDCWD, f.path, &err));
+        CHECK_OK(fs_mkdirs(AT_FDCWD, f.path, 0700, &err));
+    }
+}
+
 #ifdef TEST_FAULT
 /* Killed, or failed, at its n-th call of any kind; then everything must fit again. */
 static void

@@ -99,3 +99,28 @@ TEST(test_clock__clocks_run)
     CHECK(clock_mono_ns() >= a);
     CHECK(clock_now_ns() > INT64_C(1700000000) * S);
 }
+
+TEST(test_clock__spans)
+{
+    static const struct {
+        const char *text;
+        int64_t want_s; /* -1: refused */
+    } cases[] = { { "30d", 30 * 86400 }, { "4w", 28 * 86400 }, { "12h", 12 * 3600 },
+                  { "90m", 5400 },       { "45s", 45 },        { "0", 0 },
+                  { "0d", 0 },           { "", -1 },           { "d", -1 },
+                  { "30", -1 },          { "-1d", -1 },        { "1.5d", -1 },
+                  { "30 d", -1 },        { "30days", -1 },     { "9999999999d", -1 },
+                  { "999999999w", -1 } };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct err err = ERR_INIT;
+        int64_t got = 0;
+
+        if (cases[i].want_s < 0) {
+            CHECK_ERR(clock_parse_span(cases[i].text, &got, &err), ERR_INVALID);
+            continue;
+        }
+        CHECK_OK(clock_parse_span(cases[i].text, &got, &err));
+        CHECK_INT(got, cases[i].want_s * S);
+    }
+}

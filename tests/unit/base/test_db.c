@@ -17,7 +17,9 @@ static const char *const migrations[] = {
     "CREATE TABLE child(t_id INTEGER NOT NULL REFERENCES t(id));",
     "CREATE TABLE second(a INTEGER)",
 };
-static const struct db_schema schema = { "test", migrations, 2 };
+static const struct db_schema schema = { .module = "test",
+                                         .migrations = migrations,
+                                         .n_migrations = 2 };
 
 static char path[300];
 
@@ -284,7 +286,9 @@ TEST(test_db__migrates_once_and_further)
 {
     static const char *const more[] = { migrations[0], migrations[1],
                                         "INSERT INTO second VALUES(3)" };
-    const struct db_schema grown = { "test", more, 3 };
+    const struct db_schema grown = { .module = "test",
+                                     .migrations = more,
+                                     .n_migrations = 3 };
     struct err err = ERR_INIT;
     struct db *db AUTO(db_close_p) = open_test_db();
     int64_t v = 0;
@@ -305,7 +309,9 @@ TEST(test_db__failed_migration_leaves_the_one_before)
 {
     static const char *const bad[] = { migrations[0],
                                        "CREATE TABLE third(a); CREATE TABLE third(a)" };
-    const struct db_schema broken = { "test", bad, 2 };
+    const struct db_schema broken = { .module = "test",
+                                      .migrations = bad,
+                                      .n_migrations = 2 };
     struct err err = ERR_INIT;
     struct db *db AUTO(db_close_p) = NULL;
     int64_t v = 0;

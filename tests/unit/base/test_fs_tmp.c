@@ -71,6 +71,38 @@ TEST(test_fs_tmp__abort_may_come_any_time)
     fs_tmp_abort(&tmp);
 }
 
+TEST(test_fs_tmp__create_makes_a_new_file_or_none)
+{
+    struct err err = ERR_INIT;
+    struct buf text = BUF_INIT;
+    int dir = -1;
+
+    CHECK_OK(fs_open_dir(&dir, AT_FDCWD, unit_dir(), &err));
+    CHECK_OK(fs_create(dir, "new", "one", 3, 0444, &err));
+    CHECK_ERR(fs_create(dir, "new", "two", 3, 0444, &err), ERR_CONFLICT);
+    CHECK_OK(fs_read(dir, "new", &text, &err));
+    CHECK_STR(buf_str(&text), "one");
+    buf_release(&text);
+    fs_close(&dir);
+}
+
+TEST(test_fs_tmp__sweep_takes_temporary_names_only)
+{
+    struct err err = ERR_INIT;
+    int dir = -1;
+
+    CHECK_OK(fs_open_dir(&dir, AT_FDCWD, unit_dir(), &err));
+    CHECK_OK(fs_create(dir, ".tmp-0123", "x", 1, 0600, &err));
+    CHECK(symlinkat("nowhere", dir, ".tmp-link") == 0);
+    CHECK_OK(fs_create(dir, "tmp-stays", "x", 1, 0600, &err));
+    fs_tmp_sweep(dir, ".");
+    fs_tmp_sweep(dir, "absent");
+    CHECK_INT(fs_exists(dir, ".tmp-0123", &err), 0);
+    CHECK_INT(fs_exists(dir, ".tmp-link", &err), 0);
+    CHECK_INT(fs_exists(dir, "tmp-stays", &err), 1);
+    fs_close(&dir);
+}
+
 #ifdef TEST_FAULT
 
 TEST(test_fs_tmp__nothing_stays_after_a_fault)

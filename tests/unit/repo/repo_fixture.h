@@ -3,6 +3,7 @@
 #ifndef TESTS_REPO_FIXTURE_H
 #define TESTS_REPO_FIXTURE_H
 
+#include "repo/gc.h"
 #include "repo/objects.h"
 #include "repo/repo.h"
 #include "tests/unit/unit.h"
@@ -140,6 +141,8 @@ try_push(struct fixture *f, const char *dir, const char *model,
     if (r < 0)
         return r;
     r = db_begin(f->r->db, err);
+    if (r == 0)
+        repo_lease_end(f->r);
     if (r == 0)
         r = repo_version_add(f->r, model, &in.manifest, "{}", out, is_new, err);
     if (r == 0)

@@ -54,6 +54,9 @@ TEST(test_repo_checkout__links_and_copies)
     st = stat_of(&f, "to/copied/a/b.c");
     CHECK_INT(st.st_nlink, 1);
     CHECK_INT(st.st_mode & 07777, 0444);
+    CHECK_OK(repo_checkout(f.r, &v.digest, dirfd, "quick", REPO_COPY_QUICK, &err));
+    check_tree(&f, "quick", &v.digest);
+    CHECK_INT(stat_of(&f, "quick/a/b.c").st_nlink, 1);
     CHECK_OK(repo_checkout(f.r, &v.digest, AT_FDCWD, below(&f, "abs", path), REPO_LINK,
                            &err));
     check_tree(&f, "abs", &v.digest);

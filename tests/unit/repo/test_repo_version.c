@@ -251,3 +251,90 @@ push_at_once(bool same_bytes)
 TEST(test_repo_version__eight_pushes_of_the_same_bytes) { push_at_once(true); }
 
 TEST(test_repo_version__eight_pushes_of_different_bytes) { push_at_once(false); }
+
+/* ---- wishes ---- */
+
+static int
+wish(struct fixture *f, const char *dir, const char *model, struct repo_wish w,
+     struct repo_version *v, bool *is_new, struct err *err)
+{
+    struct repo_ingest in AUTO(repo_ingest_release);
+    char path[1024];
+    int r = repo_ingest_dir(f->r, below(f, dir, path), &in, err);
+
+    if (r == 0)
+        r = db_begin(f->r->db, err);
+    if (r == 0)
+        r = repo_version_add_as(f->r, model, &in.manifest, "{}", &w, v, is_new, err);
+    if (r == 0)
+        r = db_commit(f->r->db, err);
+    db_rollback(f->r->db);
+    return r;
+}
+
+TEST(test_repo_version__a_number_may_be_wished_for)
+{
+    const struct repo_wish five = { .number = 5 }, four = { .number = 4 };
+    const struct repo_wish most = { .number = REPO_NUMBER_MAX }, none = { .number = 0 };
+    const struct repo_wish more = { .number = REPO_NUMBER_MAX + 1 };
+    struct fixture f;
+    struct err err = ERR_INIT;
+    struct repo_version v;
+    bool is_new;
+
+    fixture_new(&f);
+    put_model(&f, "one", "1");
+    put_model(&f, "two", "2");
+    put_model(&f, "three", "3");
+    CHECK_OK(wish(&f, "one", "m", five, &v, &is_new, &err));
+    CHECK_INT(v.number, 5);
+    CHECK_OK(wish(&f, "one", "m", five, &v, &is_new, &err));
+    CHECK(!is_new);
+    CHECK_ERR(wish(&f, "one", "m", four, &v, &is_new, &err), ERR_CONFLICT);
+    CHECK_ERR(wish(&f, "two", "m", five, &v, &is_new, &err), ERR_CONFLICT);
+    CHECK_ERR(wish(&f, "two", "m", four, &v, &is_new, &err), ERR_CONFLICT);
+    CHECK_ERR(wish(&f, "two", "m", more, &v, &is_new, &err), ERR_LIMIT);
+    CHECK_OK(wish(&f, "two", "m", most, &v, &is_new, &err));
+    CHECK_INT(v.number, REPO_NUMBER_MAX);
+    CHECK_ERR(wish(&f, "three", "m", none, &v, &is_new, &err), ERR_LIMIT);
+    /* one that only versions/ knows counts, too */
+    put_text(&f, "store/versions/n/41", "");
+    CHECK_ERR(wish(&f, "three", "n", five, &v, &is_new, &err), ERR_CONFLICT);
+    CHECK_OK(wish(&f, "three", "n", none, &v, &is_new, &err));
+    CHECK_INT(v.number, 42);
+    fixture_close(&f);
+}
+
+TEST(test_repo_version__rejected_bytes_are_refused)
+{
+    const struct repo_wish none = { .number = 0 }, again = { .again = true };
+    const struct repo_wish held = { .quarantine = true };
+    struct fixture f;
+    struct err err = ERR_INIT;
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    struct repo_version v;
+    bool is_new;
+
+    fixture_new(&f);
+    put_model(&f, "one", "1");
+    CHECK_OK(wish(&f, "one", "m", held, &v, &is_new, &err));
+    CHECK_STR(v.state, "quarantined");
+    CHECK_ERR(repo_resolve(f.r, "m", &v, &err), ERR_NOTFOUND);
+    CHECK_OK(repo_resolve(f.r, "m@1", &v, &err));
+    CHECK_OK(wish(&f, "one", "m", none, &v, &is_new, &err));
+    CHECK(!is_new);
+    CHECK_STR(v.state, "quarantined"); /* a push again does not let it out */
+    CHECK_OK(repo_version_set_state(f.r, &v, "rejected", "leaks", &err));
+    CHECK_OK(repo_version_why(f.r, v.id, &why, &err));
+    CHECK_STR(buf_str(&why), "leaks");
+    CHECK(wish(&f, "one", "m", none, &v, &is_new, &err) == -ERR_REFUSED);
+    CHECK(strstr(err.msg, "m@1, which was rejected: leaks"));
+    err_clear(&err);
+    CHECK_OK(wish(&f, "one", "other", none, &v, &is_new, &err)); /* of another model */
+    CHECK_OK(wish(&f, "one", "m", again, &v, &is_new, &err));
+    CHECK(is_new);
+    CHECK_INT(v.number, 2);
+    CHECK_OK(wish(&f, "one", "m", none, &v, &is_new, &err));
+    CHECK_INT(v.number, 2);
+    fixture_close(&f);
+}

@@ -149,7 +149,8 @@ TEST(test_val_gate__without_a_policy_a_ready_version_passes)
     args.version = &bad;
     CHECK_STR(ask(r, &args),
               "digits@1 may not get traffic of production; 2 of 3 gates said no:\n"
-              "  state: wanted ready; saw quarantined; see sluice inspect digits@1\n"
+              "  state: wanted ready; saw quarantined; sluice validate, then sluice "
+              "accept digits@1\n"
               "  freeze: wanted not frozen; saw frozen: audit; "
               "sluice unfreeze digits@production");
 }

@@ -1,0 +1,37 @@
+# Failing calls, power cuts, kills: tests/crash. The driver is the whole command-line
+# program with tests/crash/shim.c before libc.
+CRASH := $(D)/tests/crash-driver
+$(D)/tests/crash/sluice.o: $(D)/cli/sluice_main.o
+	@mkdir -p $(@D)
+	objcopy --redefine-sym main=sluice_main $< $@
+$(CRASH): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/crash/*.c))) $(D)/tests/crash/sluice.o $(call libs_of,$(SLUICE_MODULES))
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -rdynamic -o $@ $^ $(STATIC_LIBS)
+
+# $(call crash_part,NAME,COMMAND): a program for tests/run
+crash_part = printf '\#!/bin/sh\nexec %s\n' "$(2)" >$(D)/tests/crash-$(1).sh;
+crash_run = @$(foreach p,$(1),$(call crash_part,$(p),$(crash_$(p)))) \
+    SLUICE_BIN=$(abspath $(D)/bin) tests/run $(patsubst %,$(D)/tests/crash-%.sh,$(1))
+SEED ?= 1
+FAULT_S ?= 0
+CRASH_S ?= 600
+SOAK_S ?= 600
+crash_calls = sh tests/crash/calls.sh $(D)/bin/sluice $(CRASH)
+crash_full = sh tests/crash/full.sh
+crash_fast-fault = $(CRASH) fault --fast --seconds 7 --seed $(SEED)
+crash_fast-states = $(CRASH) states --fast --seconds 7 --seed $(SEED)
+crash_fast-bits = $(CRASH) bits --fast --seconds 3 --seed $(SEED)
+crash_fault = $(CRASH) fault --seconds $(FAULT_S) --seed $(SEED)
+crash_short-storm = sh tests/crash/crowd.sh storm 20
+crash_short-soak = sh tests/crash/crowd.sh soak 20
+crash_states = $(CRASH) states --seconds $(CRASH_S) --seed $(SEED)
+crash_bits = $(CRASH) bits --seed $(SEED)
+crash_storm = sh tests/crash/crowd.sh storm 60
+crash_soak = sh tests/crash/crowd.sh soak $(SOAK_S)
+
+check-fault-fast: $(PROGRAMS) $(CRASH) ## a slice of the next two, for make check
+	$(call crash_run,calls full fast-fault fast-states fast-bits)
+check-fault: $(PROGRAMS) $(CRASH) ## each call fails once, and for good; a short storm and soak [FAULT_S=300] [SEED=1]
+	$(call crash_run,calls full fault short-storm short-soak)
+check-crash: $(PROGRAMS) $(CRASH) ## power cuts, flipped bits, kill -9, soak [CRASH_S=600] [SOAK_S=600] [SEED=1]
+	$(call crash_run,states bits storm soak)
+.PHONY: check-fault-fast check-fault check-crash
