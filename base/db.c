@@ -264,6 +264,7 @@ db_close(struct db *db)
     if (sqlite3_close(db->sql) != SQLITE_OK)
         BUG("a statement outlives its database: %s",
             sqlite3_sql(sqlite3_next_stmt(db->sql, NULL)));
+    db_facts_unwatch(db);
     free(db);
 }
 
@@ -359,8 +360,9 @@ db_commit(struct db *db, struct err *err)
     if (!db_in_tx(db))
         BUG("%s: a commit without a transaction", db->path);
     e = fs_fault("commit");
-    r = e != 0 ? err_sys(err, e, "%s: commit", db->path)
-               : db_run(db, err, "COMMIT", "");
+    r = e != 0 ? err_sys(err, e, "%s: commit", db->path) : db_facts_keep(db, err);
+    if (r == 0)
+        r = db_run(db, err, "COMMIT", "");
     db->unsure = r < 0; /* the next one's pages take the place of a failed one's */
     if (r < 0)
         db_rollback(db);
@@ -393,6 +395,7 @@ db_rollback(struct db *db)
     /* after some failures SQLite has rolled back already */
     if (!sqlite3_get_autocommit(db->sql))
         sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+    db_facts_forget(db);
     end_quick(db);
     fs_close(&db->lock_fd);
 }

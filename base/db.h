@@ -63,7 +63,8 @@ struct db_schema {
     /* SELECT version_id, alias: versions that once had an alias's traffic. */
     const char *const *was_live;
     /* NULL, or the names, ended by NULL, of its tables whose rows nothing but the log
-     * can bring back: base/db_facts.c. Each has a primary key. */
+     * can bring back: base/db_facts.c; changes by handles that were migrated are noted.
+     * Each has a primary key. */
     const char *const *facts;
 };
 int db_migrate(struct db *db, const struct db_schema *schemas, int n,

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows that the log must be able to bring back. A module lists its tables of facts;
- * triggers note each change of a row in fact_change, in the change's own transaction,
- * and whoever writes the next event takes the notes along (db_facts_take). So no verb
- * has to remember what a later rebuild will ask for.
+ * each change of a row in one of them is noted as it is made, and whoever writes the
+ * next event of the transaction takes the notes along (db_facts_take). What nobody has
+ * taken when the transaction is committed waits in fact_note for the next event. So no
+ * verb has to remember what a later rebuild will ask for.
  *
  * A note is an object: {"table": T, "row": {COLUMN: VALUE, …}} for a row as it is now,
  * {"table": T, "gone": {KEY: VALUE, …}} for one that was deleted. Values are strings
  * (integers in decimal, blobs in hex, reals with 17 digits) or null. The key of a row
- * is never changed. Triggers are DDL and belong to the dialect; what is read back is
- * plain rows. */
+ * is never changed.
+ *
+ * SQLite tells of changes before it makes them (sqlite3_preupdate_hook). Triggers would
+ * do it, too, but three for each table are parsed whenever the catalogue is opened, and
+ * were a quarter of a short command's time. */
 #include "base/db.h"
 
 #include "base/db_int.h"
@@ -20,8 +24,6 @@
 
 #define COLUMNS_MAX 32
 #define NAME_BYTES 64
-#define NAMES_AT 3 /* columns of fact_change: id, name, gone, columns, c0, c1, … */
-#define VALUES_AT 4
 
 struct column {
     char name[NAME_BYTES];
@@ -32,6 +34,10 @@ struct table {
     const char *name;
     struct column c[COLUMNS_MAX];
     int n;
+};
+struct db_fact {
+    const char *name;
+    struct table *table; /* NULL: not read yet */
 };
 
 static int
@@ -61,120 +67,31 @@ read_table(struct db *db, const char *name, struct table *out, struct err *err)
     return r;
 }
 
-/* ---- triggers -------------------------------------------------------------------- */
-
-/* "INSERT INTO fact_change(…)" and the values of a row that `of` names: NEW, OLD or the
- * table. Values are kept as they are: taking them turns them into text. */
-static void
-add_note(const struct table *t, const char *of, bool gone, bool is_select,
-         struct buf *out)
-{
-    struct buf names AUTO(buf_release) = BUF_INIT, values AUTO(buf_release) = BUF_INIT;
-    int n = 0;
-
-    buf_adds(out, "INSERT INTO fact_change(name, gone, columns");
-    for (int i = 0; i < t->n; i++) {
-        const struct column *c = &t->c[i];
-
-        if (gone && !c->is_key)
-            continue;
-        buf_addf(out, ", c%d", n++);
-        buf_addf(&names, "%s%s", names.len ? " " : "", c->name);
-        buf_addf(&values, ", %s.\"%s\"", of, c->name);
-    }
-    buf_addf(out, ") %s'%s', %d, '%s'%s%s", is_select ? "SELECT " : "VALUES(", t->name,
-             gone, buf_str(&names), buf_str(&values), is_select ? "" : ")");
-}
-
-static const struct {
-    const char *suffix, *event, *of;
-    bool gone;
-} kinds[] = { { "i", "INSERT", "NEW", false },
-              { "u", "UPDATE", "NEW", false },
-              { "d", "DELETE", "OLD", true } };
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static int
-set_triggers(struct db *db, const struct table *t, struct err *err)
-{
-    struct buf script AUTO(buf_release) = BUF_INIT;
-    struct buf insert AUTO(buf_release) = BUF_INIT, old AUTO(buf_release) = BUF_INIT;
-    int r;
-
-    buf_addf(&insert, "CREATE TRIGGER \"fact_%s_i\" AFTER INSERT ON \"%s\" BEGIN ",
-             t->name, t->name);
-    add_note(t, "NEW", false, false, &insert);
-    buf_adds(&insert, "; END");
-    r = db_get_text(db, &old, err,
-                    "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND "
-                    "tbl_name = ? AND sql LIKE 'CREATE TRIGGER \"fact_%_i\"%'",
-                    "t", t->name);
-    if (r < 0 || (r == 1 && strcmp(buf_str(&old), buf_str(&insert)) == 0))
-        return r < 0 ? r : 0;
-    for (size_t i = 0; i < N_KINDS; i++) {
-        buf_addf(&script,
-                 "DROP TRIGGER IF EXISTS \"fact_%s_%s\";"
-                 "CREATE TRIGGER \"fact_%s_%s\" AFTER %s ON \"%s\" BEGIN ",
-                 t->name, kinds[i].suffix, t->name, kinds[i].suffix, kinds[i].event,
-                 t->name);
-        add_note(t, kinds[i].of, kinds[i].gone, false, &script);
-        buf_adds(&script, "; END;");
-    }
-    /* rows from before they were noted, or before they had all their columns */
-    add_note(t, "x", false, true, &script);
-    buf_addf(&script, " FROM \"%s\" AS x", t->name);
-    return db_exec(db, buf_str(&script), t->name, err);
-}
-
-int
-db_facts_watch(struct db *db, const struct db_schema *schemas, int n, struct err *err)
-{
-    struct buf script AUTO(buf_release) = BUF_INIT;
-    int r;
-
-    buf_adds(&script, "CREATE TABLE IF NOT EXISTS fact_change("
-                      "id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL, "
-                      "gone INTEGER NOT NULL, columns TEXT NOT NULL");
-    for (int i = 0; i < COLUMNS_MAX; i++)
-        buf_addf(&script, ", c%d", i);
-    buf_adds(&script, " /* see base/db_facts.c */)");
-    r = db_exec(db, buf_str(&script), "make fact_change", err);
-
-    for (int i = 0; r == 0 && i < n; i++)
-        for (int k = 0; r == 0 && schemas[i].facts && schemas[i].facts[k]; k++) {
-            struct table t;
-
-            r = read_table(db, schemas[i].facts[k], &t, err);
-            if (r == 0 && t.n == 0)
-                BUG("%s lists a table of facts that it does not make: %s",
-                    schemas[i].module, schemas[i].facts[k]);
-            if (r == 0)
-                r = set_triggers(db, &t, err);
-        }
-    return r;
-}
-
-/* ---- taking and giving back ------------------------------------------------------ */
+/* ---- notes ----------------------------------------------------------------------- */
 
 static void
-add_value(struct db_stmt *st, int col, struct buf *out)
+add_value(sqlite3_value *v, char column_type, struct buf *out)
 {
     static const char digits[] = "0123456789abcdef";
-    size_t n;
+    int type = sqlite3_value_type(v);
     const uint8_t *p;
+    size_t n;
 
-    switch (db_type(st, col)) {
-    case 'n':
+    if (type == SQLITE_INTEGER && column_type == 'r')
+        type = SQLITE_FLOAT; /* a real that is whole is kept, and told, as an integer */
+    switch (type) {
+    case SQLITE_NULL:
         buf_adds(out, "null");
         return;
-    case 'i':
-        buf_addf(out, "\"%" PRId64 "\"", db_int(st, col));
+    case SQLITE_INTEGER:
+        buf_addf(out, "\"%" PRId64 "\"", (int64_t)sqlite3_value_int64(v));
         return;
-    case 'r':
-        buf_addf(out, "\"%.17g\"", db_real(st, col));
+    case SQLITE_FLOAT:
+        buf_addf(out, "\"%.17g\"", sqlite3_value_double(v));
         return;
-    case 'b':
-        p = db_blob(st, col, &n);
+    case SQLITE_BLOB:
+        p = sqlite3_value_blob(v);
+        n = (size_t)sqlite3_value_bytes(v);
         buf_addc(out, '"');
         for (size_t i = 0; i < n; i++) {
             buf_addc(out, digits[p[i] >> 4]);
@@ -183,43 +100,194 @@ add_value(struct db_stmt *st, int col, struct buf *out)
         buf_addc(out, '"');
         return;
     default:
-        p = db_blob(st, col, &n);
+        p = sqlite3_value_text(v);
+        n = (size_t)sqlite3_value_bytes(v);
         json_add_quoted(out, (struct str){ (const char *)p, n });
     }
 }
 
-static void
-add_change(struct db_stmt *st, struct buf *out)
+/* value_of(arg, i): the row's i-th value, NULL when memory is out. */
+static bool
+add_note(const struct table *t, bool gone,
+         sqlite3_value *(*value_of)(void *arg, int column, bool gone), void *arg,
+         struct buf *out)
 {
-    const char *name = db_text(st, NAMES_AT);
+    const char *sep = "";
 
-    buf_addf(out, "{\"table\":\"%s\",\"%s\":{", db_text(st, 1),
-             db_int(st, 2) ? "gone" : "row");
-    for (int i = VALUES_AT; *name; i++) {
-        size_t n = strcspn(name, " ");
+    buf_addf(out, "%s{\"table\":\"%s\",\"%s\":{", out->len ? "," : "", t->name,
+             gone ? "gone" : "row");
+    for (int i = 0; i < t->n; i++) {
+        sqlite3_value *v;
 
-        buf_addf(out, "%s\"%.*s\":", i > VALUES_AT ? "," : "", (int)n, name);
-        add_value(st, i, out);
-        name += n + (name[n] == ' ');
+        if (gone && !t->c[i].is_key)
+            continue;
+        v = value_of(arg, i, gone);
+        if (!v)
+            return false;
+        buf_addf(out, "%s\"%s\":", sep, t->c[i].name);
+        add_value(v, t->c[i].type, out);
+        sep = ",";
     }
     buf_adds(out, "}}");
+    return true;
 }
 
-/* *last: the number of the last one; 0: there is none. */
+static sqlite3_value *
+changing_value(void *arg, int column, bool gone)
+{
+    sqlite3_value *v = NULL;
+    int rc = gone ? sqlite3_preupdate_old(arg, column, &v)
+                  : sqlite3_preupdate_new(arg, column, &v);
+
+    return rc == SQLITE_OK ? v : NULL;
+}
+
+static sqlite3_value *
+row_value(void *arg, int column, bool gone)
+{
+    (void)gone;
+    return sqlite3_column_value(((struct db_stmt *)arg)->sql, column);
+}
+
+/* Called by SQLite before each change of a row; a failure fails the commit. */
+static void
+on_change(void *arg, sqlite3 *sql, int op, const char *schema, const char *name,
+          sqlite3_int64 old_id, sqlite3_int64 new_id)
+{
+    struct db *db = arg;
+    struct db_fact *f = NULL;
+
+    (void)schema;
+    (void)old_id;
+    (void)new_id;
+    for (int i = 0; i < db->n_facts && !f; i++)
+        if (strcmp(db->facts[i].name, name) == 0)
+            f = &db->facts[i];
+    if (!f || db->notes_err.code != ERR_OK)
+        return;
+    if (!f->table) {
+        f->table = xcalloc(1, sizeof(*f->table));
+        if (read_table(db, f->name, f->table, &db->notes_err) < 0) {
+            free_ptr(&f->table);
+            return;
+        }
+    }
+    if (!add_note(f->table, op == SQLITE_DELETE, changing_value, sql, &db->notes))
+        db_fail(db, "note a change", &db->notes_err);
+}
+
+void
+db_facts_forget(struct db *db)
+{
+    buf_clear(&db->notes);
+    err_clear(&db->notes_err);
+}
+
+void
+db_facts_unwatch(struct db *db)
+{
+    for (int i = 0; i < db->n_facts; i++)
+        free(db->facts[i].table);
+    free(db->facts);
+    db->facts = NULL;
+    db->n_facts = 0;
+    buf_release(&db->notes);
+}
+
+void
+db_facts_watch(struct db *db, const struct db_schema *schemas, int n)
+{
+    db_facts_unwatch(db);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; schemas[i].facts && schemas[i].facts[k]; k++) {
+            db->facts =
+                xreallocarray(db->facts, (size_t)db->n_facts + 1, sizeof(*db->facts));
+            db->facts[db->n_facts++] = (struct db_fact){ schemas[i].facts[k], NULL };
+        }
+    sqlite3_preupdate_hook(db->sql, on_change, db);
+}
+
 static int
-read_changes(struct db *db, struct buf *out, int64_t *last, struct err *err)
+note_rows(struct db *db, const struct table *t, struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
-    int r = db_query(db, &st, err, "SELECT * FROM fact_change ORDER BY id", "");
+    struct buf sql AUTO(buf_release) = BUF_INIT;
+    int r;
+
+    buf_adds(&sql, "SELECT ");
+    for (int i = 0; i < t->n; i++)
+        buf_addf(&sql, "%s\"%s\"", i ? ", " : "", t->c[i].name);
+    buf_addf(&sql, " FROM \"%s\"", t->name);
+    r = db_query(db, &st, err, buf_str(&sql), "");
+    while (r >= 0 && (r = db_step(st, err)) == 1)
+        (void)add_note(t, false, row_value, st, &db->notes);
+    return r;
+}
+
+int
+db_facts_note_all(struct db *db, struct err *err)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < db->n_facts; i++) {
+        const char *name = db->facts[i].name;
+        struct buf columns AUTO(buf_release) = BUF_INIT,
+                           old AUTO(buf_release) = BUF_INIT;
+        struct table t;
+
+        r = read_table(db, name, &t, err);
+        if (r == 0 && t.n == 0)
+            BUG("a schema lists a table of facts that it does not make: %s", name);
+        for (int k = 0; r == 0 && k < t.n; k++)
+            buf_addf(&columns, "%s%s", k ? " " : "", t.c[k].name);
+        if (r == 0)
+            r = db_get_text(db, &old, err,
+                            "SELECT columns FROM fact_table WHERE name = ?", "t", name);
+        if (r < 0 || (r == 1 && strcmp(buf_str(&old), buf_str(&columns)) == 0)) {
+            r = r < 0 ? r : 0;
+            continue;
+        }
+        r = note_rows(db, &t, err);
+        if (r == 0)
+            r = db_run(db, err,
+                       "INSERT INTO fact_table(name, columns) VALUES(?, ?) "
+                       "ON CONFLICT(name) DO UPDATE SET columns = excluded.columns",
+                       "tt", name, buf_str(&columns));
+    }
+    return r;
+}
+
+int
+db_facts_keep(struct db *db, struct err *err)
+{
+    struct buf notes AUTO(buf_release) = BUF_INIT;
+
+    if (db->notes_err.code != ERR_OK) {
+        *err = db->notes_err;
+        return -(int)err->code;
+    }
+    notes = db->notes;
+    db->notes = (struct buf)BUF_INIT;
+    return notes.len == 0 ? 0
+                          : db_run(db, err, "INSERT INTO fact_note(notes) VALUES(?)",
+                                   "s", (struct str){ notes.data, notes.len });
+}
+
+/* ---- taking and giving back ------------------------------------------------------ */
+
+/* *last: the number of the last kept one; 0: there is none. */
+static int
+read_kept(struct db *db, struct buf *out, int64_t *last, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int r = db_query(db, &st, err, "SELECT id, notes FROM fact_note ORDER BY id", "");
 
     *last = 0;
     while (r >= 0 && (r = db_step(st, err)) == 1) {
         buf_addc(out, *last == 0 ? '[' : ',');
-        add_change(st, out);
+        buf_adds(out, db_text(st, 1));
         *last = db_int(st, 0);
     }
-    if (*last != 0)
-        buf_addc(out, ']');
     return r;
 }
 
@@ -227,24 +295,39 @@ int
 db_facts_pending(struct db *db, struct buf *out, struct err *err)
 {
     int64_t last;
-    int r = read_changes(db, out, &last, err);
+    int r = read_kept(db, out, &last, err);
 
-    return r < 0 ? r : last != 0;
+    if (r < 0 || last == 0)
+        return r;
+    buf_addc(out, ']');
+    return 1;
 }
 
 int
 db_facts_take(struct db *db, struct buf *out, struct err *err)
 {
+    const bool changed = db->notes.len > 0;
     int64_t last;
     int r;
 
     if (!db_in_tx(db))
         BUG("changes are taken outside a transaction");
-    r = read_changes(db, out, &last, err);
-    if (r < 0 || last == 0)
+    if (db->notes_err.code != ERR_OK) {
+        *err = db->notes_err;
+        return -(int)err->code;
+    }
+    r = read_kept(db, out, &last, err);
+    if (r == 0 && last != 0)
+        r = db_run(db, err, "DELETE FROM fact_note WHERE id <= ?", "i", last);
+    if (r < 0 || (last == 0 && !changed))
         return r;
-    r = db_run(db, err, "DELETE FROM fact_change WHERE id <= ?", "i", last);
-    return r < 0 ? r : 1;
+    if (changed) {
+        buf_addc(out, last == 0 ? '[' : ',');
+        buf_add(out, db->notes.data, db->notes.len);
+    }
+    buf_addc(out, ']');
+    db_facts_forget(db);
+    return 1;
 }
 
 /* A value as SQL; false: it is not one of this column's. */
@@ -407,11 +490,13 @@ next_row(struct db_stmt *st, const struct table *t, struct buf *row, struct buf 
     buf_clear(row);
     buf_clear(key);
     for (int i = 0; r == 1 && i < t->n; i++) {
-        add_value(st, i, row);
+        sqlite3_value *v = sqlite3_column_value(st->sql, i);
+
+        add_value(v, t->c[i].type, row);
         buf_addc(row, ',');
         if (t->c[i].is_key) {
             buf_adds(key, key->len ? ", " : "");
-            add_value(st, i, key);
+            add_value(v, t->c[i].type, key);
         }
     }
     return r;

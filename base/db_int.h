@@ -5,6 +5,8 @@
 
 #include "base/db.h"
 
+#define SQLITE_ENABLE_PREUPDATE_HOOK /* as Debian builds it; else this does not link   \
+                                      */
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -30,6 +32,11 @@ struct db {
     dev_t dev;      /* of the file, when it was opened */
     ino_t ino;
     struct db_stmt *cache[DB_CACHE_SLOTS];
+
+    struct db_fact *facts; /* base/db_facts.c */
+    int n_facts;
+    struct buf notes;     /* of the open transaction, with commas between them */
+    struct err notes_err; /* one could not be made */
 };
 
 /* Sets `err` from SQLite's state; `doing` is a few words or the statement. */
@@ -40,11 +47,17 @@ bool db_is_in_memory(const struct db *db);
 int db_exec(struct db *db, const char *script, const char *doing,
             struct err *err) MUST_CHECK;
 const char *db_path(const struct db *db);
-/* Triggers for the tables of facts; in a transaction. */
-int db_facts_watch(struct db *db, const struct db_schema *schemas, int n,
-                   struct err *err) MUST_CHECK;
-/* Of a value: i r t b, or n for NULL. */
-char db_type(struct db_stmt *st, int col);
+/* From now on changes of rows of facts are noted (base/db_facts.c). `facts` of the
+ * schemas outlives the handle. */
+void db_facts_watch(struct db *db, const struct db_schema *schemas, int n);
+void db_facts_unwatch(struct db *db);
+/* Notes every row of the tables whose columns are others than when this was last
+ * called: rows from before they were watched. In a transaction. */
+int db_facts_note_all(struct db *db, struct err *err) MUST_CHECK;
+/* At the end of a transaction: what nobody has taken waits for the next event. */
+int db_facts_keep(struct db *db, struct err *err) MUST_CHECK;
+/* After a rollback. */
+void db_facts_forget(struct db *db);
 /* SQLite's own file system but for one saved flush; registered at the first call. */
 const char *db_vfs_name(void);
 

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #define MAX_MODULES 32
-#define FACTS "facts" /* a row like a module's: what the triggers were made for */
+#define FACTS "facts" /* a row like a module's: whose rows of facts were all noted */
+#define NOTED_BY_HOOK 10000 /* less: by triggers, see drop_triggers */
 
 /* The stored version of each schema, by one query; 0 where there is none. *facts is
- * that of the triggers. */
+ * that of the notes. */
 static int
 read_versions(struct db *db, const struct db_schema *schemas, int n, int *versions,
               int *facts, struct err *err)
@@ -32,7 +33,7 @@ read_versions(struct db *db, const struct db_schema *schemas, int n, int *versio
     return r;
 }
 
-/* The table that every other one hangs on. */
+/* The tables that every other one hangs on. */
 static int
 make_root(struct db *db, struct err *err)
 {
@@ -43,7 +44,13 @@ make_root(struct db *db, struct err *err)
     r = db_exec(db,
                 "CREATE TABLE IF NOT EXISTS module_schema("
                 "module TEXT PRIMARY KEY NOT NULL, "
-                "version INTEGER NOT NULL /* migrations that have been run */)",
+                "version INTEGER NOT NULL /* migrations that have been run */);"
+                "CREATE TABLE IF NOT EXISTS fact_table("
+                "name TEXT PRIMARY KEY NOT NULL, "
+                "columns TEXT NOT NULL /* that its rows were noted with */);"
+                "CREATE TABLE IF NOT EXISTS fact_note("
+                "id INTEGER PRIMARY KEY NOT NULL, "
+                "notes TEXT NOT NULL /* see base/db_facts.c */);",
                 "make module_schema", err);
     if (r == 0)
         return db_commit(db, err);
@@ -101,7 +108,7 @@ migrate(struct db *db, const struct db_schema *schema, int from, struct err *err
 static int
 facts_version(const struct db_schema *schemas, int n)
 {
-    int version = 0;
+    int version = NOTED_BY_HOOK;
 
     for (int i = 0; i < n; i++) {
         version += schemas[i].n_migrations;
@@ -111,14 +118,34 @@ facts_version(const struct db_schema *schemas, int n)
     return version;
 }
 
+/* Notes were once made by triggers, in a table of their own. */
 static int
-watch_facts(struct db *db, const struct db_schema *schemas, int n, struct err *err)
+drop_triggers(struct db *db, struct err *err)
+{
+    struct buf script AUTO(buf_release) = BUF_INIT;
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int r = db_query(db, &st, err,
+                     "SELECT name FROM sqlite_master WHERE type = 'trigger' AND "
+                     "substr(name, 1, 5) = 'fact_'",
+                     "");
+
+    while (r >= 0 && (r = db_step(st, err)) == 1)
+        buf_addf(&script, "DROP TRIGGER \"%s\";", db_text(st, 0));
+    db_done_p(&st);
+    buf_adds(&script, "DROP TABLE IF EXISTS fact_change");
+    return r < 0 ? r : db_exec(db, buf_str(&script), "drop old triggers", err);
+}
+
+static int
+note_facts(struct db *db, const struct db_schema *schemas, int n, struct err *err)
 {
     int r = db_begin(db, err);
 
     if (r < 0)
         return r;
-    r = db_facts_watch(db, schemas, n, err);
+    r = drop_triggers(db, err);
+    if (r == 0)
+        r = db_facts_note_all(db, err);
     if (r == 0)
         r = db_run(db, err,
                    "INSERT INTO module_schema(module, version) VALUES('" FACTS "', ?) "
@@ -134,6 +161,7 @@ int
 db_migrate(struct db *db, const struct db_schema *schemas, int n, struct err *err)
 {
     int versions[MAX_MODULES], facts;
+    bool watched, stale;
     int r;
 
     if (n > MAX_MODULES)
@@ -152,10 +180,18 @@ db_migrate(struct db *db, const struct db_schema *schemas, int n, struct err *er
                 "%s: schema %d of %s is newer than this program, which knows %d: "
                 "use the program that made it, or a newer one",
                 db_path(db), versions[i], schemas[i].module, schemas[i].n_migrations);
+    /* nobody takes the changes of one that is gone when it is closed */
+    watched = !db_is_in_memory(db);
+    stale = watched && facts != facts_version(schemas, n);
+    if (r == 0 && stale)
+        r = make_root(db, err);
+    if (r == 0 && watched)
+        db_facts_watch(db, schemas, n);
     for (int i = 0; r == 0 && i < n; i++)
         r = migrate(db, &schemas[i], versions[i], err);
-    /* nobody takes the changes of one that is gone when it is closed */
-    if (r == 0 && !db_is_in_memory(db) && facts != facts_version(schemas, n))
-        r = watch_facts(db, schemas, n, err);
+    if (r == 0 && stale) {
+        db_facts_watch(db, schemas, n); /* the tables may have other columns now */
+        r = note_facts(db, schemas, n, err);
+    }
     return r;
 }

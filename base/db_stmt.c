@@ -127,12 +127,19 @@ db_query(struct db *db, struct db_stmt **out, struct err *err, const char *sql,
 int
 db_step(struct db_stmt *st, struct err *err)
 {
+    struct buf *notes = &st->db->notes;
+    const size_t n_noted = notes->len;
+
     switch (sqlite3_step(st->sql)) {
     case SQLITE_ROW:
         return 1;
-    case SQLITE_DONE:
-        return 0;
+    case SQLITE_DONE: /* outside a transaction a statement is one by itself */
+        return notes->len > 0 && !db_in_tx(st->db) ? db_facts_keep(st->db, err) : 0;
     default:
+        if (notes->len > n_noted) { /* what it changed is undone */
+            notes->len = n_noted;
+            notes->data[n_noted] = '\0';
+        }
         return db_fail(st->db, sqlite3_sql(st->sql), err);
     }
 }
@@ -184,23 +191,6 @@ db_blob(struct db_stmt *st, int col, size_t *n)
 
     *n = (size_t)sqlite3_column_bytes(st->sql, col);
     return p;
-}
-
-char
-db_type(struct db_stmt *st, int col)
-{
-    switch (sqlite3_column_type(st->sql, col)) {
-    case SQLITE_NULL:
-        return 'n';
-    case SQLITE_INTEGER:
-        return 'i';
-    case SQLITE_FLOAT:
-        return 'r';
-    case SQLITE_BLOB:
-        return 'b';
-    default:
-        return 't';
-    }
 }
 
 bool

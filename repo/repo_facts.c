@@ -31,7 +31,7 @@ apply_pending(struct fsck *f, struct db *db, struct err *err)
     int r = db_facts_pending(f->r->db, &text, err);
 
     if (r == 1)
-        r = json_parse(&list, (struct str){ text.data, text.len }, "fact_change", err);
+        r = json_parse(&list, (struct str){ text.data, text.len }, "fact_note", err);
     cJSON_ArrayForEach(change, list)
     {
         if (r == 0)

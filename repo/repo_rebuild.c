@@ -404,6 +404,7 @@ check_new(struct rebuild *b, struct err *err)
 static int
 fill(struct rebuild *b, struct db *old, struct err *err)
 {
+    struct buf ignored AUTO(buf_release) = BUF_INIT;
     int rc = db_begin(b->r.db, err);
 
     if (rc < 0)
@@ -423,7 +424,7 @@ fill(struct rebuild *b, struct db *old, struct err *err)
         rc = repo_cold_rebuild(&b->r, err);
     /* all of it is in the log already, but for what was found elsewhere */
     if (rc == 0 && b->out->n_lost == 0)
-        rc = db_run(b->r.db, err, "DELETE FROM fact_change", "");
+        rc = db_facts_take(b->r.db, &ignored, err) < 0 ? -(int)err->code : 0;
     if (rc == 0)
         rc = db_commit(b->r.db, err);
     db_rollback(b->r.db);

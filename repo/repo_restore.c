@@ -198,6 +198,8 @@ finish(struct restore *w, const struct db_schema *schemas, int n_schemas, bool *
         rc = db_open(&db, db_path, 0, err);
     if (rc == 0)
         rc = db_set_up(db, err);
+    if (rc == 0)
+        rc = db_migrate(db, schemas, n_schemas, err); /* the new key is a fact */
     if (rc == 0 && w->key)
         rc = acc_key_adopt(w->dirfd, w->key, err);
     *new_key = rc == 0 && !w->key && !w->out->has_key;

@@ -8,7 +8,7 @@
 static const char *const fact_migrations[] = {
     "CREATE TABLE thing(id INTEGER PRIMARY KEY, name TEXT, bytes BLOB, ratio REAL) "
     "STRICT;"
-    "CREATE TABLE pair(a TEXT NOT NULL, b INTEGER NOT NULL, PRIMARY KEY(a, b)) STRICT, "
+    "CREATE TABLE pair(a TEXT NOT NULL, b INTEGER NOT NULL, PRIMARY KEY(b, a)) STRICT, "
     "WITHOUT ROWID;",
     "ALTER TABLE thing ADD COLUMN late TEXT NOT NULL DEFAULT 'early';",
 };
@@ -49,7 +49,9 @@ apply_all(struct db *db, const cJSON *list)
     struct err err = ERR_INIT;
     const cJSON *change;
 
+    CHECK_OK(db_begin(db, &err));
     cJSON_ArrayForEach(change, list) CHECK_OK(db_facts_apply(db, &s, 1, change, &err));
+    CHECK_OK(db_commit(db, &err));
 }
 
 TEST(test_db__facts_come_back)
@@ -74,10 +76,15 @@ TEST(test_db__facts_come_back)
     facts_open(&copy, other, 2, true); /* a younger program */
     apply_all(copy, list);
     cJSON_Delete(list);
+    CHECK_OK(db_begin(db, &err));
     CHECK_OK(db_run(db, &err, "INSERT INTO pair VALUES('x', 1)", ""));
     CHECK_OK(db_run(db, &err, "INSERT INTO pair VALUES('y', 2)", ""));
     CHECK_OK(db_run(db, &err, "DELETE FROM pair WHERE a = 'x'", ""));
-    CHECK_OK(db_run(db, &err, "UPDATE thing SET name = NULL, ratio = 0.25", ""));
+    CHECK_OK(db_run(db, &err, "UPDATE thing SET name = NULL, ratio = 7", ""));
+    /* a statement that fails half-way leaves no notes */
+    CHECK_ERR(db_run(db, &err, "INSERT INTO pair VALUES('z', 1), ('y', 2)", ""),
+              ERR_CONFLICT);
+    CHECK_OK(db_commit(db, &err)); /* nobody took them: they wait */
     CHECK_OK(db_begin(db, &err));
     CHECK_OK(db_run(db, &err, "INSERT INTO pair VALUES('never', 3)", ""));
     db_rollback(db);
@@ -88,7 +95,7 @@ TEST(test_db__facts_come_back)
     cJSON_Delete(list);
     CHECK_OK(db_get_int(copy, &n, &err,
                         "SELECT count(*) FROM thing WHERE id = 9007199254740993 AND "
-                        "name IS NULL AND bytes = x'0001ff' AND ratio = 0.25 AND "
+                        "name IS NULL AND bytes = x'0001ff' AND ratio = 7.0 AND "
                         "late = 'early'",
                         ""));
     CHECK_INT(n, 1);
@@ -148,7 +155,9 @@ TEST(test_db__copy_and_replaced)
     snprintf(path, sizeof(path), "%s/a.db", unit_dir());
     snprintf(copy, sizeof(copy), "%s/copy.db", unit_dir());
     facts_open(&db, path, 2, true);
+    CHECK_OK(db_begin(db, &err));
     CHECK_OK(db_run(db, &err, "INSERT INTO pair VALUES('x', 1)", ""));
+    CHECK_OK(db_commit(db, &err));
     CHECK_OK(db_copy(db, copy, &err));
     CHECK_ERR(db_copy(db, copy, &err), ERR_CONFLICT);
     CHECK_OK(db_open(&other, copy, 0, &err));
