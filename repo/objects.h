@@ -34,7 +34,7 @@ struct objects_put {
     int64_t (*read)(void *arg, void *p, size_t n, struct err *err);
     const struct objects_file *file; /* NULL: `read` gives the bytes */
     /* 1: the catalogue has a row for this object, 0: not, -code. Without a row nothing
-     * that already bears the name is trusted before it was hashed. */
+     * that already bears the name is trusted before it was hashed. NULL: no row. */
     int (*known)(void *arg, const struct digest *d, struct err *err);
     void *arg;
     const char *what; /* for messages */

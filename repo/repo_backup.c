@@ -46,24 +46,13 @@ read_fd(void *arg, void *p, size_t n, struct err *err)
     return got < 0 ? err_sys(err, errno, "read %s", f->what) : got;
 }
 
-static int
-not_known(void *arg, const struct digest *d, struct err *err)
-{
-    (void)arg;
-    (void)d;
-    (void)err;
-    return 0;
-}
-
 int
 backup_put(struct objects *to, const struct digest *want,
            int64_t (*read)(void *arg, void *p, size_t n, struct err *err), void *arg,
            bool *is_new, struct err *err)
 {
     char hex[DIGEST_HEX_BYTES], got[DIGEST_HEX_BYTES];
-    struct objects_put put = {
-        .read = read, .known = not_known, .arg = arg, .what = "an object"
-    };
+    struct objects_put put = { .read = read, .arg = arg, .what = "an object" };
     int r = to->ops->put(to, &put, err);
 
     if (r < 0)

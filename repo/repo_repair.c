@@ -40,24 +40,12 @@ read_source(void *arg, void *p, size_t n, struct err *err)
     return got < 0 ? err_sys(err, errno, "read") : got;
 }
 
-/* What has the name is hashed, whatever the catalogue says of it. */
-static int
-not_known(void *arg, const struct digest *d, struct err *err)
-{
-    (void)arg;
-    (void)d;
-    (void)err;
-    return 0;
-}
-
 /* `s` holds the right bytes, or did a moment ago. */
 static int
 put(struct fsck *f, struct fsck_bad *b, struct source *s, const char *from,
     struct err *err)
 {
-    struct objects_put put = {
-        .read = read_source, .known = not_known, .arg = s, .what = from
-    };
+    struct objects_put put = { .read = read_source, .arg = s, .what = from };
     struct objects *o = f->r->objects;
     int r = 0;
 

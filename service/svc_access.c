@@ -70,16 +70,8 @@ add_event(void *arg, const struct acc_event_row *row, struct err *err)
     (void)err;
     cJSON *o = cJSON_CreateObject();
     json_put_int(o, "seq", row->seq);
-    svc_put_time(o, "time", row->time_ns);
-    json_put_str(o, "by", row->actor);
-    json_put_str(o, "verb", row->e.verb);
-    json_put_str(o, "object", row->e.object);
-    json_put_str(o, "digest", row->e.digest);
     json_put_str(o, "outcome", row->e.outcome);
-    cJSON *body = cJSON_Parse(row->e.body);
-    cJSON_DeleteItemFromObject(body,
-                               ACC_ROWS); /* for a rebuild; audit/log.jsonl has it */
-    cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
+    svc_put_event(o, "verb", row);
     json_put_str(o, "hash", row->hash_hex);
     cJSON_AddItemToArray(arg, o);
     return 0;

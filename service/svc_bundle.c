@@ -87,14 +87,7 @@ add_event(void *arg, const struct acc_event_row *row, struct err *err)
         return 0;
     cJSON *o = cJSON_CreateObject();
     json_put_int(o, "seq", row->seq);
-    svc_put_time(o, "time", row->time_ns);
-    json_put_str(o, "by", row->actor);
-    json_put_str(o, "verb", row->e.verb);
-    json_put_str(o, "object", row->e.object);
-    json_put_str(o, "digest", row->e.digest);
-    cJSON *body = cJSON_Parse(row->e.body);
-    cJSON_DeleteItemFromObject(body, ACC_ROWS);
-    cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
+    svc_put_event(o, "verb", row);
     json_put_str(o, "hash", row->hash_hex);
     json_print(o, h->out, true);
     if (h->out->len && h->out->data[h->out->len - 1] != '\n')

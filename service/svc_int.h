@@ -102,6 +102,9 @@ int svc_put_all_sizes(struct svc_call *c, const char *model_or_null,
 void svc_no_reply(struct svc_call *c); /* forgets it: the call failed after all */
 cJSON *svc_version_json(const struct repo_version *v);
 void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
+/* "time", "by", the verb as `verb_key`, "object", "digest" and "detail": the body but
+ * for the rows of a rebuild. */
+void svc_put_event(cJSON *o, const char *verb_key, const struct acc_event_row *row);
 
 /* A checkpoint to look at: a prefix, or a directory that has one. */
 struct svc_ckpt {

@@ -154,3 +154,16 @@ svc_check_read_only(struct svc_call *c, struct err *err)
                       "%s is on a read-only file system; " NOT_GIVEN_OUT,
                       c->repo->path);
 }
+
+void
+svc_put_event(cJSON *o, const char *verb_key, const struct acc_event_row *row)
+{
+    cJSON *body = cJSON_Parse(row->e.body);
+    cJSON_DeleteItemFromObject(body, ACC_ROWS);
+    svc_put_time(o, "time", row->time_ns);
+    json_put_str(o, "by", row->actor);
+    json_put_str(o, verb_key, row->e.verb);
+    json_put_str(o, "object", row->e.object);
+    json_put_str(o, "digest", row->e.digest);
+    cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
+}

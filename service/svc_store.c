@@ -492,14 +492,7 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
     if (!wanted || !named)
         return 0;
     cJSON *o = cJSON_CreateObject();
-    svc_put_time(o, "time", row->time_ns);
-    json_put_str(o, "by", row->actor);
-    json_put_str(o, "what", row->e.verb);
-    json_put_str(o, "object", row->e.object);
-    json_put_str(o, "digest", row->e.digest);
-    cJSON *body = cJSON_Parse(row->e.body);
-    cJSON_DeleteItemFromObject(body, ACC_ROWS);
-    cJSON_AddItemToObject(o, "detail", body ? body : cJSON_CreateObject());
+    svc_put_event(o, "what", row);
     cJSON_InsertItemInArray(l->into, 0, o); /* newest first */
     return 0;
 }

@@ -330,15 +330,6 @@ TEST(test_repo_ingest__an_object_that_goes_meanwhile_is_noticed)
 
 /* ---- many and big ones ---- */
 
-static int
-never_known(void *arg, const struct digest *d, struct err *err)
-{
-    (void)arg;
-    (void)d;
-    (void)err;
-    return 0;
-}
-
 TEST(test_repo_ingest__more_files_than_wait_at_once)
 {
     struct fixture f;
@@ -420,7 +411,7 @@ try_put(struct fixture *f, const char *path, int64_t size_bytes,
     struct objects_file file = {
         .fd = fd, .size_bytes = size_bytes, .crcs = crcs, .n_crcs = n_crcs
     };
-    struct objects_put put = { .known = never_known, .what = "w", .file = &file };
+    struct objects_put put = { .what = "w", .file = &file };
     int r = f->r->objects->ops->put(f->r->objects, &put, err);
 
     if (r == 0)
@@ -491,7 +482,7 @@ TEST(test_repo_ingest__what_waits_can_be_deleted)
     for (int after_sync = 0; after_sync < 2; after_sync++) {
         int fd AUTO(fs_close) = -1;
         struct objects_file file = { .size_bytes = 3 };
-        struct objects_put put = { .known = never_known, .what = "w", .file = &file };
+        struct objects_put put = { .what = "w", .file = &file };
 
         fixture_new(&f);
         put_text(&f, "w", "abc");
