@@ -253,6 +253,8 @@ take_file(struct ingest *in, int i, struct err *err)
     file.n_crcs = repo_model_crcs(in->bundle, path, &crcs);
     file.crcs = crcs;
     r = take_bytes(in, i, &file, err);
+    if (r == 0)
+        r = repo_model_check_strings(in->bundle, path, err);
     if (r < 0)
         return r;
     if (fstat(fd, &st) < 0)

@@ -96,6 +96,10 @@ int repo_model_check(int dirfd, const char *dir, struct sm_bundle **out_bundle,
  * bundle; none when it is no data shard. The caller frees the array. */
 int repo_model_crcs(struct sm_bundle *bundle, const char *path,
                     struct objects_crc **out);
+/* Those of its strings and variants, which are not of their bytes as they stand: read
+ * once more, from memory by then; of at most 8 MiB each, so that a push stays small. */
+int repo_model_check_strings(struct sm_bundle *bundle, const char *path,
+                             struct err *err) MUST_CHECK;
 /* Its data shards are "variables/variables.data-…", and this is their index. */
 #define REPO_MODEL_INDEX "variables/variables.index"
 bool repo_model_is_shard(const char *path);

@@ -11,6 +11,7 @@
 
 #define VARIABLES "variables/variables"
 #define SAVER_RESTORE_OP 3 /* SaverDef.restore_op_name */
+#define STRINGS_MAX_BYTES ((int64_t)8 << 20)
 
 /* Variables of the graph itself: those the loader fills by the saver's restore op. */
 static int64_t
@@ -126,23 +127,32 @@ compare_crcs(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
+/* Of the file `path`; -1: it is none. */
+static int
+shard_of(struct sm_bundle *bundle, const char *path)
+{
+    const int n_shards = bundle ? sm_bundle_n_shards(bundle) : 0;
+
+    for (int shard = 0; shard < n_shards; shard++) {
+        char *name AUTO(free_ptr) =
+            xasprintf(VARIABLES ".data-%05d-of-%05d", shard, n_shards);
+
+        if (strcmp(name, path) == 0)
+            return shard;
+    }
+    return -1;
+}
+
 /* Left out: strings and variants, whose checksum is not that of their bytes, and what
  * overlaps the tensor before it, which nobody writes. */
 int
 repo_model_crcs(struct sm_bundle *bundle, const char *path, struct objects_crc **out)
 {
-    const int n_shards = bundle ? sm_bundle_n_shards(bundle) : 0;
-    int shard = 0, n = 0, n_kept = 0;
+    const int shard = shard_of(bundle, path);
+    int n = 0, n_kept = 0;
 
     *out = NULL;
-    for (; shard < n_shards; shard++) {
-        char *name AUTO(free_ptr) =
-            xasprintf(VARIABLES ".data-%05d-of-%05d", shard, n_shards);
-
-        if (strcmp(name, path) == 0)
-            break;
-    }
-    if (shard == n_shards)
+    if (shard < 0)
         return 0;
     *out = xcalloc((size_t)sm_bundle_n_entries(bundle) + 1, sizeof(**out));
     for (int i = 0; i < sm_bundle_n_entries(bundle); i++) {
@@ -162,4 +172,31 @@ repo_model_crcs(struct sm_bundle *bundle, const char *path, struct objects_crc *
                                                    (*out)[n_kept - 1].size_bytes)
             (*out)[n_kept++] = (*out)[i];
     return n_kept;
+}
+
+int
+repo_model_check_strings(struct sm_bundle *bundle, const char *path, struct err *err)
+{
+    const int shard = shard_of(bundle, path);
+    int r = 0;
+
+    for (int i = 0; shard >= 0 && r == 0 && i < sm_bundle_n_entries(bundle); i++) {
+        const struct sm_entry *e = sm_bundle_entry(bundle, i);
+        struct sm_tensor t AUTO(sm_tensor_release) = { 0 };
+        struct str *elements AUTO(free_ptr) = NULL;
+        int64_t n;
+
+        if (e->shard_id != shard || e->n_slices > 0 ||
+            e->size_bytes > STRINGS_MAX_BYTES)
+            continue;
+        if (e->dtype == SM_STRING)
+            r = sm_bundle_tensor(bundle, e->key, STR_LIT(""), true, &t, err);
+        else if (e->dtype == SM_VARIANT)
+            r = sm_bundle_variants(bundle, e->key, &elements, &n, err);
+    }
+    return r == -ERR_CORRUPT ? err_ctx(err,
+                                       "%s: these are not the bytes that were saved; "
+                                       "copy the model again from where it was made",
+                                       path)
+                             : r;
 }

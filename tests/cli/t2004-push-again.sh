@@ -55,10 +55,17 @@ sl push m a --json
 is "a touched index: it is read, and the shard" "$(read_bytes)" \
     "$(stat -c %s m/variables/variables.index $shard | awk '{ n += $1 } END { print n }')"
 cp -r m good
-old=$(od -An -tu1 -j 100 -N 1 $shard | tr -d ' ')
-printf "\\$(printf %o $((old ^ 255)))" | dd of=$shard bs=1 seek=100 conv=notrunc 2>/dev/null
+turn() { # offset: the bits of one byte of the shard
+    old=$(od -An -tu1 -j "$1" -N 1 $shard | tr -d ' ')
+    printf "\\$(printf %o $((old ^ 255)))" | dd of=$shard bs=1 seek="$1" conv=notrunc 2>/dev/null
+}
+turn 100
 sl push m a
 fails "a flipped byte in a tensor" 4 "variables.data-00000-of-00001: tensor '.*' \(.* bytes at offset .*checksum"
+turn 100
+turn $(($(stat -c %s $shard) - 20))
+sl push m a
+fails "a flipped byte in a string" 4 "variables.data-00000-of-00001: these are not the bytes .*'_CHECKPOINTABLE_OBJECT_GRAPH': checksum"
 sl fsck
 ok "fsck is clean"
 
