@@ -327,7 +327,8 @@ write_file(int dirfd, const struct layout_file *f, struct err *err)
     return e < 0 ? e : fs_fsync(fd, f->name, err);
 }
 
-/* Makes staging/<id> with all files and renames it to its place. */
+/* Makes staging/<id> with all files and renames it to its place, for its owner only:
+ * until its name is known to be on the disk, see settle_files. */
 static int
 make_files(struct site *s, const struct layout_files *files, const char *id,
            const char *path, struct err *err)
@@ -336,7 +337,7 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
     int e = open_staging(s, &staging, err);
 
     if (e == 0)
-        e = fs_mkdirs(staging, id, 0755, err);
+        e = fs_mkdirs(staging, id, 0700, err);
     if (e == 0)
         e = fs_open_dir(&fd, staging, id, err);
     for (int i = 0; e == 0 && i < files->n; i++)
@@ -347,7 +348,18 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
         e = fs_mkdirs(s->dirfd, LAYOUT_RELEASES, 0755, err);
     if (e == 0)
         e = fs_rename_new(staging, id, s->dirfd, path, err);
-    return e < 0 ? e : fs_fsync_dir(s->dirfd, LAYOUT_RELEASES, err);
+    return e;
+}
+
+/* Who made it may have been killed before this. */
+static int
+settle_files(struct site *s, const char *path, struct err *err)
+{
+    int e = fs_fsync_dir(s->dirfd, LAYOUT_RELEASES, err);
+
+    if (e == 0 && fchmodat(s->dirfd, path, 0755, 0) < 0)
+        e = err_sys(err, errno, "set the mode of %s", path);
+    return e;
 }
 
 int
@@ -355,17 +367,20 @@ site_put_files(struct site *s, const struct layout_files *files, const char *id,
                struct err *err)
 {
     char path[sizeof(LAYOUT_RELEASES) + CONFIG_ID_BYTES];
-    int e;
+    struct stat st = { .st_mode = 0 };
+    int e = 0;
 
     if (!id[0])
         return 0;
     snprintf(path, sizeof(path), LAYOUT_RELEASES "/%s", id);
-    e = fs_exists(s->dirfd, path, err);
-    if (e == 0)
-        e = make_files(s, files, id, path, err);
-    else if (e == 1)
+    if (fstatat(s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
         /* young again, for site_prune; on a disk that takes no more it may fail */
         (void)utimensat(s->dirfd, path, NULL, 0);
+    else
+        e = errno == ENOENT ? make_files(s, files, id, path, err)
+                            : err_sys(err, errno, "stat %s", path);
+    if (e == 0 && !(st.st_mode & S_IROTH))
+        e = settle_files(s, path, err);
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
 }
 

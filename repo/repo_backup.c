@@ -391,14 +391,18 @@ open_dest(const char *dest, int *dirfd, int *lock_fd, struct err *err)
     if (r == 0 && strcmp(buf_str(&text), BACKUP_FORMAT) != 0)
         return err_set(err, ERR_CONFLICT, "%s: its format file does not say '%.15s'",
                        dest, BACKUP_FORMAT);
+    if (r == 0) /* folders without it would be somebody's directory */
+        r = fs_fsync(*dirfd, dest, err);
+    if (r == 0)
+        r = fs_lock(lock_fd, *dirfd, "lock", 0, err);
+    if (r == 0)
+        r = fs_remove_tree(*dirfd, "stage", err); /* of a backup that was killed */
     for (size_t i = 0; r == 0 && i < 4; i++) {
         static const char *const folders[] = { "objects", "stage", "quarantine",
                                                "generations" };
 
         r = fs_mkdirs(*dirfd, folders[i], 0700, err);
     }
-    if (r == 0)
-        r = fs_lock(lock_fd, *dirfd, "lock", 0, err);
     return r == -ERR_BUSY ? err_ctx(err, "another backup writes to %s", dest) : r;
 }
 
@@ -440,7 +444,7 @@ generation(struct taking *t, const char *dest, int dest_fd, bool with_key,
     if (r == 0)
         r = fs_fsync_dir(dest_fd, "generations", err);
     if (r < 0 && fs_remove_tree(dest_fd, work, &ignored) < 0)
-        err_clear(&ignored); /* the next backup's sweep, or nobody, minds */
+        err_clear(&ignored); /* the next backup does it */
     return r;
 }
 

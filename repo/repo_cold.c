@@ -291,6 +291,7 @@ adopt(struct making *mk, const struct repo_file *f, struct repo_cold_item *item,
       struct err *err)
 {
     struct cold_reader rd AUTO(cold_reader_close) = COLD_READER_INIT;
+    char path[COLD_PATH_BYTES];
     int rc = cold_open_named(&rd, mk->r->dirfd, &f->digest, err);
 
     if (rc == 0)
@@ -304,7 +305,11 @@ adopt(struct making *mk, const struct repo_file *f, struct repo_cold_item *item,
                                      .stored_bytes = rd.levels[0].file_bytes };
     rc = repo_cold_row(mk->r, &f->digest, err);
     item->has_row = rc == 1;
-    return rc < 0 ? rc : 0;
+    if (rc != 0 || mk->dry_run)
+        return rc < 0 ? rc : 0;
+    cold_path("cold", &f->digest,
+              path); /* its maker may have died before it did this */
+    return cold_sync_name(mk->r->dirfd, path, err);
 }
 
 /* Writes the delta into fd; *stored_bytes is what it takes. */

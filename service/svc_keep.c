@@ -193,6 +193,8 @@ check_log(struct fsck *k, struct err *err)
     return r < 0 ? err_set(err, found.code, "%s", found.msg) : 0;
 }
 
+#define RATE_MIN_BYTES 10e3 /* less would not end */
+
 /* "50M" a second: bytes. */
 static int
 parse_rate(const char *text, int64_t *out, struct err *err)
@@ -203,9 +205,12 @@ parse_rate(const char *text, int64_t *out, struct err *err)
     const char *unit = *end ? strchr(units, *end) : NULL;
     for (int i = 0; unit && i <= unit - units; i++)
         v *= 1000;
-    if (end == text || (*end && (!unit || end[1])) || !(v >= 1 && v < 1e15))
+    if (end == text || (*end && (!unit || end[1])) ||
+        !(v >= RATE_MIN_BYTES && v < 1e15))
         return err_set(err, ERR_USAGE,
-                       "--rate '%s': bytes a second, such as 50M (k, M, G)", text);
+                       "--rate '%s': bytes a second, such as 50M (k, M, G); at least "
+                       "10k",
+                       text);
     *out = (int64_t)v;
     return 0;
 }

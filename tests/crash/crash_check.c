@@ -288,6 +288,11 @@ check_first(struct worker *w, const struct scene *s, const struct buf *allowed,
     struct svc *svc AUTO(svc_close_p) = NULL;
     struct err err = ERR_INIT;
 
+    /* between the old catalogue and the new one there may be none: docs/store.md */
+    if (strcmp(s->run, "fsck --rebuild") == 0 &&
+        access("store/catalogue.db", F_OK) < 0 &&
+        !must_end(w, "recovery", "fsck --rebuild", 0, 0))
+        return false;
     if (access("store/format", F_OK) == 0) {
         if (svc_open(&svc, "store", &err) < 0)
             return say(w, "recovery: %s", err.msg);
