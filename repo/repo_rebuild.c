@@ -478,7 +478,9 @@ make_new(struct rebuild *b, struct err *err)
     return rc < 0 ? rc : fs_fsync(fd, NEW, err);
 }
 
-/* A write-ahead log that stayed would be read into the new file: it goes first. */
+/* A write-ahead log that stayed would be read into the new file, so it goes before that
+ * comes; without it the old file would be what it was before its last commits, so that
+ * goes first, for good. */
 static int
 swap(struct rebuild *b, struct err *err)
 {
@@ -495,9 +497,11 @@ swap(struct rebuild *b, struct err *err)
         any |= rc == 1;
         if (rc == 1)
             rc = fs_rename(b->r.dirfd, from, b->r.dirfd, to, err);
+        if (rc == 0)
+            rc = fs_fsync_dir(b->r.dirfd, "quarantine", err);
+        if (rc == 0)
+            rc = fs_fsync_dir(b->r.dirfd, ".", err);
     }
-    if (rc == 0)
-        rc = fs_fsync_dir(b->r.dirfd, "quarantine", err);
     if (rc == 0)
         rc = fs_rename_new(b->r.dirfd, NEW, b->r.dirfd, CATALOGUE, err);
     if (rc == 0)
