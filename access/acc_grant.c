@@ -82,9 +82,8 @@ acc_check(struct acc *a, enum acc_right right, const char *model, struct err *er
                    model ? model : "*");
 }
 
-/* A user the catalogue or the system knows, or uid:N for one without a name. */
-static int
-check_subject(struct acc *a, const char *subject, struct err *err)
+int
+acc_check_subject(struct acc *a, const char *subject, struct err *err)
 {
     char text[4096];
     struct passwd pw, *found = NULL;
@@ -112,7 +111,7 @@ int
 acc_grant(struct acc *a, const char *subject, enum acc_right right, const char *model,
           struct err *err)
 {
-    int r = check_subject(a, subject, err);
+    int r = acc_check_subject(a, subject, err);
 
     if (r == 0)
         r = db_run(a->db, err,

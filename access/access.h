@@ -84,6 +84,8 @@ bool acc_is_owner(const struct acc *a);
 int acc_check(struct acc *a, enum acc_right right, const char *model,
               struct err *err) MUST_CHECK;
 
+/* A user that the catalogue or the system knows, or uid:N. ERR_NOTFOUND: nobody. */
+int acc_check_subject(struct acc *a, const char *subject, struct err *err) MUST_CHECK;
 /* In the caller's transaction. Subject: a Unix user name. model "*": every model.
  * 1: changed something, 0: was so already. */
 int acc_grant(struct acc *a, const char *subject, enum acc_right right,

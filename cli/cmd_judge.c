@@ -1,40 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* golden add, golden list, validate, policy set, policy show */
+/* validate, policy set, policy show */
 #include "cli/cli.h"
 
 #include <string.h>
-
-void
-cmd_golden_add(const cJSON *reply, bool failed, struct buf *out)
-{
-    (void)failed;
-    buf_addf(out, "%s golden set %s of %s %s\n", cli_str(reply, "kind"),
-             cli_str(reply, "name"), cli_str(reply, "model"), cli_str(reply, "digest"));
-}
-
-void
-cmd_golden_list(const cJSON *reply, bool failed, struct buf *out)
-{
-    (void)failed;
-    static const char *const titles[] = { "SET", "KIND", "DIGEST", "ADDED", "BY" };
-    struct cli_table t;
-    struct buf cell AUTO(buf_release) = BUF_INIT;
-    if (!cli_list(reply, "sets")) {
-        buf_adds(out, "no acceptance sets: sluice golden add MODEL DIR --name NAME\n");
-        return;
-    }
-    cli_table_start(&t, 5, titles);
-    for (const cJSON *s = cli_list(reply, "sets"); s; s = s->next) {
-        cli_table_cell(&t, cli_str(s, "name"));
-        cli_table_cell(&t, cli_str(s, "kind"));
-        cli_short_digest(cli_str(s, "digest"), &cell);
-        cli_table_cell_buf(&t, &cell);
-        cli_time(cli_str(s, "added"), &cell);
-        cli_table_cell_buf(&t, &cell);
-        cli_table_cell(&t, cli_str(s, "by"));
-    }
-    cli_table_end(&t, out);
-}
 
 /* "accuracy 0.962 of 500 (at least 0.93; at most 0.01 worse than production)" */
 static void

@@ -609,6 +609,12 @@ int sm_warmup_parse(struct str record, struct sm_warmup *out,
                     struct err *err) MUST_CHECK;
 void sm_warmup_release(struct sm_warmup *w); /* for AUTO */
 const char *sm_warmup_kind_name(enum sm_warmup_kind kind);
+/* Append: a PredictionLog with a predict request; a record with its frame; the fields
+ * of a TensorProto. Values are of dtypes with a fixed size, or strings. */
+void sm_warmup_add(const char *model, const char *signature,
+                   const struct sm_tensor_list *in, struct buf *out);
+void sm_tfrecord_add(struct str record, struct buf *out);
+void sm_tensor_proto_add(const struct sm_tensor *t, struct buf *out);
 
 /* ---- text ------------------------------------------------------------------------ */
 

@@ -332,8 +332,8 @@ import_one(struct svc_call *c, struct repo_bundle *b, struct repo_bundle_entry *
         return -(int)err->code;
     if (is_new &&
         (put_said(c, e, v.id, err) < 0 || repo_quota_check(c->repo, model, err) < 0 ||
-         (set && val_set_add(c->repo, model, &v, "export", &golden.in, false, &stored,
-                             err) < 0)))
+         (set && val_set_add(c->repo, model, &v, "export", &golden.in, false, NULL,
+                             &stored, err) < 0)))
         return -(int)err->code;
     svc_about(c, &v);
     cJSON_Delete(c->body);

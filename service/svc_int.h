@@ -128,6 +128,14 @@ int svc_take_dir(struct svc_call *c, const char *path, bool is_model,
 /* What the request wishes for, and what the store wants of every push. */
 int svc_push_wish(struct svc_call *c, struct repo_wish *wish,
                   struct err *err) MUST_CHECK;
+/* svc_golden.c: the golden set in `dir` is of that kind and fits the model in
+ * `model_dir` (NULL, or no directory: not asked); name, kind and digest of one. */
+int svc_golden_check(const char *dir, bool acceptance, const char *model_dir_or_null,
+                     struct err *err) MUST_CHECK;
+void svc_put_set(cJSON *obj, const struct val_set *set);
+/* `sets` of the reply: those that apply to a version (0: to any). */
+int svc_put_sets(struct svc_call *c, const char *model, int64_t version_id,
+                 struct err *err) MUST_CHECK;
 /* The reply of push --dry-run; what a push would be refused for is refused. */
 int svc_dry_push(struct svc_call *c, const char *model, const struct svc_taken *files,
                  const struct svc_taken *golden_or_null, struct err *err) MUST_CHECK;

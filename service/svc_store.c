@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* init push pull list log inspect, golden add, golden list */
+/* init push pull list log inspect */
 #include "deploy/deploy.h"
 #include "repo/gc.h"
 #include "service/svc_int.h"
@@ -29,38 +29,6 @@ svc_do_init(struct svc_call *c, struct err *err)
 }
 
 /* ---- push ---- */
-
-static int
-check_golden(const char *dir, bool acceptance, struct err *err)
-{
-    struct val_golden g = { 0 };
-    if (val_golden_load(&g, dir, err) < 0)
-        return -(int)err->code;
-    bool is_acceptance = g.acceptance;
-    val_golden_release(&g);
-    if (is_acceptance == acceptance)
-        return 0;
-    if (acceptance)
-        return err_set(
-            err, ERR_INVALID,
-            "%s is an export set; it travels with a version: sluice push DIR "
-            "MODEL --golden %s",
-            dir, dir);
-    return err_set(err, ERR_INVALID,
-                   "%s is an acceptance set, and who pushes a model does not write its "
-                   "exam; its owner adds it: sluice golden add MODEL %s --name NAME",
-                   dir, dir);
-}
-
-static void
-put_golden(cJSON *obj, const struct val_set *set)
-{
-    char digest[REPO_DIGEST_BYTES];
-    repo_digest_text(&set->digest, digest);
-    json_put_str(obj, "name", set->name);
-    json_put_str(obj, "kind", set->acceptance ? "acceptance" : "export");
-    json_put_str(obj, "digest", digest);
-}
 
 void
 svc_taken_end(struct svc_taken *t)
@@ -171,11 +139,11 @@ push_record(struct svc_call *c, const char *model, struct svc_taken *files,
     json_put_int(c->body, "bytes", v.size_bytes);
     if (golden_or_null) {
         struct val_set set;
-        if (val_set_add(c->repo, model, &v, "export", &golden_or_null->in, false, &set,
-                        err) < 0)
+        if (val_set_add(c->repo, model, &v, "export", &golden_or_null->in, false, NULL,
+                        &set, err) < 0)
             return -(int)err->code;
-        put_golden(cJSON_AddObjectToObject(reply, "golden"), &set);
-        put_golden(cJSON_AddObjectToObject(c->body, "golden"), &set);
+        svc_put_set(cJSON_AddObjectToObject(reply, "golden"), &set);
+        svc_put_set(cJSON_AddObjectToObject(c->body, "golden"), &set);
     }
     return svc_commit(c, err);
 }
@@ -191,7 +159,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
     int r = svc_put_provenance(c, from, err);
     if (r >= 0 && golden)
-        r = check_golden(golden, false, err);
+        r = svc_golden_check(golden, false, svc_str(c, "dir"), err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)
@@ -222,57 +190,6 @@ svc_do_push(struct svc_call *c, struct err *err)
         return r;
     files.kept = golden_files.kept = true;
     return 0;
-}
-
-int
-svc_do_golden_add(struct svc_call *c, struct err *err)
-{
-    const char *dir = svc_str(c, "dir"), *model = svc_str(c, "model");
-    struct svc_taken files AUTO(svc_taken_end) = { 0 };
-    struct val_set set;
-    if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
-        check_golden(dir, true, err) < 0 ||
-        svc_take_dir(c, dir, false, &files, err) < 0)
-        return err_ctx(err, "golden add %s", dir);
-    int known = svc_key_find(c, &files.in.manifest.digest, 1, err);
-    if (known != 0)
-        return known < 0 ? known : 0;
-    if (db_begin(c->repo->db, err) < 0 ||
-        val_set_add(c->repo, model, NULL, svc_str(c, "name"), &files.in, true, &set,
-                    err) < 0)
-        return err_ctx(err, "golden add %s", dir);
-    json_put_str(c->reply, "model", model);
-    put_golden(c->reply, &set);
-    put_golden(c->body, &set);
-    repo_digest_text(&set.digest, c->digest);
-    if (svc_commit(c, err) < 0)
-        return -(int)err->code;
-    files.kept = true;
-    return 0;
-}
-
-static int
-add_set(void *arg, const struct val_set *s, struct err *err)
-{
-    (void)err;
-    cJSON *o = cJSON_CreateObject();
-    put_golden(o, s);
-    svc_put_time(o, "added", s->created_ns);
-    json_put_str(o, "by", s->added_by);
-    cJSON_AddItemToArray(arg, o);
-    return 0;
-}
-
-int
-svc_do_golden_list(struct svc_call *c, struct err *err)
-{
-    int64_t id;
-    int found = repo_model_id(c->repo, svc_str(c, "model"), &id, err);
-    if (found < 0)
-        return found;
-    /* A model may have its exam before its first version. */
-    return val_sets(c->repo, svc_str(c, "model"), 0, add_set,
-                    cJSON_AddArrayToObject(c->reply, "sets"), err);
 }
 
 /* ---- pull ---- */
@@ -467,8 +384,7 @@ svc_do_inspect(struct svc_call *c, struct err *err)
         cJSON_AddItemToArray(files, o);
     }
     repo_manifest_release(&m);
-    if (val_sets(c->repo, v.model, v.id, add_set,
-                 cJSON_AddArrayToObject(c->reply, "sets"), err) < 0)
+    if (svc_put_sets(c, v.model, v.id, err) < 0)
         return -(int)err->code;
     return val_verdicts(c->repo, v.id, add_verdict,
                         cJSON_AddArrayToObject(c->reply, "verdicts"), err);
@@ -480,10 +396,10 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
     (void)err;
     struct listing *l = arg;
     static const char *const shown[] = {
-        "push",     "validate",   "promote",    "weights", "rollback", "freeze",
-        "unfreeze", "golden_add", "policy_set", "tag",     "untag",    "note",
-        "attach",   "detach",     "accept",     "reject",  "delete",   "undelete",
-        "purge",    "hold",       "unhold",     "cold",    "warm"
+        "push",     "validate",   "promote",       "weights",    "rollback", "freeze",
+        "unfreeze", "golden_add", "golden_delete", "policy_set", "tag",      "untag",
+        "note",     "attach",     "detach",        "accept",     "reject",   "delete",
+        "undelete", "purge",      "hold",          "unhold",     "cold",     "warm"
     };
     bool wanted = strcmp(row->e.outcome, "ok") == 0;
     bool named = false;

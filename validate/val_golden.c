@@ -410,6 +410,22 @@ load_tags(struct val_golden *g, const cJSON *doc, struct err *err)
     return 0;
 }
 
+/* Whose answers the expected outputs are. */
+static int
+load_recorded(struct val_golden *g, const cJSON *doc, const char *file, struct err *err)
+{
+    const cJSON *o = cJSON_GetObjectItemCaseSensitive(doc, "recorded");
+    const char *ref = NULL, *digest = NULL;
+
+    if (!cJSON_IsObject(o))
+        return err_set(err, ERR_INVALID, "%s: \"recorded\": wanted an object", file);
+    if (get_str(o, "ref", NULL, &ref, "recorded", err) < 0 ||
+        get_str(o, "digest", NULL, &digest, "recorded", err) < 0)
+        return err_ctx(err, "%s", file);
+    g->recorded = xasprintf("%s %s", ref, digest);
+    return 0;
+}
+
 static int
 load_head(struct val_golden *g, const cJSON *doc, const char *file, struct err *err)
 {
@@ -429,6 +445,10 @@ load_head(struct val_golden *g, const cJSON *doc, const char *file, struct err *
                        kind);
     if (r == 0)
         r = get_str(doc, "owner", "", &owner, file, err);
+    if (r == 0 && json_has(doc, "recorded"))
+        r = load_recorded(g, doc, file, err);
+    else if (r == 0)
+        g->recorded = xstrdup("");
     if (r == 0)
         r = json_bool(doc, "sequential", false, &g->sequential, file, err);
     if (r < 0)
@@ -540,5 +560,6 @@ val_golden_release(struct val_golden *g)
     free(g->files);
     free(g->tags);
     free(g->owner);
+    free(g->recorded);
     *g = (struct val_golden){ .cases = NULL };
 }

@@ -45,6 +45,9 @@ static const char *const migrations[] = {
     "  set_by TEXT NOT NULL         -- actor, as in event\n"
     ") STRICT;\n"
     "CREATE INDEX policy_of ON policy(alias, model, id);\n",
+    /* Who may replace an acceptance set. */
+    "ALTER TABLE golden_set ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- '': "
+    "added_by\n",
 };
 
 /* A verdict's evidence stays; an export set goes with its version. */

@@ -72,6 +72,8 @@ struct val_golden {
     bool sequential;
     char *tags; /* "serve" */
     char *owner;
+    char
+        *recorded; /* "fraud@3 sha256:…": its answers, which nobody says are true; "" */
     struct val_case *cases;
     int n_cases;
     struct val_metric *metrics;
@@ -93,6 +95,29 @@ void val_golden_release(struct val_golden *g);
  * fit, another dtype. Missing inputs are the backend's to report. */
 int val_bind(struct sm_tensor_list *inputs, const struct backend_signature *sig,
              struct err *err) MUST_CHECK;
+
+/* Whether the cases are what a model's signatures take and give: names, dtypes, shapes,
+ * and as many labels as rows. ERR_INVALID names case and key; ERR_NOTFOUND: no such
+ * model, tags or signature. Nothing is run. */
+int val_golden_fits(const struct val_golden *g, const char *model_dir,
+                    struct err *err) MUST_CHECK;
+/* Appends the inputs of every case as TF Serving's warm-up records; dtypes are those of
+ * the signatures of `model_dir`. ERR_LIMIT: more cases than TF Serving takes. */
+int val_golden_warmup(const struct val_golden *g, const char *model_dir,
+                      const char *model, struct buf *out, struct err *err) MUST_CHECK;
+/* Members of `to` that tell what a set asks: cases, arrays, tolerances, metrics. */
+void val_golden_describe(const struct val_golden *g, cJSON *to);
+
+/* How far a set's tolerances may go. {"rel_max": 1e-3, "top_k": 1}: every output that a
+ * case judges needs a tolerance of one of these kinds that is no looser (top_k: no
+ * smaller), or exact; more beside it are harmless, since all must hold. */
+struct val_caps {
+    double limit[VAL_EXACT + 1]; /* by kind; NaN: no tolerance of this kind will do */
+};
+int val_caps_parse(const cJSON *caps, struct val_caps *out, struct err *err) MUST_CHECK;
+/* ERR_REFUSED names case, output, what the set allows itself and the cap. */
+int val_set_check_caps(const struct val_golden *g, const struct val_caps *caps,
+                       struct err *err) MUST_CHECK;
 
 /* ---- comparison ----------------------------------------------------------------- */
 
@@ -148,18 +173,39 @@ struct val_set {
     bool acceptance;
     int64_t version_id;   /* export sets; 0 otherwise */
     struct digest digest; /* of the set's manifest */
+    int64_t number;       /* of the sets of its name: 1, 2, 3 … */
     int64_t created_ns;
+    int64_t replaced_ns; /* by a newer one, or deleted; 0: it counts */
     char added_by[64];
+    char owner[64]; /* who may replace it; first who added it */
 };
 /* Records an ingested set, in the caller's transaction, after reading it as a judge
  * will. version NULL: an acceptance set of `model`, which need not have a version yet,
  * named `name`. A new set replaces the one of the same name (of the same version) that
- * counts; old ones stay on record. The same bytes again change nothing. ERR_INVALID:
- * malformed, of the other kind, judges nothing. */
+ * counts; old ones stay on record. The same bytes again change nothing. owner NULL: as
+ * it was, or the actor. ERR_INVALID: malformed, of the other kind, judges nothing.
+ * ERR_DENIED: an acceptance set of a model that the actor pushed, or of another owner
+ * (not asked of the store's owner). */
 int val_set_add(struct repo *r, const char *model,
                 const struct repo_version *version_or_null, const char *name,
-                const struct repo_ingest *stored, bool acceptance, struct val_set *out,
+                const struct repo_ingest *stored, bool acceptance,
+                const char *owner_or_null, struct val_set *out,
                 struct err *err) MUST_CHECK;
+/* `set` is NAME, NAME@2 (the second of that name), or export@3 (of version 3). */
+int val_set_find(struct repo *r, const char *model, const char *set,
+                 struct val_set *out, struct err *err) MUST_CHECK;
+/* Its files and what they say; the caller closes and releases both, whatever is
+ * returned. */
+int val_set_open(struct repo *r, const struct val_set *s, struct repo_view *view,
+                 struct val_golden *out, struct err *err) MUST_CHECK;
+/* An acceptance set counts no more; it stays on record. In the caller's transaction.
+ * ERR_DENIED as val_set_add. */
+int val_set_delete(struct repo *r, const char *model, const char *name,
+                   struct val_set *out, struct err *err) MUST_CHECK;
+/* All that a model ever had, acceptance sets first; of one name the oldest first. */
+int val_sets_all(struct repo *r, const char *model,
+                 int (*fn)(void *arg, const struct val_set *s, struct err *err),
+                 void *arg, struct err *err) MUST_CHECK;
 /* Sets that apply to a version: its export set, then the model's acceptance sets by
  * name. fn may write and commit. */
 int val_sets(struct repo *r, const char *model, int64_t version_id,

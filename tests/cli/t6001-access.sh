@@ -55,6 +55,8 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         case $verb in
         push) set -- "$digits/v1" digits ;;
         golden_add) set -- digits "$digits/acceptance" --name x ;;
+        golden_show | golden_delete) set -- digits x ;;
+        golden_export) set -- digits x "$scratch/stranger-set" ;;
         pull | inspect | show | validate | cold | warm | delete | undelete | unhold) set -- digits@1 ;;
         hold) set -- digits@1 --reason x ;;
         retention_set) set -- digits --keep_last 1 ;;
@@ -100,6 +102,21 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
     sl promote digits@2 --to production
     ok "a grant on every model"
     is "files stay the owner's" "$(find "$SLUICE_STORE" ! -user 12345 | head -n 3)" ""
+    owner grant root judge digits >/dev/null
+    sl golden add digits "$digits/acceptance" --name exam
+    fails "who pushes a model does not write its exam" 6 "root pushed digits@2, and who pushes"
+    owner golden add digits "$digits/acceptance" --name exam >/dev/null
+    sl golden delete digits exam
+    fails "nor deletes it" 6 "root pushed digits@2"
+    owner grant root judge other >/dev/null
+    owner golden add other "$digits/acceptance" --name exam >/dev/null
+    sl golden add other "$digits/acceptance" --name exam --reason x
+    fails "one owner's exam is not another's to change" 6 "may not change 'exam'"
+    sl golden delete other exam
+    fails "nor to delete" 6 "may not change 'exam'"
+    owner golden add other "$digits/acceptance" --name exam --owner root >/dev/null
+    sl golden delete other exam
+    ok "who owns it may"
     owner revoke root push digits >/dev/null
     sl push "$digits/v3" digits
     fails "revoked" 6 "push"

@@ -52,7 +52,7 @@ add_set(struct repo *r, const struct repo_version *v, const char *name,
     if (e == 0)
         e = db_begin(r->db, err);
     if (e == 0)
-        e = val_set_add(r, "digits", v, name, &in, !v, out, err);
+        e = val_set_add(r, "digits", v, name, &in, !v, NULL, out, err);
     if (e == 0)
         e = db_commit(r->db, err);
     db_rollback(r->db);

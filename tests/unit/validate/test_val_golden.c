@@ -4,6 +4,7 @@
 #include "validate/val_int.h"
 
 #include <math.h>
+#include <string.h>
 #include <unistd.h>
 
 static int
@@ -410,5 +411,75 @@ TEST(test_val_golden__reads_the_test_models)
         CHECK(g.n_cases > 0);
         CHECK_OK(val_golden_judges(&g, &err));
         val_golden_release(&g);
+    }
+}
+
+/* ---- caps ----------------------------------------------------------------------- */
+
+static int
+capped(const char *tolerance, const char *caps, struct err *err)
+{
+    char *members AUTO(free_ptr) =
+        xasprintf("\"inputs\": {}, \"expected\": {\"y\": [2.5], \"s\": [\"a\"]}%s%s",
+                  tolerance[0] ? ", \"tolerance\": " : "", tolerance);
+    cJSON *doc AUTO(json_free) = cJSON_Parse(caps);
+    struct val_golden g;
+    struct val_caps c;
+    int r;
+
+    if (parse_case(&g, members, err) < 0)
+        unit_fail(__FILE__, __LINE__, "%s: %s", members, err->msg);
+    r = val_caps_parse(doc, &c, err);
+    if (r == 0)
+        r = val_set_check_caps(&g, &c, err);
+    val_golden_release(&g);
+    return r;
+}
+
+TEST(test_val_caps__the_tightest_tolerance_of_an_output_counts)
+{
+    static const struct {
+        const char *tolerance, *caps, *why; /* NULL: allowed */
+    } rows[] = {
+        { "", "{\"rel_max\": 1e-5}", NULL },
+        { "", "{\"rel_max\": 1e-6}",
+          "output 'y': the set allows itself rel_max 1e-05" },
+        { "", "{\"abs\": 1}", "wants abs 1 or exact" },
+        { "{\"abs\": 0.5}", "{\"abs\": 0.5}", NULL },
+        { "{\"abs\": 0.6}", "{\"abs\": 0.5}", "abs 0.6" },
+        { "{\"abs\": 9, \"rel_max\": 1e-5}", "{\"rel_max\": 1e-4}", NULL },
+        { "{\"exact\": true}", "{}", NULL },
+        { "{\"top_k\": 1}", "{\"top_k\": 2}", "top_k 1" },
+        { "{\"top_k\": 3}", "{\"top_k\": 2}", NULL },
+        { "{\"outputs\": {\"y\": {\"abs\": 9}}}", "{\"rel_max\": 1}", "abs 9" },
+        { "{\"outputs\": {\"s\": {\"abs\": 9}}}", "{\"rel_max\": 1}", "output 's'" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct err err = ERR_INIT;
+        int r = capped(rows[i].tolerance, rows[i].caps, &err);
+
+        CHECK_INT(r, rows[i].why ? -(int)ERR_REFUSED : 0);
+        CHECK(!rows[i].why || strstr(err.msg, rows[i].why));
+        err_clear(&err);
+    }
+}
+
+TEST(test_val_caps__malformed_caps_are_named)
+{
+    static const struct {
+        const char *caps, *why;
+    } rows[] = { { "[]", "wanted an object" },
+                 { "{\"near\": 1}", "no tolerance \"near\"" },
+                 { "{\"abs\": -1}", "at least 0" },
+                 { "{\"exact\": true}", "needs no cap" } };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct err err = ERR_INIT;
+        int r = capped("", rows[i].caps, &err);
+
+        CHECK(strstr(err.msg, rows[i].why) != NULL);
+        CHECK_INT(r, -(int)ERR_INVALID);
+        err_clear(&err);
     }
 }
