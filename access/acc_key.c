@@ -128,3 +128,40 @@ acc_key_renew(int store_dirfd, struct db *db, struct err *err)
     db_rollback(db);
     return r;
 }
+
+/* ---- what the store vouches for ------------------------------------------------- */
+
+int
+acc_sign(struct acc *a, const void *p, size_t n, uint8_t sig[64], struct err *err)
+{
+    struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
+    uint8_t priv[32];
+
+    if (acc_key_private(a->dirfd, priv, err) < 0 ||
+        ed25519_key_open(&key, priv, err) < 0)
+        return err_ctx(err, "sign with the store's key");
+    return ed25519_sign(key, p, n, sig, err);
+}
+
+int
+acc_signed(struct acc *a, const void *p, size_t n, const uint8_t sig[64],
+           struct err *err)
+{
+    uint8_t pub[32];
+
+    if (acc_key_public(a->dirfd, pub, err) < 0)
+        return -(int)err->code;
+    return ed25519_verify(pub, p, n, sig);
+}
+
+int
+acc_key_id(struct acc *a, struct digest *out, struct err *err)
+{
+    uint8_t der[16 + 32];
+
+    if (acc_key_public(a->dirfd, der + public_pem.prefix_bytes, err) < 0)
+        return -(int)err->code;
+    memcpy(der, public_pem.prefix, public_pem.prefix_bytes);
+    sha256_of(der, public_pem.prefix_bytes + 32, out);
+    return 0;
+}

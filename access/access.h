@@ -142,6 +142,18 @@ int acc_key_find(struct acc *a, const char *key, const struct digest *digest,
 int acc_key_answer(struct acc *a, const char *reply_json, int64_t keep_ns,
                    struct err *err) MUST_CHECK;
 
+/* ---- what the store vouches for ---- */
+
+/* Signs with the store's key. ERR_NOTFOUND: a store restored without it. */
+int acc_sign(struct acc *a, const void *p, size_t n, uint8_t sig[64],
+             struct err *err) MUST_CHECK;
+/* 1: it is this store's signature of these bytes, 0: it is not, -code. */
+int acc_signed(struct acc *a, const void *p, size_t n, const uint8_t sig[64],
+               struct err *err) MUST_CHECK;
+/* SHA-256 of the public key's DER (SubjectPublicKeyInfo), which keys/store.pub holds as
+ * PEM. */
+int acc_key_id(struct acc *a, struct digest *out, struct err *err) MUST_CHECK;
+
 struct acc_event_row {
     int64_t seq, time_ns;
     const char *actor;

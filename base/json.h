@@ -29,6 +29,9 @@ int json_bool(const cJSON *obj, const char *key, bool fallback, bool *out,
 bool json_has(const cJSON *obj, const char *key);
 /* One document, indented by two spaces, with a final newline, or on one line. */
 void json_print(const cJSON *j, struct buf *out, bool one_line);
+/* Appends the one text of a value: members sorted by the bytes of their names, no
+ * blanks, numbers with the fewest digits that read back alike. */
+void json_canonical(const cJSON *j, struct buf *out);
 /* Appends s as a JSON string with quotes; bytes that are no UTF-8 become U+FFFD. */
 void json_add_quoted(struct buf *out, struct str s);
 /* Each puts a member into an object, or with a NULL key an element into an array. A

@@ -7,6 +7,9 @@
 
 #include "savedmodel/tensor.h"
 
+#define BACKEND_MEMORY_BYTES ((size_t)8 << 30) /* what limits of 0 mean */
+#define BACKEND_WALL_MS (600 * 1000)
+
 struct backend_args {
     const char *model_dir;
     const char *tags; /* "serve"; NULL: "serve" */

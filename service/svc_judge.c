@@ -2,6 +2,8 @@
 /* validate, policy set, policy show */
 #include "service/svc_int.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,8 @@ validate_dir(struct svc_call *c, struct err *err)
     val_golden_release(&g);
     if (r < 0)
         return r;
+    val_document(report, outcome, runner_backend.name, NULL, NULL, NULL,
+                 clock_now_ns());
     cJSON_AddItemToArray(cJSON_AddArrayToObject(c->reply, "verdicts"),
                          verdict_json(golden, acceptance, outcome, report));
     return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED, dir, err);
@@ -128,8 +132,11 @@ svc_do_validate(struct svc_call *c, struct err *err)
         answer(c, n_failed, n_unsupported, c->object, &verdict_err);
         r = db_begin(c->repo->db, err);
     }
-    for (int i = 0; i < n && r >= 0; i++)
+    cJSON *told = list->child;
+    for (int i = 0; i < n && r >= 0; i++, told = told->next) {
         r = val_verdict_add(c->repo, &verdicts[i], err);
+        json_put_int(told, "id", verdicts[i].id);
+    }
     if (r >= 0)
         r = svc_commit(c, err);
     for (int i = 0; i < sets.n; i++)

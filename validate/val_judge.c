@@ -7,13 +7,13 @@
  * "unsupported": never passed, and not the model's fault.
  *
  * The report:
- *   {"cases": [{"name", "verdict", "worst", "why", "run_ms",
+ *   {"cases": [{"name", "verdict", "worst", "why",
  *               "outputs": [{"name", "ok", "worst", "why"}]}],
  *    "metrics": [{"metric", "title", "output", "labels", "value", "n",
  *                 "higher_is_better", "min", "max", "ok", "why", "max_drop",
  *                 "max_drop_relative", "baseline", …}],
  *    "error": why it does not load, "unsupported": what is missing,
- *    "load_ms", "summary": one line}
+ *    "times": {"load_ms", "run_ms": {CASE: ms}}, "summary": one line}
  * "worst" is the largest error in units of its tolerance: above 1 fails, none when
  * there is no measure (another shape). val_judge_version adds to metrics with
  * a baseline what it saw on the baseline. */
@@ -28,9 +28,10 @@
 
 #define WHY_MAX 3 /* problems that a summary names */
 
-static const char *const outcome_texts[] = {
-    [VAL_PASSED] = "passed", [VAL_FAILED] = "failed", [VAL_UNSUPPORTED] = "unsupported"
-};
+static const char *const outcome_texts[] = { [VAL_PASSED] = "passed",
+                                             [VAL_FAILED] = "failed",
+                                             [VAL_UNSUPPORTED] = "unsupported",
+                                             [VAL_INCONCLUSIVE] = "inconclusive" };
 
 const char *
 val_outcome_text(enum val_outcome o)
@@ -299,7 +300,7 @@ judge_case(void *arg, const struct val_result *res, struct err *err)
         put_error(j, o, res->error);
         return is_ours(res->error) ? pass_on(res->error, err) : 0;
     }
-    json_put_real(o, "run_ms", res->run_ms);
+    json_put_real(val_times(j->report, "run_ms"), res->c->name, res->run_ms);
     if (compare_case(j, res, o, &ok, &bad) < 0) {
         put_error(j, o, &bad);
         return 0;
@@ -451,7 +452,7 @@ judge_model(struct judge *j, const char *model_dir, struct err *err)
                      bad.msg);
         return 0;
     }
-    json_put_real(j->report, "load_ms", j->ops->load_ms(j->b));
+    json_put_real(val_times(j->report, NULL), "load_ms", j->ops->load_ms(j->b));
     r = val_run_cases(j->g, j->ops, j->b, judge_case, j, err);
     j->ops->close(j->b);
     for (int i = 0; r == 0 && i < j->g->n_metrics; i++)

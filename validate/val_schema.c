@@ -48,6 +48,27 @@ static const char *const migrations[] = {
     /* Who may replace an acceptance set. */
     "ALTER TABLE golden_set ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- '': "
     "added_by\n",
+    /* ---- signed verdicts, one outcome more ------------------------------------ */
+    "CREATE TABLE verdict_new(\n"
+    "  id INTEGER PRIMARY KEY,      -- a later verdict has a larger one\n"
+    "  version_id INTEGER NOT NULL REFERENCES version(id),\n"
+    "  version_digest BLOB NOT NULL CHECK(length(version_digest) = 32),\n"
+    "  set_digest BLOB NOT NULL CHECK(length(set_digest) = 32), -- golden_set.digest\n"
+    "  set_name TEXT NOT NULL,      -- golden_set.name\n"
+    "  acceptance INTEGER NOT NULL CHECK(acceptance IN (0, 1)), -- 0: export set\n"
+    "  outcome TEXT NOT NULL CHECK(outcome IN\n"
+    "    ('passed', 'failed', 'unsupported', 'inconclusive')),\n"
+    "  backend TEXT NOT NULL,       -- what ran it: 'native', ...\n"
+    "  created_ns INTEGER NOT NULL, -- since 1970\n"
+    "  made_by TEXT NOT NULL,       -- actor, as in event\n"
+    "  report TEXT NOT NULL,        -- the verdict, canonical JSON (docs/formats.md)\n"
+    "  signature BLOB NOT NULL DEFAULT x''\n"
+    "    CHECK(length(signature) IN (0, 64)) -- the store's, of its statement; or ''\n"
+    ") STRICT;\n"
+    "INSERT INTO verdict_new SELECT *, x'' FROM verdict;\n"
+    "DROP TABLE verdict;\n"
+    "ALTER TABLE verdict_new RENAME TO verdict;\n"
+    "CREATE INDEX verdict_of ON verdict(version_id, set_digest, id);\n",
 };
 
 /* A verdict's evidence stays; an export set goes with its version. */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 #define COLUMNS                                                                        \
     "id, version_id, version_digest, set_digest, set_name, acceptance, outcome, "      \
-    "backend, created_ns, made_by, report"
+    "backend, created_ns, made_by, report, signature"
 
 void
 val_verdict_release(struct val_verdict *v)
@@ -24,12 +25,14 @@ static int
 read_verdict(struct db_stmt *st, struct val_verdict *out, struct err *err)
 {
     enum val_outcome o = VAL_PASSED;
+    const void *sig;
+    size_t n = 0;
 
     *out = (struct val_verdict){ .id = db_int(st, 0),
                                  .version_id = db_int(st, 1),
                                  .acceptance = db_int(st, 5) != 0,
                                  .created_ns = db_int(st, 8) };
-    while (o < VAL_UNSUPPORTED && strcmp(db_text(st, 6), val_outcome_text(o)) != 0)
+    while (o < VAL_INCONCLUSIVE && strcmp(db_text(st, 6), val_outcome_text(o)) != 0)
         o++;
     if (strcmp(db_text(st, 6), val_outcome_text(o)) != 0 ||
         !val_read_digest(st, 2, &out->version_digest) ||
@@ -41,21 +44,25 @@ read_verdict(struct db_stmt *st, struct val_verdict *out, struct err *err)
     snprintf(out->backend, sizeof(out->backend), "%s", db_text(st, 7));
     snprintf(out->made_by, sizeof(out->made_by), "%s", db_text(st, 9));
     out->report_json = xstrdup(db_text(st, 10));
+    sig = db_blob(st, 11, &n);
+    out->is_signed = n == sizeof(out->signature);
+    if (out->is_signed)
+        memcpy(out->signature, sig, n);
     return 0;
 }
 
 int
 val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
 {
-    int e =
-        db_run(r->db, err,
-               "INSERT INTO verdict(version_id, version_digest, set_digest, set_name, "
-               "acceptance, outcome, backend, created_ns, made_by, report) "
-               "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-               "ibbtittitt", v->version_id, v->version_digest.b,
-               sizeof(v->version_digest.b), v->set_digest.b, sizeof(v->set_digest.b),
-               v->set_name, (int64_t)v->acceptance, val_outcome_text(v->outcome),
-               v->backend, v->created_ns, v->made_by, v->report_json);
+    int e = db_run(
+        r->db, err,
+        "INSERT INTO verdict(version_id, version_digest, set_digest, set_name, "
+        "acceptance, outcome, backend, created_ns, made_by, report, signature) "
+        "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ibbtittittb", v->version_id, v->version_digest.b, sizeof(v->version_digest.b),
+        v->set_digest.b, sizeof(v->set_digest.b), v->set_name, (int64_t)v->acceptance,
+        val_outcome_text(v->outcome), v->backend, v->created_ns, v->made_by,
+        v->report_json, v->signature, v->is_signed ? sizeof(v->signature) : (size_t)0);
 
     if (e == 0)
         v->id = db_last_id(r->db);
@@ -99,6 +106,24 @@ val_verdicts(struct repo *r, int64_t version_id,
             e = fn(arg, &v, err);
     }
     return e;
+}
+
+int
+val_verdict_get(struct repo *r, int64_t id, struct val_verdict *out, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(r->db, &st, err, "SELECT " COLUMNS " FROM verdict WHERE id = ?",
+                     "i", id);
+
+    *out = (struct val_verdict){ .id = 0 };
+    if (e == 0)
+        e = db_step(st, err);
+    if (e == 0)
+        return err_set(err, ERR_NOTFOUND,
+                       "there is no verdict %" PRId64
+                       ": sluice inspect lists those of a version",
+                       id);
+    return e < 0 ? e : read_verdict(st, out, err);
 }
 
 /* ---- judging a version ---------------------------------------------------------- */
@@ -180,6 +205,16 @@ judge_stored(struct repo *r, const struct repo_version *v, const struct val_set 
     return e;
 }
 
+static int
+sign(struct repo *r, struct val_verdict *v, struct err *err)
+{
+    struct buf pae AUTO(buf_release) = BUF_INIT;
+
+    val_statement_pae(v, &pae);
+    v->is_signed = acc_sign(r->acc, pae.data, pae.len, v->signature, err) == 0;
+    return v->is_signed ? 0 : -(int)err->code;
+}
+
 int
 val_judge_version(struct repo *r, const struct repo_version *v, const struct val_set *s,
                   const struct backend_ops *ops, struct val_verdict *out,
@@ -196,16 +231,18 @@ val_judge_version(struct repo *r, const struct repo_version *v, const struct val
     if (e < 0)
         return err_ctx(err, "validate %s@%lld by %s", v->model, (long long)v->number,
                        s->name);
-    json_print(report, &text, true);
+    const int64_t now_ns = clock_now_ns();
+    val_document(report, outcome, ops->name, v, s, acc_actor(r->acc), now_ns);
+    json_canonical(report, &text);
     *out = (struct val_verdict){ .version_id = v->id,
                                  .version_digest = v->digest,
                                  .set_digest = s->digest,
                                  .acceptance = s->acceptance,
                                  .outcome = outcome,
-                                 .created_ns = clock_now_ns(),
+                                 .created_ns = now_ns,
                                  .report_json = xstrdup(buf_str(&text)) };
     snprintf(out->set_name, sizeof(out->set_name), "%s", s->name);
     snprintf(out->backend, sizeof(out->backend), "%s", ops->name);
     snprintf(out->made_by, sizeof(out->made_by), "%s", acc_actor(r->acc));
-    return 0;
+    return sign(r, out, err);
 }

@@ -158,7 +158,9 @@ int val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
  * directory has no baseline. ERR_INVALID: the set judges nothing. ERR_NOTFOUND: no such
  * model or tags, no runner. ERR_IO and the like: the system is in the way. Then there
  * is no verdict, *report NULL. */
-enum val_outcome { VAL_PASSED, VAL_FAILED, VAL_UNSUPPORTED };
+/* Inconclusive: a budget lies inside the noise of what was measured, and nothing else
+ * is wrong. */
+enum val_outcome { VAL_PASSED, VAL_FAILED, VAL_UNSUPPORTED, VAL_INCONCLUSIVE };
 const char *val_outcome_text(enum val_outcome o);
 int val_judge_dir(const char *model_dir, const struct val_golden *g,
                   const struct backend_ops *ops, enum val_outcome *out, cJSON **report,
@@ -222,7 +224,9 @@ struct val_verdict {
     char backend[64];
     int64_t created_ns;
     char made_by[64];
-    char *report_json; /* owned */
+    char *report_json; /* owned: the document, canonical */
+    bool is_signed;    /* older ones are not */
+    uint8_t signature[64];
 };
 void val_verdict_release(struct val_verdict *v);
 /* Judges a version by one stored set in a view of the store (no transaction open), then
@@ -240,6 +244,40 @@ int val_verdict_newest(struct repo *r, int64_t version_id,
 int val_verdicts(struct repo *r, int64_t version_id,
                  int (*fn)(void *arg, const struct val_verdict *v, struct err *err),
                  void *arg, struct err *err) MUST_CHECK;
+
+int val_verdict_get(struct repo *r, int64_t id, struct val_verdict *out,
+                    struct err *err) MUST_CHECK; /* ERR_NOTFOUND */
+
+/* ---- the verdict's document (docs/formats.md, "Verdicts") ------------------------ */
+
+/* One thing that was asked, for every export: "case first: y", "metric f1". Its names
+ * are a report's own, sorted nowhere; `ok` false is a failure. */
+void val_check_add(cJSON *report, const char *id, const char *wanted, const char *saw,
+                   bool ok);
+/* The object of all that depends on time; with a key, an object in it. Only what lies
+ * there may differ when the same is judged again. */
+cJSON *val_times(cJSON *report, const char *key_or_null);
+/* Makes a report the whole document: checks, subject and the like. `v`, `s` and `actor`
+ * NULL: a directory in no store. */
+void val_document(cJSON *report, enum val_outcome outcome, const char *backend,
+                  const struct repo_version *v, const struct val_set *s,
+                  const char *actor, int64_t time_ns);
+/* The in-toto Statement v1 about it, and what DSSE signs of that. */
+void val_statement(const struct val_verdict *v, struct buf *out);
+void val_statement_pae(const struct val_verdict *v, struct buf *out);
+/* The DSSE envelope, canonical. ERR_NOTFOUND: it was never signed. */
+int val_envelope(struct repo *r, const struct val_verdict *v, struct buf *out,
+                 struct err *err) MUST_CHECK;
+/* What differs between two documents but for their times, as elements of `list`:
+ * {"where", "was", "is"}; the number of them. */
+int val_document_diff(const cJSON *was, const cJSON *is, cJSON *list);
+
+/* A document for others to read. ERR_USAGE lists the forms there are: json, dsse,
+ * junit, sarif, markdown, html. dsse is val_envelope's. `compared` (NULL allowed) has
+ * what is known against the live version: {"with", "signatures": [{"signature", "why",
+ * "breaks_callers"}], "tensors_changed", "tensors"}. */
+int val_export(const cJSON *doc, const cJSON *compared, const char *form,
+               struct buf *out, struct err *err) MUST_CHECK;
 
 /* ---- policy and gate ------------------------------------------------------------ */
 

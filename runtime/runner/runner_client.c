@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 enum {
-    DEFAULT_WALL_MS = 600 * 1000,
     GRACE_MS = 2000, /* for the runtime's own limit to come first */
     ENDING_MS = 500, /* from a closed socket to the end of a process */
     SOCK_FD = 3
@@ -261,7 +260,7 @@ client_load(struct backend **out, const struct backend_args *a, struct err *err)
     struct backend *b AUTO(client_close_p) = xcalloc(1, sizeof(*b));
     struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
     b->sock = b->said = -1;
-    b->max_wall_ms = a->max_wall_ms > 0 ? a->max_wall_ms : DEFAULT_WALL_MS;
+    b->max_wall_ms = a->max_wall_ms > 0 ? a->max_wall_ms : BACKEND_WALL_MS;
     if (start_runner(b, err) < 0)
         return -(int)err->code;
     m.kind = WIRE_LOAD;

@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define DEFAULT_MEMORY_BYTES ((size_t)8 << 30)
-
 struct server {
     struct backend *b;
     bool locked;
@@ -29,7 +27,7 @@ serve_load(struct server *s, struct wire_msg *in, struct wire_msg *out, struct e
     if (r.bad || s->locked)
         return err_set(err, ERR_CORRUPT, "a malformed request");
     if (a.max_memory_bytes == 0)
-        a.max_memory_bytes = DEFAULT_MEMORY_BYTES;
+        a.max_memory_bytes = BACKEND_MEMORY_BYTES;
     if (fs_open_dir(&dirfd, AT_FDCWD, dir, err) < 0)
         return -(int)err->code;
     struct runner_limits l = { dirfd, a.max_memory_bytes };
