@@ -47,6 +47,8 @@ add_verdict(const cJSON *v, struct buf *out)
              cli_str(v, "set"), cli_str(v, "kind"), n_passed, n_cases);
     if (unsupported[0])
         buf_addf(out, "  %s\n", unsupported);
+    if (cli_str(report, "error")[0])
+        buf_addf(out, "  %s\n", cli_str(report, "error"));
     for (const cJSON *c = cli_list(report, "cases"); c; c = c->next)
         if (strcmp(cli_str(c, "verdict"), "failed") == 0)
             buf_addf(out, "  %s: %s\n", cli_str(c, "name"), cli_str(c, "why"));

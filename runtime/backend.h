@@ -8,6 +8,7 @@
 #include "savedmodel/tensor.h"
 
 #define BACKEND_MEMORY_BYTES ((size_t)8 << 30) /* what limits of 0 mean */
+#define BACKEND_OUTPUT_BYTES ((size_t)1 << 30)
 #define BACKEND_WALL_MS (600 * 1000)
 
 struct backend_args {
@@ -18,6 +19,7 @@ struct backend_args {
     size_t max_memory_bytes;
     int64_t max_wall_ms; /* of one call */
     int64_t max_loop_steps;
+    size_t max_output_bytes; /* of one call's outputs; asked in the caller's process */
 };
 
 struct backend; /* an instance; each implementation has its own */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* version, doctor */
 #include "base/proc.h"
+#include "runtime/runner/runner.h"
 #include "service/svc_int.h"
 
 #include <sqlite3.h>
@@ -105,11 +106,18 @@ look_at_helper(cJSON *list, const char *what, const char *name)
     finding(list, what, have, have ? buf_str(&path) : err.msg, way_out);
 }
 
+static void
+tell_protection(void *arg, const char *what, bool ok, const char *saw, const char *fix)
+{
+    finding(arg, what, ok, saw, fix);
+}
+
 int
 svc_do_doctor(struct svc_call *c, struct err *err)
 {
     cJSON *list = cJSON_AddArrayToObject(c->reply, "findings");
     look_at_helper(list, "the runtime's process", "sluice-runner");
+    runner_protections(tell_protection, list);
     look_at_helper(list, "the reader of archives", "sluice-unpack");
     look_at_store(c, list);
     int n_bad = 0;

@@ -137,6 +137,20 @@ put_host(cJSON *report)
     json_put_int(host, "memory_gb", (int64_t)ceil(bytes / 1e9));
 }
 
+void
+val_put_limits(cJSON *report, const struct backend_args *l)
+{
+    cJSON *o = object_in(report, "limits");
+
+    json_put_int(
+        o, "memory_bytes",
+        (int64_t)(l->max_memory_bytes ? l->max_memory_bytes : BACKEND_MEMORY_BYTES));
+    json_put_int(
+        o, "output_bytes",
+        (int64_t)(l->max_output_bytes ? l->max_output_bytes : BACKEND_OUTPUT_BYTES));
+    json_put_int(o, "wall_ms", l->max_wall_ms ? l->max_wall_ms : BACKEND_WALL_MS);
+}
+
 static void
 put_digest(cJSON *o, const struct digest *d)
 {
@@ -177,9 +191,6 @@ val_document(cJSON *report, enum val_outcome outcome, const char *backend,
         json_put_str(o, "version", SLUICE_VERSION);
         json_put_str(o, "device", "cpu");
     }
-    o = object_in(report, "limits");
-    json_put_int(o, "memory_bytes", BACKEND_MEMORY_BYTES);
-    json_put_int(o, "wall_ms", BACKEND_WALL_MS);
     put_host(report);
     json_put_str(val_times(report, NULL), "made", clock_text(time_ns, made));
 }

@@ -472,8 +472,9 @@ val_golden_parse(struct val_golden *out, struct str text, int dirfd, const char 
         r = err_set(err, ERR_INVALID, "%s: wanted an object", file);
     if (r == 0)
         r = load_head(out, doc, file, err);
-    if (r == 0 && (load_tags(out, doc, err) < 0 || load_cases(&ld, doc, err) < 0 ||
-                   load_metrics(&ld, doc, err) < 0))
+    if (r == 0 &&
+        (load_tags(out, doc, err) < 0 || load_cases(&ld, doc, err) < 0 ||
+         load_metrics(&ld, doc, err) < 0 || val_limits_load(out, doc, err) < 0))
         r = err_ctx(err, "%s", file);
     if (r < 0)
         val_golden_release(out);

@@ -39,6 +39,8 @@ int val_inline_convert(const struct sm_tensor *numbers, int dtype,
 /* val_golden_load on the text of golden.json; arrays are looked for below dirfd. */
 int val_golden_parse(struct val_golden *out, struct str text, int dirfd,
                      const char *file, struct err *err) MUST_CHECK;
+/* "limits" of golden.json (val_limits.c): never above the backend's own. */
+int val_limits_load(struct val_golden *g, const cJSON *doc, struct err *err) MUST_CHECK;
 /* A set with neither expected outputs nor a metric with a limit would pass whatever the
  * model answers: ERR_INVALID. */
 int val_golden_judges(const struct val_golden *g, struct err *err) MUST_CHECK;
@@ -108,6 +110,8 @@ void val_add_number(struct buf *out, double v, double other);
 const char *val_text(const cJSON *obj, const char *key);
 /* Appends `text`, a list cut to its first names "…, and N more". */
 void val_add_short(struct buf *out, const char *text);
+/* The limits that runs of a report had, 0 replaced by what it means. */
+void val_put_limits(cJSON *report, const struct backend_args *limits);
 /* One line from a report: what failed, or what was found good. */
 void val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out);
 

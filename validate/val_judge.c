@@ -437,10 +437,12 @@ val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *ou
 static int
 judge_model(struct judge *j, const char *model_dir, struct err *err)
 {
-    const struct backend_args args = { .model_dir = model_dir, .tags = j->g->tags };
+    struct backend_args args = j->g->limits;
     struct err bad = ERR_INIT;
     int r;
 
+    args.model_dir = model_dir;
+    args.tags = j->g->tags;
     if (j->ops->load(&j->b, &args, &bad) < 0) {
         /* no such model, no such tags, no runner: the question is wrong, not the model
          */
@@ -478,6 +480,7 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     if (r == 0)
         r = judge_model(&j, model_dir, err);
     if (r == 0) {
+        val_put_limits(j.report, &g->limits);
         *out = j.n_failed ? VAL_FAILED : j.n_unsupported ? VAL_UNSUPPORTED : VAL_PASSED;
         val_report_summary(j.report, *out, &summary);
         json_put_str(j.report, "summary", buf_str(&summary));

@@ -51,18 +51,42 @@ read_verdict(struct db_stmt *st, struct val_verdict *out, struct err *err)
     return 0;
 }
 
+/* The document as it is recorded: with the outcome that the row has, canonical, signed.
+ */
+static int
+seal(struct repo *r, struct val_verdict *v, struct err *err)
+{
+    cJSON *doc AUTO(json_free) = NULL;
+    struct buf text AUTO(buf_release) = BUF_INIT, pae AUTO(buf_release) = BUF_INIT;
+
+    if (json_parse(&doc, str_of(v->report_json), "verdict", err) < 0)
+        return -(int)err->code;
+    cJSON_DeleteItemFromObjectCaseSensitive(doc, "outcome");
+    json_put_str(doc, "outcome", val_outcome_text(v->outcome));
+    json_canonical(doc, &text);
+    free(v->report_json);
+    v->report_json = xstrdup(buf_str(&text));
+    val_statement_pae(v, &pae);
+    v->is_signed = acc_sign(r->acc, pae.data, pae.len, v->signature, err) == 0;
+    return v->is_signed ? 0 : -(int)err->code;
+}
+
 int
 val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
 {
-    int e = db_run(
-        r->db, err,
-        "INSERT INTO verdict(version_id, version_digest, set_digest, set_name, "
-        "acceptance, outcome, backend, created_ns, made_by, report, signature) "
-        "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "ibbtittittb", v->version_id, v->version_digest.b, sizeof(v->version_digest.b),
-        v->set_digest.b, sizeof(v->set_digest.b), v->set_name, (int64_t)v->acceptance,
-        val_outcome_text(v->outcome), v->backend, v->created_ns, v->made_by,
-        v->report_json, v->signature, v->is_signed ? sizeof(v->signature) : (size_t)0);
+    int e = seal(r, v, err);
+
+    if (e == 0)
+        e = db_run(
+            r->db, err,
+            "INSERT INTO verdict(version_id, version_digest, set_digest, set_name, "
+            "acceptance, outcome, backend, created_ns, made_by, report, signature) "
+            "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "ibbtittittb", v->version_id, v->version_digest.b,
+            sizeof(v->version_digest.b), v->set_digest.b, sizeof(v->set_digest.b),
+            v->set_name, (int64_t)v->acceptance, val_outcome_text(v->outcome),
+            v->backend, v->created_ns, v->made_by, v->report_json, v->signature,
+            v->is_signed ? sizeof(v->signature) : (size_t)0);
 
     if (e == 0)
         v->id = db_last_id(r->db);
@@ -205,16 +229,6 @@ judge_stored(struct repo *r, const struct repo_version *v, const struct val_set 
     return e;
 }
 
-static int
-sign(struct repo *r, struct val_verdict *v, struct err *err)
-{
-    struct buf pae AUTO(buf_release) = BUF_INIT;
-
-    val_statement_pae(v, &pae);
-    v->is_signed = acc_sign(r->acc, pae.data, pae.len, v->signature, err) == 0;
-    return v->is_signed ? 0 : -(int)err->code;
-}
-
 int
 val_judge_version(struct repo *r, const struct repo_version *v, const struct val_set *s,
                   const struct backend_ops *ops, struct val_verdict *out,
@@ -244,5 +258,5 @@ val_judge_version(struct repo *r, const struct repo_version *v, const struct val
     snprintf(out->set_name, sizeof(out->set_name), "%s", s->name);
     snprintf(out->backend, sizeof(out->backend), "%s", ops->name);
     snprintf(out->made_by, sizeof(out->made_by), "%s", acc_actor(r->acc));
-    return sign(r, out, err);
+    return 0;
 }

@@ -78,6 +78,7 @@ struct val_golden {
     int n_cases;
     struct val_metric *metrics;
     int n_metrics;
+    struct backend_args limits; /* that its runs have; 0: the backend's own */
     struct buf *files; /* array files, which the tensors above may borrow from */
     int n_files;
 };
@@ -236,6 +237,7 @@ void val_verdict_release(struct val_verdict *v);
 int val_judge_version(struct repo *r, const struct repo_version *v,
                       const struct val_set *s, const struct backend_ops *ops,
                       struct val_verdict *out, struct err *err) MUST_CHECK;
+/* Brings the document into its one form and signs it. */
 int val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err) MUST_CHECK;
 /* The newest verdict of a version on a set (by its digest): 1, 0 none, -code. */
 int val_verdict_newest(struct repo *r, int64_t version_id,

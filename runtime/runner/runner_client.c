@@ -34,6 +34,7 @@ struct backend {
     int sock;
     int said; /* read end of what it writes on stderr */
     int64_t max_wall_ms;
+    uint64_t max_output_bytes;
     double load_ms, run_ms;
     struct signature *signatures;
 };
@@ -48,7 +49,7 @@ end_runner(struct backend *b)
     fs_close(&b->sock);
     if (b->pid <= 0)
         return 0;
-    kill(b->pid, SIGKILL);
+    kill(-b->pid, SIGKILL); /* its group: whatever it may have started */
     while (waitpid(b->pid, &status, 0) < 0 && errno == EINTR)
         ;
     b->pid = 0;
@@ -77,6 +78,7 @@ has_ended(struct backend *b, struct err *err)
 {
     int status = 0;
     char words[256], text[48];
+    const pid_t group = b->pid;
     for (int i = 0; i < ENDING_MS && b->pid > 0; i++) {
         if (waitpid(b->pid, &status, WNOHANG) == b->pid)
             b->pid = 0;
@@ -85,6 +87,8 @@ has_ended(struct backend *b, struct err *err)
     }
     if (b->pid > 0)
         status = end_runner(b);
+    else if (group > 0)
+        kill(-group, SIGKILL); /* what it left behind */
     fs_close(&b->sock);
     last_words(b, words, sizeof(words));
     return err_set(err, ERR_FAILED, "the model's process ended (%s)%s",
@@ -122,7 +126,8 @@ spawn(struct backend *b, const char *program, int sock, int said, struct err *er
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                        POSIX_SPAWN_SETPGROUP);
     int rc = posix_spawn(&b->pid, program, &fa, &attr, argv, env);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&fa);
@@ -201,6 +206,14 @@ call(struct backend *b, struct wire_msg *m, struct err *err)
         end_runner(b);
         return err_ctx(err, "the answer of the model's process");
     }
+    if (m->data_bytes > b->max_output_bytes) { /* before any of it is copied */
+        end_runner(b);
+        return err_set(err, ERR_LIMIT,
+                       "the model gave %llu bytes of outputs, more than the %llu "
+                       "allowed, and was ended",
+                       (unsigned long long)m->data_bytes,
+                       (unsigned long long)b->max_output_bytes);
+    }
     if (m->kind == WIRE_OK)
         return 0;
     struct wire_in r = { { buf_str(&m->payload), m->payload.len }, false };
@@ -261,6 +274,8 @@ client_load(struct backend **out, const struct backend_args *a, struct err *err)
     struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
     b->sock = b->said = -1;
     b->max_wall_ms = a->max_wall_ms > 0 ? a->max_wall_ms : BACKEND_WALL_MS;
+    b->max_output_bytes =
+        a->max_output_bytes > 0 ? a->max_output_bytes : BACKEND_OUTPUT_BYTES;
     if (start_runner(b, err) < 0)
         return -(int)err->code;
     m.kind = WIRE_LOAD;

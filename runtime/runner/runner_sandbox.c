@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -181,6 +182,7 @@ runner_lock_down(const struct runner_limits *l, struct err *err)
     /* The library that makes checksums fast is mapped when first needed: afterwards it
      * could not be found any more. */
     (void)crc32c(0, "", 0);
+    signal(SIGXFSZ, SIG_IGN); /* too large a memfd is an error, no death */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(err, errno, "give up privileges");
     if (set_limits(l, err) < 0 || hide_files(l->dirfd, err) < 0 ||

@@ -310,8 +310,12 @@ fill_memfd(struct wire_msg *m, const struct sm_tensor_list *l, struct err *err)
     if (m->fd < 0)
         return err_sys(err, errno, "make memory for tensors");
     if (ftruncate(m->fd, (off_t)m->data_bytes) < 0)
-        return err_sys(err, errno, "make %llu bytes of memory for tensors",
-                       (unsigned long long)m->data_bytes);
+        return errno == EFBIG
+                   ? err_set(err, ERR_LIMIT,
+                             "%llu bytes of tensors are above the limit",
+                             (unsigned long long)m->data_bytes)
+                   : err_sys(err, errno, "make %llu bytes of memory for tensors",
+                             (unsigned long long)m->data_bytes);
     char *map = mmap(NULL, m->data_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
     if (map == MAP_FAILED)
         return err_sys(err, errno, "map %llu bytes of tensors",

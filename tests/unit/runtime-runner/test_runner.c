@@ -213,6 +213,109 @@ TEST(test_runner__tensors_of_every_kind_come_back)
     CHECK(e->dtype == SM_BOOL && e->rank == 2 && e->n_elems == 0);
 }
 
+/* ---- runners that misbehave ------------------------------------------------------ */
+
+/* Loads with a program of ours in the runner's place. */
+static int
+load_with(const char *script, int64_t max_wall_ms, struct err *said)
+{
+    struct backend *b AUTO(fx_close) = NULL;
+    struct backend_args args = { .model_dir = unit_dir(), .max_wall_ms = max_wall_ms };
+    struct err err = ERR_INIT;
+    char *folder AUTO(free_ptr) = xasprintf("%s/libexec", unit_dir());
+    char *path AUTO(free_ptr) = xasprintf("%s/sluice-runner", folder);
+    char *text AUTO(free_ptr) = xasprintf("#!/bin/sh\n%s\n", script);
+    char *before AUTO(free_ptr) = xstrdup(getenv("SLUICE_LIBEXEC"));
+    int r;
+
+    CHECK_OK(fs_mkdirs(AT_FDCWD, folder, 0755, &err));
+    CHECK_OK(fs_replace(AT_FDCWD, path, text, strlen(text), 0755, &err));
+    setenv("SLUICE_LIBEXEC", folder, 1);
+    r = runner_backend.load(&b, &args, said);
+    setenv("SLUICE_LIBEXEC", before, 1);
+    return r;
+}
+
+TEST(test_runner__one_that_hangs_is_ended)
+{
+    struct err err = ERR_INIT;
+    pid_t pid;
+
+    CHECK_ERR(load_with("sleep 1000", 50, &err), ERR_LIMIT);
+    CHECK_INT(children(&pid), 0);
+}
+
+TEST(test_runner__one_that_aborts_says_so)
+{
+    struct err err = ERR_INIT;
+
+    CHECK(load_with("echo out of ideas >&2; kill -ABRT $$", 0, &err) == -ERR_FAILED);
+    CHECK(strstr(err.msg, "signal 6"));
+    CHECK(strstr(err.msg, "out of ideas"));
+}
+
+/* A process that it left behind goes with it, also when it has ended itself. */
+TEST(test_runner__what_one_has_forked_is_ended_too)
+{
+    static const char *const ends[] = { "sleep 1000", "exit 3" };
+
+    for (int i = 0; i < 2; i++) {
+        struct err err = ERR_INIT;
+        struct buf pid AUTO(buf_release) = BUF_INIT;
+        char *file AUTO(free_ptr) = xasprintf("%s/pid", unit_dir());
+        char *script AUTO(free_ptr) =
+            xasprintf("sleep 1000 <&- >&- 2>&- 3>&- & echo $! >%s; %s", file, ends[i]);
+        bool gone = false;
+
+        CHECK(load_with(script, 500, &err) < 0);
+        CHECK_OK(fs_read(AT_FDCWD, file, &pid, &err));
+        for (int ms = 0; ms < 2000 && !gone; ms++, usleep(1000)) {
+            char *stat AUTO(free_ptr) =
+                xasprintf("/proc/%ld/stat", strtol(buf_str(&pid), NULL, 10));
+            struct buf text AUTO(buf_release) = BUF_INIT;
+            struct err e = ERR_INIT;
+
+            gone = fs_read(AT_FDCWD, stat, &text, &e) < 0 ||
+                   strstr(buf_str(&text), ") Z ") != NULL;
+        }
+        CHECK(gone);
+    }
+}
+
+TEST(test_runner__one_that_talks_without_end_blocks_nobody)
+{
+    struct err err = ERR_INIT;
+    pid_t pid;
+
+    CHECK(load_with("exec head -c 100000000 /dev/zero >&2", 0, &err) == -ERR_FAILED);
+    err_clear(&err);
+    CHECK(load_with("exec head -c 100000000 /dev/zero >&3", 0, &err) == -ERR_CORRUPT);
+    CHECK_INT(children(&pid), 0);
+}
+
+TEST(test_runner__outputs_above_the_limit_are_not_taken)
+{
+    struct mb m = { .init_op = NULL };
+    struct backend *b AUTO(fx_close) = NULL;
+    struct err err = ERR_INIT;
+    struct sm_tensor_list in AUTO(sm_tensor_list_release) = { 0 };
+    struct sm_tensor_list out AUTO(sm_tensor_list_release) = { 0 };
+    struct backend_args args = { .max_output_bytes = 1000 };
+    float v[512] = { 0 };
+    int64_t n = 512;
+    pid_t pid;
+
+    mb_node(&m, "x", "Placeholder", "", "dtype:t=1 shape:d=?");
+    mb_node(&m, "y", "Identity", "x", "T:t=1");
+    mb_signature(&m, "serving_default", "x=x:0", "y=y:0");
+    args.model_dir = mb_save(&m);
+    CHECK_OK(runner_backend.load(&b, &args, &err));
+    feed(&in, "x", SM_FLOAT, 1, &n, v);
+    CHECK(runner_backend.run(b, "serving_default", &in, &out, &err) == -ERR_LIMIT);
+    CHECK(strstr(err.msg, "2048 bytes of outputs"));
+    CHECK_INT(children(&pid), 0);
+}
+
 /* ---- the sandbox ----------------------------------------------------------------- */
 
 /* Runs fn in a locked-down child: 0 when everything it tried was refused. */
@@ -273,6 +376,20 @@ try_network(const char *outside)
                                                   : 0;
 }
 
+/* Reserving is enough: what is refused is never touched. */
+static int
+try_eating(const char *outside)
+{
+    (void)outside;
+#ifndef __SANITIZE_ADDRESS__
+    if (mmap(NULL, (size_t)20 << 30, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
+        return 1;
+#endif
+    int fd = memfd_create("x", MFD_CLOEXEC);
+    return fd < 0 || ftruncate(fd, (off_t)2 << 30) == 0 ? 2 : 0;
+}
+
 static bool
 has_landlock(void)
 {
@@ -320,6 +437,8 @@ TEST(test_runner_sandbox__no_process_is_started)
 {
     CHECK_INT(in_sandbox(try_processes), 0);
 }
+
+TEST(test_runner_sandbox__memory_is_bounded) { CHECK_INT(in_sandbox(try_eating), 0); }
 
 TEST(test_runner_sandbox__no_network) { CHECK_INT(in_sandbox(try_network), 0); }
 
