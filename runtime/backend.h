@@ -70,6 +70,9 @@ struct backend_ops {
     /* Times of the last load and run, measured inside the backend. */
     double (*load_ms)(const struct backend *b);
     double (*run_ms)(const struct backend *b);
+    /* The most memory it has had so far; 0: not known. NULL: this backend cannot say.
+     */
+    int64_t (*peak_bytes)(const struct backend *b);
     void (*close)(struct backend *b);
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +45,12 @@ verdict_json(const char *set, bool acceptance, enum val_outcome outcome, cJSON *
 
 /* The worst of all sets is the answer: failed before unsupported before passed. */
 static int
-answer(struct svc_call *c, int n_failed, int n_unsupported, const char *what,
-       struct err *err)
+answer(struct svc_call *c, int n_failed, int n_unsupported, int n_unsure,
+       const char *what, struct err *err)
 {
     const char *text = val_outcome_text(n_failed        ? VAL_FAILED
                                         : n_unsupported ? VAL_UNSUPPORTED
+                                        : n_unsure      ? VAL_INCONCLUSIVE
                                                         : VAL_PASSED);
     json_put_str(c->reply, "verdict", text);
     json_put_str(c->body, "verdict", text);
@@ -59,6 +61,11 @@ answer(struct svc_call *c, int n_failed, int n_unsupported, const char *what,
         return err_set(
             err, ERR_UNSUPPORTED,
             "%s: the embedded runtime cannot run this model; that is no pass", what);
+    if (n_unsure)
+        return err_set(err, ERR_FAILED,
+                       "%s: a budget lies inside the noise of this machine: ask again "
+                       "when it is quiet, or give more room",
+                       what);
     return 0;
 }
 
@@ -69,6 +76,8 @@ validate_dir(struct svc_call *c, struct err *err)
     if (!dir || !golden)
         return err_set(err, ERR_USAGE,
                        "validate needs a version, or --dir DIR with --golden FILE");
+    if (cJSON_HasObjectItem(c->req, "budget"))
+        return err_set(err, ERR_USAGE, "--budget is for a version in a store");
     struct val_golden g = { 0 };
     enum val_outcome outcome;
     cJSON *report = NULL;
@@ -76,14 +85,21 @@ validate_dir(struct svc_call *c, struct err *err)
         return -(int)err->code;
     bool acceptance = g.acceptance;
     int r = val_judge_dir(dir, &g, &runner_backend, &outcome, &report, err);
+    if (r == 0 && g.budgets)
+        r = val_budgets_judge(g.budgets,
+                              &(struct val_sides){ .dir = dir, .size_mb = NAN }, &g,
+                              &runner_backend, report, &outcome, err);
     val_golden_release(&g);
-    if (r < 0)
+    if (r < 0) {
+        json_free(&report);
         return r;
+    }
     val_document(report, outcome, runner_backend.name, NULL, NULL, NULL,
                  clock_now_ns());
     cJSON_AddItemToArray(cJSON_AddArrayToObject(c->reply, "verdicts"),
                          verdict_json(golden, acceptance, outcome, report));
-    return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED, dir, err);
+    return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED,
+                  outcome == VAL_INCONCLUSIVE, dir, err);
 }
 
 int
@@ -94,6 +110,9 @@ svc_do_validate(struct svc_call *c, struct err *err)
     if (svc_str(c, "dir") || svc_str(c, "golden"))
         return err_set(err, ERR_USAGE,
                        "validate takes either a version or --dir and --golden");
+    const cJSON *budgets = cJSON_GetObjectItemCaseSensitive(c->req, "budget");
+    if (val_budgets_check(budgets, err) < 0)
+        return -(int)err->code;
     struct repo_version v;
     struct sets sets AUTO(sets_release) = { 0 };
     if (svc_version(c, &v, err) < 0 ||
@@ -110,17 +129,19 @@ svc_do_validate(struct svc_call *c, struct err *err)
     json_put_str(c->reply, "state", v.state);
     cJSON *list = cJSON_AddArrayToObject(c->reply, "verdicts");
     cJSON *summary = cJSON_AddArrayToObject(c->body, "sets");
-    int n_failed = 0, n_unsupported = 0;
+    int n_failed = 0, n_unsupported = 0, n_unsure = 0;
     /* All are judged first: the verdicts and the event are one transaction. */
     struct val_verdict *verdicts = xcalloc((size_t)sets.n, sizeof *verdicts);
     int r = 0, n = 0;
     for (; n < sets.n && r >= 0; n++) {
+        sets.v[n].budgets = budgets;
         r = val_judge_version(c->repo, &v, &sets.v[n], &runner_backend, &verdicts[n],
                               err);
         if (r < 0)
             break;
         n_failed += verdicts[n].outcome == VAL_FAILED;
         n_unsupported += verdicts[n].outcome == VAL_UNSUPPORTED;
+        n_unsure += verdicts[n].outcome == VAL_INCONCLUSIVE;
         cJSON_AddItemToArray(list, verdict_json(sets.v[n].name, sets.v[n].acceptance,
                                                 verdicts[n].outcome,
                                                 cJSON_Parse(verdicts[n].report_json)));
@@ -129,7 +150,7 @@ svc_do_validate(struct svc_call *c, struct err *err)
     }
     struct err verdict_err = ERR_INIT;
     if (r >= 0) {
-        answer(c, n_failed, n_unsupported, c->object, &verdict_err);
+        answer(c, n_failed, n_unsupported, n_unsure, c->object, &verdict_err);
         r = db_begin(c->repo->db, err);
     }
     cJSON *told = list->child;

@@ -199,6 +199,7 @@ svc_do_replay(struct svc_call *c, struct err *err)
         snprintf(w.set.model, sizeof(w.set.model), "%s", v.model);
         snprintf(w.set.name, sizeof(w.set.name), "%s", was.set_name);
     }
+    w.set.budgets = cJSON_GetObjectItemCaseSensitive(a, "budgets");
     if (val_judge_version(c->repo, &v, &w.set, &runner_backend, &is, err) < 0 ||
         json_parse(&b, str_of(is.report_json), "verdict", err) < 0)
         return -(int)err->code;

@@ -458,6 +458,19 @@ load_head(struct val_golden *g, const cJSON *doc, const char *file, struct err *
     return 0;
 }
 
+static int
+load_budgets(struct val_golden *g, const cJSON *doc, struct err *err)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(doc, "budgets");
+
+    if (!list)
+        return 0;
+    if (!cJSON_IsArray(list))
+        return err_set(err, ERR_INVALID, "budgets: wanted a list of texts");
+    g->budgets = cJSON_Duplicate(list, true);
+    return val_budgets_check(list, err);
+}
+
 int
 val_golden_parse(struct val_golden *out, struct str text, int dirfd, const char *file,
                  struct err *err)
@@ -474,7 +487,8 @@ val_golden_parse(struct val_golden *out, struct str text, int dirfd, const char 
         r = load_head(out, doc, file, err);
     if (r == 0 &&
         (load_tags(out, doc, err) < 0 || load_cases(&ld, doc, err) < 0 ||
-         load_metrics(&ld, doc, err) < 0 || val_limits_load(out, doc, err) < 0))
+         load_metrics(&ld, doc, err) < 0 || val_limits_load(out, doc, err) < 0 ||
+         load_budgets(out, doc, err) < 0))
         r = err_ctx(err, "%s", file);
     if (r < 0)
         val_golden_release(out);
@@ -562,5 +576,6 @@ val_golden_release(struct val_golden *g)
     free(g->tags);
     free(g->owner);
     free(g->recorded);
+    json_free(&g->budgets);
     *g = (struct val_golden){ .cases = NULL };
 }

@@ -209,6 +209,44 @@ judge_drops(struct repo *r, const struct repo_version *v, const struct val_set *
     return 0;
 }
 
+/* The set's own and those asked for; the baseline is what is live on production. */
+static int
+judge_budgets(struct repo *r, const struct repo_version *v, const struct val_set *s,
+              const struct val_golden *g, const char *dir,
+              const struct backend_ops *ops, enum val_outcome *outcome, cJSON *report,
+              struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    struct val_sides sides = { .dir = dir, .size_mb = (double)v->size_bytes / 1e6 };
+    cJSON *all AUTO(json_free) = cJSON_CreateArray();
+    const cJSON *lists[] = { g->budgets, s->budgets }, *one;
+    struct repo_version live;
+    int64_t live_id = 0, release_id = 0;
+
+    for (size_t i = 0; i < 2; i++)
+        cJSON_ArrayForEach(one, lists[i])
+            cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
+    if (!all->child)
+        return 0;
+    if (s->budgets) /* the set's own are bound by its digest */
+        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(s->budgets, true));
+    if (repo_alias_get(r, v->model_id, "production", &live_id, &release_id, err) < 0 ||
+        (live_id > 0 && (repo_version_get(r, live_id, &live, err) < 0 ||
+                         repo_view_open(r, &live.digest, &view, err) < 0)))
+        return -(int)err->code;
+    if (live_id > 0) {
+        cJSON *o = cJSON_AddObjectToObject(report, "budget_baseline");
+        char text[REPO_DIGEST_BYTES];
+
+        repo_digest_text(&live.digest, text);
+        json_put_int(o, "number", live.number);
+        json_put_str(o, "digest", text);
+        sides.baseline_dir = view.path;
+        sides.baseline_size_mb = (double)live.size_bytes / 1e6;
+    }
+    return val_budgets_judge(all, &sides, g, ops, report, outcome, err);
+}
+
 /* Loads both from the store and judges. */
 static int
 judge_stored(struct repo *r, const struct repo_version *v, const struct val_set *s,
@@ -225,6 +263,8 @@ judge_stored(struct repo *r, const struct repo_version *v, const struct val_set 
         val_golden_load(&g, set.path, err) < 0)
         return -(int)err->code;
     e = val_judge_dir(model.path, &g, ops, outcome, report, err);
+    if (e == 0)
+        e = judge_budgets(r, v, s, &g, model.path, ops, outcome, *report, err);
     val_golden_release(&g);
     return e;
 }

@@ -74,6 +74,7 @@ struct val_golden {
     char *owner;
     char
         *recorded; /* "fraud@3 sha256:…": its answers, which nobody says are true; "" */
+    cJSON *budgets; /* as given: ["p99_ms=5"]; NULL: none */
     struct val_case *cases;
     int n_cases;
     struct val_metric *metrics;
@@ -167,6 +168,22 @@ int val_judge_dir(const char *model_dir, const struct val_golden *g,
                   const struct backend_ops *ops, enum val_outcome *out, cJSON **report,
                   struct err *err) MUST_CHECK;
 
+/* ---- budgets -------------------------------------------------------------------- */
+
+/* What is measured, side by side where a baseline is given (NULL: none). */
+struct val_sides {
+    const char *dir, *baseline_dir;
+    double size_mb, baseline_size_mb;
+};
+/* A list of texts, "p99_ms=5" or "load_ms=+10%" of the baseline's. ERR_INVALID. */
+int val_budgets_check(const cJSON *list, struct err *err) MUST_CHECK;
+/* Adds a check for each budget to the report of a set that passed; the outcome may
+ * become failed or inconclusive. What was measured goes to times.measured. */
+int val_budgets_judge(const cJSON *list, const struct val_sides *sides,
+                      const struct val_golden *g, const struct backend_ops *ops,
+                      cJSON *report, enum val_outcome *outcome,
+                      struct err *err) MUST_CHECK;
+
 /* ---- sets and verdicts in the store --------------------------------------------- */
 
 struct val_set {
@@ -180,7 +197,8 @@ struct val_set {
     int64_t created_ns;
     int64_t replaced_ns; /* by a newer one, or deleted; 0: it counts */
     char added_by[64];
-    char owner[64]; /* who may replace it; first who added it */
+    char owner[64];       /* who may replace it; first who added it */
+    const cJSON *budgets; /* beside the set's own; lent; NULL: none. Not stored */
 };
 /* Records an ingested set, in the caller's transaction, after reading it as a judge
  * will. version NULL: an acceptance set of `model`, which need not have a version yet,

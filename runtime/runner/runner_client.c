@@ -420,6 +420,23 @@ client_run_ms(const struct backend *b)
     return b->run_ms;
 }
 
+/* The kernel's own mark of what was resident at once. */
+static int64_t
+client_peak_bytes(const struct backend *b)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = 65536 };
+    struct err err = ERR_INIT;
+    char *path AUTO(free_ptr) = xasprintf("/proc/%ld/status", (long)b->pid);
+    const char *line;
+
+    if (b->pid <= 0 || fs_read(AT_FDCWD, path, &text, &err) < 0) {
+        err_clear(&err);
+        return 0;
+    }
+    line = strstr(buf_str(&text), "VmHWM:");
+    return line ? strtoll(line + 6, NULL, 10) * 1024 : 0;
+}
+
 const struct backend_ops runner_backend = {
     .name = "native",
     .load = client_load,
@@ -429,6 +446,7 @@ const struct backend_ops runner_backend = {
     .plan = client_plan,
     .reset = client_reset,
     .load_ms = client_load_ms,
+    .peak_bytes = client_peak_bytes,
     .run_ms = client_run_ms,
     .close = client_close,
 };
