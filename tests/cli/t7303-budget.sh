@@ -30,7 +30,7 @@ sl verdict show digits@1
 prints "says so" 'no baseline to measure beside'
 sl promote digits@1 --to production
 sl push "$digits/v2" digits --golden "$digits/v2-golden"
-sl validate digits@2 --budget size_mb=+900% --budget load_ms=+100000%
+sl validate digits@2 --budget size_mb=+900% --budget peak_mb=+900%
 ok "beside what is live"
 sl verdict show digits@2 --json
 prints "which is named" '"budget_baseline"'
@@ -56,7 +56,7 @@ chmod -R u+w golden
 python3 - <<'P'
 import json
 d = json.load(open("golden/golden.json"))
-d["budgets"] = ["first_ms=0.000001"]
+d["budgets"] = ["peak_mb=0.001"]
 json.dump(d, open("golden/golden.json", "w"))
 P
 sl validate --dir "$digits/v1" --golden golden
