@@ -33,6 +33,91 @@ add_metric(const cJSON *m, struct buf *out)
     buf_addf(out, "%s%s\n", cli_str(m, "why")[0] ? ": " : "", cli_str(m, "why"));
 }
 
+/* "    ≥ 1e-06  812 ####", one line a decade. */
+static void
+add_errors(const cJSON *errors, struct buf *out)
+{
+    enum { WIDTH = 40 };
+    double most = 1;
+
+    for (const cJSON *b = cli_list(errors, "bins"); b; b = b->next)
+        most = cli_num(b, "n") > most ? cli_num(b, "n") : most;
+    buf_addf(out, "    errors: %.0f of %.0f elements are the same",
+             cli_num(errors, "same"), cli_num(errors, "n"));
+    if (cli_num(errors, "apart") > 0)
+        buf_addf(out, ", %.0f are NaN or infinite on one side",
+                 cli_num(errors, "apart"));
+    buf_addc(out, '\n');
+    for (const cJSON *b = cli_list(errors, "bins"); b; b = b->next) {
+        buf_addf(out, "    > %-6.0e %8.0f ", cli_num(b, "from"), cli_num(b, "n"));
+        for (int i = 0; i < (int)(cli_num(b, "n") / most * (WIDTH - 1)) + 1; i++)
+            buf_addc(out, '#');
+        buf_addc(out, '\n');
+    }
+}
+
+static void
+add_decisions(const cJSON *d, struct buf *out)
+{
+    const cJSON *agree = cJSON_GetObjectItemCaseSensitive(d, "agree");
+
+    if (cli_num(d, "flipped") == 0)
+        return;
+    buf_addf(out, "    decisions: %.0f of %.0f flipped (%.3g %%)",
+             cli_num(d, "flipped"), cli_num(d, "n"), 100 * cli_num(d, "share"));
+    if (cJSON_HasObjectItem(agree, "5"))
+        buf_addf(out, ", the top 5 agree in %.3g %%", 100 * cli_num(agree, "5"));
+    int n = 0;
+    for (const cJSON *f = cli_list(d, "flips"); f && n < 5; f = f->next, n++)
+        buf_addf(out, "%s%.0f to %.0f (%.0f)",
+                 n ? ", " : "; by class: ", cli_num(f, "from"), cli_num(f, "to"),
+                 cli_num(f, "n"));
+    buf_adds(out, n == 5 ? ", …\n" : "\n");
+}
+
+static void
+add_case(const cJSON *c, struct buf *out)
+{
+    buf_addf(out, "  %s: %s\n", cli_str(c, "name"), cli_str(c, "why"));
+    for (const cJSON *o = cli_list(c, "outputs"); o; o = o->next) {
+        const cJSON *errors = cJSON_GetObjectItemCaseSensitive(o, "errors");
+        if (cli_bool(o, "ok"))
+            continue;
+        if (strcmp(cli_str(o, "why"), cli_str(c, "why")) != 0)
+            buf_addf(out, "    %s\n", cli_str(o, "why"));
+        if (cli_num(errors, "n") > 1)
+            add_errors(errors, out);
+        add_decisions(cJSON_GetObjectItemCaseSensitive(o, "decisions"), out);
+    }
+}
+
+static void
+add_baseline(const cJSON *b, struct buf *out)
+{
+    buf_addf(out, "  beside %s, %.0f cases: %s\n", cli_str(b, "ref"),
+             cli_num(b, "cases"),
+             cli_str(b, "why")[0]    ? cli_str(b, "why")
+             : cli_str(b, "note")[0] ? cli_str(b, "note")
+                                     : "ok");
+    for (const cJSON *o = cli_list(b, "outputs"); o; o = o->next) {
+        const cJSON *errors = cJSON_GetObjectItemCaseSensitive(o, "errors");
+        const cJSON *decisions = cJSON_GetObjectItemCaseSensitive(o, "decisions");
+        buf_addf(out, "    %s: ", cli_str(o, "name"));
+        if (decisions)
+            buf_addf(out, "%.0f of %.0f decisions flipped%s",
+                     cli_num(decisions, "flipped"), cli_num(decisions, "n"),
+                     errors ? ", " : "");
+        if (errors)
+            buf_addf(out, "mean moved by %.3g, largest error %.3g",
+                     cli_num(errors, "shift"), cli_num(errors, "max"));
+        if (cli_str(o, "case")[0])
+            buf_addf(out, " (%s: %s, was %s)", cli_str(o, "case"), cli_str(o, "got"),
+                     cli_str(o, "want"));
+        buf_addc(out, '\n');
+        add_decisions(decisions, out);
+    }
+}
+
 static void
 add_verdict(const cJSON *v, struct buf *out)
 {
@@ -51,7 +136,12 @@ add_verdict(const cJSON *v, struct buf *out)
         buf_addf(out, "  %s\n", cli_str(report, "error"));
     for (const cJSON *c = cli_list(report, "cases"); c; c = c->next)
         if (strcmp(cli_str(c, "verdict"), "failed") == 0)
-            buf_addf(out, "  %s: %s\n", cli_str(c, "name"), cli_str(c, "why"));
+            add_case(c, out);
+    for (const cJSON *s = cli_list(report, "slices"); s; s = s->next)
+        buf_addf(out, "  slice %s: %.0f of %.0f cases failed\n", cli_str(s, "tag"),
+                 cli_num(s, "failed"), cli_num(s, "cases"));
+    if (cJSON_HasObjectItem(report, "baseline"))
+        add_baseline(cJSON_GetObjectItemCaseSensitive(report, "baseline"), out);
     for (const cJSON *m = cli_list(report, "metrics"); m; m = m->next)
         if (cJSON_HasObjectItem(m, "value"))
             add_metric(m, out);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,83 @@ answer(struct svc_call *c, int n_failed, int n_unsupported, int n_unsure,
     return 0;
 }
 
+/* ---- beside a baseline ---- */
+
+static int
+limit(const struct svc_call *c, const char *field, double most, double *out,
+      struct err *err)
+{
+    const char *text = svc_str(c, field);
+    char *end = NULL;
+
+    *out = text ? strtod(text, &end) : NAN;
+    if (text && (end == text || *end || !(*out >= 0 && *out <= most)))
+        return err_set(err, ERR_USAGE, "--max-%s: '%s' is no number %s",
+                       field + strlen("max_"), text,
+                       most <= 1 ? "from 0 to 1" : "of 0 or more");
+    return 0;
+}
+
+static int
+limits(const struct svc_call *c, struct val_beside *out, struct err *err)
+{
+    *out = (struct val_beside){ .optional = svc_flag(c, "baseline_optional") };
+    if (limit(c, "max_flips", 1, &out->max_flips, err) < 0 ||
+        limit(c, "max_shift", DBL_MAX, &out->max_shift, err) < 0)
+        return -(int)err->code;
+    if (!svc_str(c, "baseline") &&
+        (!isnan(out->max_flips) || !isnan(out->max_shift) || out->optional))
+        return err_set(err, ERR_USAGE,
+                       "--max-flips, --max-shift and --baseline-optional need "
+                       "--baseline");
+    return 0;
+}
+
+/* 1 the version, 0 there is none. Of another model it is refused: the caller may read
+ * this one. */
+static int
+baseline(struct svc_call *c, const struct repo_version *v, struct repo_version *out,
+         struct err *err)
+{
+    if (repo_resolve(c->repo, svc_str(c, "baseline"), out, err) < 0) {
+        if (err->code != ERR_NOTFOUND)
+            return -(int)err->code;
+        err_clear(err);
+        return 0;
+    }
+    if (out->model_id != v->model_id)
+        return err_set(err, ERR_INVALID, "--baseline: %s is of another model than %s",
+                       svc_str(c, "baseline"), c->object);
+    return 1;
+}
+
+/* As judging a version does, without a store. */
+static int
+judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
+          enum val_outcome *outcome, cJSON **report, struct err *err)
+{
+    const char *base = svc_str(c, "baseline");
+    const struct val_sides sides = {
+        .dir = dir, .baseline_dir = base, .size_mb = NAN, .baseline_size_mb = NAN
+    };
+    enum val_outcome seen = VAL_FAILED;
+    struct val_beside l;
+    cJSON *beside = NULL;
+
+    if (limits(c, &l, err) < 0 ||
+        val_judge_dir(dir, g, &runner_backend, outcome, report, err) < 0 ||
+        (g->budgets && val_budgets_judge(g->budgets, &sides, g, &runner_backend,
+                                         *report, outcome, err) < 0) ||
+        (base &&
+         val_beside_dir(dir, base, g, &runner_backend, &l, &seen, &beside, err) < 0))
+        return -(int)err->code;
+    if (base)
+        val_beside_put(*report, beside, base, NULL, &l, seen, outcome);
+    val_document(*report, *outcome, runner_backend.name, NULL, NULL, NULL,
+                 clock_now_ns());
+    return 0;
+}
+
 static int
 validate_dir(struct svc_call *c, struct err *err)
 {
@@ -84,18 +162,12 @@ validate_dir(struct svc_call *c, struct err *err)
     if (val_golden_load(&g, golden, err) < 0)
         return -(int)err->code;
     bool acceptance = g.acceptance;
-    int r = val_judge_dir(dir, &g, &runner_backend, &outcome, &report, err);
-    if (r == 0 && g.budgets)
-        r = val_budgets_judge(g.budgets,
-                              &(struct val_sides){ .dir = dir, .size_mb = NAN }, &g,
-                              &runner_backend, report, &outcome, err);
+    int r = judge_dir(c, dir, &g, &outcome, &report, err);
     val_golden_release(&g);
     if (r < 0) {
         json_free(&report);
         return r;
     }
-    val_document(report, outcome, runner_backend.name, NULL, NULL, NULL,
-                 clock_now_ns());
     cJSON_AddItemToArray(cJSON_AddArrayToObject(c->reply, "verdicts"),
                          verdict_json(golden, acceptance, outcome, report));
     return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED,
@@ -124,6 +196,14 @@ svc_do_validate(struct svc_call *c, struct err *err)
             "%s has no golden set to be judged by: push it with --golden DIR, or "
             "sluice golden add %s DIR --name NAME",
             c->object, v.model);
+    struct val_ask ask = { .budgets = budgets, .baseline_ref = svc_str(c, "baseline") };
+    struct repo_version base;
+    int has_base = 0;
+    if (limits(c, &ask.beside, err) < 0)
+        return -(int)err->code;
+    if (ask.baseline_ref && (has_base = baseline(c, &v, &base, err)) < 0)
+        return has_base;
+    ask.baseline = has_base ? &base : NULL;
     json_put_str(c->reply, "version", c->object);
     json_put_str(c->reply, "digest", c->digest);
     json_put_str(c->reply, "state", v.state);
@@ -134,9 +214,8 @@ svc_do_validate(struct svc_call *c, struct err *err)
     struct val_verdict *verdicts = xcalloc((size_t)sets.n, sizeof *verdicts);
     int r = 0, n = 0;
     for (; n < sets.n && r >= 0; n++) {
-        sets.v[n].budgets = budgets;
-        r = val_judge_version(c->repo, &v, &sets.v[n], &runner_backend, &verdicts[n],
-                              err);
+        r = val_judge_version(c->repo, &v, &sets.v[n], &ask, &runner_backend,
+                              &verdicts[n], err);
         if (r < 0)
             break;
         n_failed += verdicts[n].outcome == VAL_FAILED;

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,42 @@ same_set(void *arg, const struct val_set *s, struct err *err)
     return 0;
 }
 
+static double
+number_or_nan(const cJSON *o, const char *key)
+{
+    const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, key);
+
+    return cJSON_IsNumber(n) ? n->valuedouble : NAN;
+}
+
+/* What was asked for then, as the document tells. */
+static int
+ask_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v,
+          struct repo_version *base, struct val_ask *out, struct err *err)
+{
+    const cJSON *beside = cJSON_GetObjectItemCaseSensitive(doc, "baseline");
+
+    *out =
+        (struct val_ask){ .budgets = cJSON_GetObjectItemCaseSensitive(doc, "budgets") };
+    if (!beside)
+        return 0;
+    out->beside.max_flips = number_or_nan(beside, "max_flips");
+    out->beside.max_shift = number_or_nan(beside, "max_shift");
+    if (json_str(beside, "ref", NULL, &out->baseline_ref, "baseline", err) < 0 ||
+        json_bool(beside, "optional", false, &out->beside.optional, "baseline", err) <
+            0)
+        return -(int)err->code;
+    if (json_has(beside, "number")) { /* what the ref named then */
+        char *ref AUTO(free_ptr) =
+            xasprintf("%s@%.0f", v->model, number_or_nan(beside, "number"));
+
+        if (repo_resolve(c->repo, ref, base, err) < 0)
+            return err_ctx(err, "the baseline");
+        out->baseline = base;
+    }
+    return 0;
+}
+
 /* Stores nothing: what stands, stands. The set may have been replaced since. */
 int
 svc_do_replay(struct svc_call *c, struct err *err)
@@ -185,7 +222,8 @@ svc_do_replay(struct svc_call *c, struct err *err)
     struct val_verdict is AUTO(val_verdict_release) = { .id = 0 };
     cJSON *a AUTO(json_free) = NULL, *b AUTO(json_free) = NULL;
     struct wanted_set w = { .verdict = &was };
-    struct repo_version v;
+    struct repo_version v, base;
+    struct val_ask ask;
     int n;
 
     if (find(c, &was, &v, err) < 0 || put_head(c, &was, err) < 0 ||
@@ -199,8 +237,9 @@ svc_do_replay(struct svc_call *c, struct err *err)
         snprintf(w.set.model, sizeof(w.set.model), "%s", v.model);
         snprintf(w.set.name, sizeof(w.set.name), "%s", was.set_name);
     }
-    w.set.budgets = cJSON_GetObjectItemCaseSensitive(a, "budgets");
-    if (val_judge_version(c->repo, &v, &w.set, &runner_backend, &is, err) < 0 ||
+    ask.budgets = cJSON_GetObjectItemCaseSensitive(a, "budgets");
+    if (ask_again(c, a, &v, &base, &ask, err) < 0 ||
+        val_judge_version(c->repo, &v, &w.set, &ask, &runner_backend, &is, err) < 0 ||
         json_parse(&b, str_of(is.report_json), "verdict", err) < 0)
         return -(int)err->code;
     json_put_str(c->reply, "was", val_outcome_text(was.outcome));

@@ -269,8 +269,7 @@ val_budgets_judge(const cJSON *list, const struct val_sides *sides,
                 xasprintf("%d budget%s missed, %d inside the noise", n_missed,
                           n_missed == 1 ? "" : "s", n_unsure);
 
-            cJSON_DeleteItemFromObjectCaseSensitive(report, "summary");
-            json_put_str(report, "summary", text);
+            val_report_problem(report, text);
         }
         *outcome = n_missed > 0   ? VAL_FAILED
                    : n_unsure > 0 ? VAL_INCONCLUSIVE

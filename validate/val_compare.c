@@ -235,6 +235,13 @@ top_k_differs(const struct pair *p, int64_t row, int64_t n, int64_t k)
     return n_may >= k && n_must <= k ? -1 : first < 0 ? row : first;
 }
 
+int64_t
+val_top_k_differs(const struct sm_tensor *got, const struct sm_tensor *want,
+                  int64_t row, int64_t n, int64_t k)
+{
+    return top_k_differs(&(struct pair){ .got = got, .want = want }, row, n, k);
+}
+
 /* How many rows name other top k than expected, ties forgiven, and the first of them.
  */
 static struct worst
@@ -306,16 +313,22 @@ val_tol_find(const char *name)
 /* ---- saying it ------------------------------------------------------------------ */
 
 static void
+index_of(const struct sm_tensor *t, int64_t at, int64_t index[SM_MAX_RANK])
+{
+    for (int d = t->rank - 1; d >= 0; d--) {
+        index[d] = at % t->dims[d];
+        at /= t->dims[d];
+    }
+}
+
+static void
 add_index(struct buf *b, const struct sm_tensor *t, int64_t at)
 {
     int64_t index[SM_MAX_RANK];
 
     if (t->rank == 0 || at < 0)
         return;
-    for (int d = t->rank - 1; d >= 0; d--) {
-        index[d] = at % t->dims[d];
-        at /= t->dims[d];
-    }
+    index_of(t, at, index);
     for (int d = 0; d < t->rank; d++)
         buf_addf(b, "%s%" PRId64, d ? ", " : " at [", index[d]);
     buf_addc(b, ']');
@@ -355,7 +368,22 @@ add_elem(struct buf *b, const struct sm_tensor *t, int64_t i, int digits)
     }
 }
 
-/* " at [4, 7]: 0.93, not 0.96", with as many digits as tell the two apart. */
+/* Both, with as many digits as tell the two apart. */
+static void
+pair_text(const struct sm_tensor *a, const struct sm_tensor *b, int64_t at,
+          struct buf *got, struct buf *want)
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        buf_clear(got);
+        buf_clear(want);
+        add_elem(got, a, at, digits);
+        add_elem(want, b, at, digits);
+        if (strcmp(buf_str(got), buf_str(want)) != 0)
+            break;
+    }
+}
+
+/* " at [4, 7]: 0.93, not 0.96" */
 static void
 add_elems(struct buf *b, const struct pair *p, int64_t at)
 {
@@ -363,16 +391,28 @@ add_elems(struct buf *b, const struct pair *p, int64_t at)
 
     if (at < 0)
         return;
-    for (int digits = 6; digits <= 17; digits++) {
-        buf_clear(&got);
-        buf_clear(&want);
-        add_elem(&got, p->got, at, digits);
-        add_elem(&want, p->want, at, digits);
-        if (strcmp(buf_str(&got), buf_str(&want)) != 0)
-            break;
-    }
+    pair_text(p->got, p->want, at, &got, &want);
     add_index(b, p->want, at);
     buf_addf(b, ": %s, not %s", buf_str(&got), buf_str(&want));
+}
+
+void
+val_put_place(cJSON *o, const struct sm_tensor *got, const struct sm_tensor *want,
+              int64_t at)
+{
+    struct buf a AUTO(buf_release) = BUF_INIT, b AUTO(buf_release) = BUF_INIT;
+    int64_t index[SM_MAX_RANK];
+    cJSON *list;
+
+    if (at < 0)
+        return;
+    index_of(want, at, index);
+    list = cJSON_AddArrayToObject(o, "at");
+    for (int d = 0; d < want->rank; d++)
+        json_put_int(list, NULL, index[d]);
+    pair_text(got, want, at, &a, &b);
+    json_put_str(o, "got", buf_str(&a));
+    json_put_str(o, "want", buf_str(&b));
 }
 
 static void PRINTF(2, 3) fail(struct val_diff *out, const char *fmt, ...)
@@ -443,7 +483,8 @@ val_compare(const char *output, const struct sm_tensor *got,
     struct worst w;
 
     *out = (struct val_diff){ .ok = true, .worst_at = -1 };
-    if (!comparable(output, &p, out) || want->n_elems == 0)
+    out->is_alike = comparable(output, &p, out);
+    if (!out->is_alike || want->n_elems == 0)
         return;
     if (family == VAL_F_COMPLEX && !k->takes_complex) {
         fail(out, "%s: %s does not apply to complex numbers", output, k->name);
@@ -452,7 +493,8 @@ val_compare(const char *output, const struct sm_tensor *got,
     for (int64_t i = 0; k->places && i < want->n_elems; i++)
         if (!val_same_at(got, want, i) &&
             (!val_is_finite_at(got, i) || !val_is_finite_at(want, i))) {
-            *out = (struct val_diff){ .worst = INFINITY, .worst_at = i };
+            *out =
+                (struct val_diff){ .is_alike = true, .worst = INFINITY, .worst_at = i };
             add_elems(&text, &p, i);
             fail(out, "%s%s", output, buf_str(&text));
             return;

@@ -161,6 +161,13 @@ put_digest(cJSON *o, const struct digest *d)
 }
 
 void
+val_put_version(cJSON *o, const struct repo_version *v)
+{
+    json_put_int(o, "number", v->number);
+    put_digest(o, &v->digest);
+}
+
+void
 val_document(cJSON *report, enum val_outcome outcome, const char *backend,
              const struct repo_version *v, const struct val_set *s, const char *actor,
              int64_t time_ns)
@@ -176,8 +183,7 @@ val_document(cJSON *report, enum val_outcome outcome, const char *backend,
     if (v) {
         o = object_in(report, "subject");
         json_put_str(o, "model", v->model);
-        json_put_int(o, "number", v->number);
-        put_digest(o, &v->digest);
+        val_put_version(o, v);
     }
     if (s) {
         o = object_in(report, "set");

@@ -230,10 +230,9 @@ add_tolerance(struct val_case *c, const char *output, const cJSON *j, struct err
     return 0;
 }
 
-/* An object of kinds; `output` NULL: the case's own, which may hold "outputs". */
-static int
-load_tolerances(struct val_case *c, const char *output, const cJSON *obj,
-                struct err *err)
+int
+val_tolerances_load(struct val_case *c, const char *output, const cJSON *obj,
+                    struct err *err)
 {
     int r = 0;
 
@@ -248,7 +247,7 @@ load_tolerances(struct val_case *c, const char *output, const cJSON *obj,
         if (!cJSON_IsObject(j))
             return err_set(err, ERR_INVALID, "\"outputs\": wanted an object");
         for (const cJSON *o = j->child; o && r == 0; o = o->next) {
-            r = load_tolerances(c, o->string, o, err);
+            r = val_tolerances_load(c, o->string, o, err);
             if (r < 0)
                 err_ctx(err, "%s", o->string);
         }
@@ -317,7 +316,7 @@ load_case(struct loader *ld, const cJSON *j, struct val_case *c, struct err *err
         r = load_arrays(ld, j, "labels", &c->labels, err);
     if (r == 0)
         r = settle_labels(&c->labels, err);
-    if (r == 0 && tolerance && load_tolerances(c, NULL, tolerance, err) < 0)
+    if (r == 0 && tolerance && val_tolerances_load(c, NULL, tolerance, err) < 0)
         r = err_ctx(err, "tolerance");
     return r < 0 ? r : load_case_tags(j, c, err);
 }
@@ -488,7 +487,7 @@ val_golden_parse(struct val_golden *out, struct str text, int dirfd, const char 
     if (r == 0 &&
         (load_tags(out, doc, err) < 0 || load_cases(&ld, doc, err) < 0 ||
          load_metrics(&ld, doc, err) < 0 || val_limits_load(out, doc, err) < 0 ||
-         load_budgets(out, doc, err) < 0))
+         load_budgets(out, doc, err) < 0 || val_slices_load(out, doc, err) < 0))
         r = err_ctx(err, "%s", file);
     if (r < 0)
         val_golden_release(out);
@@ -568,6 +567,7 @@ val_golden_release(struct val_golden *g)
         case_release(&g->cases[i]);
     for (int i = 0; i < g->n_metrics; i++)
         val_metric_release(&g->metrics[i]);
+    val_slices_release(g);
     for (int i = 0; i < g->n_files; i++)
         buf_release(&g->files[i]);
     free(g->cases);

@@ -41,6 +41,15 @@ int val_golden_parse(struct val_golden *out, struct str text, int dirfd,
                      const char *file, struct err *err) MUST_CHECK;
 /* "limits" of golden.json (val_limits.c): never above the backend's own. */
 int val_limits_load(struct val_golden *g, const cJSON *doc, struct err *err) MUST_CHECK;
+/* An object of kinds is added to the case's tolerances; `output` NULL: the case's own,
+ * which may hold "outputs". */
+int val_tolerances_load(struct val_case *c, const char *output, const cJSON *obj,
+                        struct err *err) MUST_CHECK;
+/* "slices" of golden.json, after its cases (val_slice.c). ERR_INVALID: no case has the
+ * tag of one that is not optional. */
+int val_slices_load(struct val_golden *g, const cJSON *doc, struct err *err) MUST_CHECK;
+void val_slices_release(struct val_golden *g);
+bool val_case_has_tag(const struct val_case *c, const char *tag);
 /* A set with neither expected outputs nor a metric with a limit would pass whatever the
  * model answers: ERR_INVALID. */
 int val_golden_judges(const struct val_golden *g, struct err *err) MUST_CHECK;
@@ -87,6 +96,14 @@ double val_size_at(const struct sm_tensor *t, int64_t i); /* |t| */
 
 const char *val_tol_name(enum val_tol_kind kind); /* "rel_max" */
 int val_tol_find(const char *name);               /* -1: there is no such kind */
+/* An element of a row of n that the k largest of both do not agree on, ties forgiven;
+ * -1: they do. */
+int64_t val_top_k_differs(const struct sm_tensor *got, const struct sm_tensor *want,
+                          int64_t row, int64_t n, int64_t k);
+/* Members "at" (an index a dimension), "got" and "want" (texts) of an element; -1:
+ * nothing. */
+void val_put_place(cJSON *o, const struct sm_tensor *got, const struct sm_tensor *want,
+                   int64_t at);
 
 /* ---- metrics (val_metric.c) ----------------------------------------------------- */
 
@@ -103,6 +120,20 @@ const struct sm_tensor *val_metric_labels(const struct val_metric *m,
 void val_limits_text(const struct val_golden *g, struct buf *out);
 /* A number for people, with more digits where it would look like `other`. */
 void val_add_number(struct buf *out, double v, double other);
+
+/* ---- running (val_run.c) -------------------------------------------------------- */
+
+/* Case i, its inputs bound, from the loaded state unless the set is sequential. */
+int val_run_case(const struct val_golden *g, int i, const struct backend_ops *ops,
+                 struct backend *b, struct sm_tensor_list *out,
+                 struct err *err) MUST_CHECK;
+/* The system is in the way; every other error is said about the model. */
+bool val_is_ours(const struct err *e);
+
+/* Members "number" and "digest". */
+void val_put_version(cJSON *o, const struct repo_version *v);
+/* Another summary than the report has. */
+void val_report_problem(cJSON *report, const char *summary);
 
 /* ---- verdicts (val_verdict.c, val_drop.c) --------------------------------------- */
 

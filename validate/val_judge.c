@@ -8,7 +8,9 @@
  *
  * The report:
  *   {"cases": [{"name", "verdict", "worst", "why",
- *               "outputs": [{"name", "ok", "worst", "why"}]}],
+ *               "outputs": [{"name", "ok", "worst", "why", "tolerance", "limit", "at",
+ *                            "got", "want", "errors", "decisions" (val_spread.h)}]}],
+ *    "slices": [{"tag", "cases", "failed"}],
  *    "metrics": [{"metric", "title", "output", "labels", "value", "n",
  *                 "higher_is_better", "min", "max", "ok", "why", "max_drop",
  *                 "max_drop_relative", "baseline", …}],
@@ -19,6 +21,7 @@
  * a baseline what it saw on the baseline. */
 #include "validate/val_int.h"
 #include "validate/val_quality.h"
+#include "validate/val_spread.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -39,6 +42,21 @@ val_outcome_text(enum val_outcome o)
     return outcome_texts[o];
 }
 
+enum val_outcome
+val_outcome_worse(enum val_outcome a, enum val_outcome b)
+{
+    if (a == VAL_PASSED || b == VAL_PASSED)
+        return a == VAL_PASSED ? b : a;
+    return a < b ? a : b;
+}
+
+void
+val_report_problem(cJSON *report, const char *summary)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(report, "summary");
+    json_put_str(report, "summary", summary);
+}
+
 struct judge {
     const struct val_golden *g;
     const struct backend_ops *ops;
@@ -47,11 +65,11 @@ struct judge {
     struct val_rows *rows; /* one a metric */
     char **no_value;       /* one a metric: why it has none; NULL: it has one */
     int n_failed, n_unsupported;
+    int *slice_failed; /* cases, one a slice */
 };
 
-/* The system is in the way; everything else is said about the model. */
-static bool
-is_ours(const struct err *e)
+bool
+val_is_ours(const struct err *e)
 {
     return e->code == ERR_IO || e->code == ERR_DB || e->code == ERR_BUSY ||
            e->code == ERR_DENIED;
@@ -69,6 +87,11 @@ struct tally {
     bool ok;
     double worst; /* in units of the tolerance */
     char why[512];
+    /* of the first that failed, or else of the worst */
+    enum val_tol_kind kind;
+    double limit;
+    int64_t at;
+    bool is_alike; /* family and shape: there are elements to set side by side */
 };
 
 static void
@@ -83,7 +106,13 @@ compare_one(const char *output, const struct sm_tensor *got,
     worst = limit > 0 ? d.worst / limit : 0;
     if (!d.ok && !(worst > 1)) /* another shape, or nothing may differ */
         worst = INFINITY;
+    if (t->ok && (!d.ok || t->at < 0 || worst > t->worst)) {
+        t->kind = kind;
+        t->limit = limit;
+        t->at = d.worst_at;
+    }
     t->worst = fmax(t->worst, worst);
+    t->is_alike = d.is_alike;
     if (t->ok && !d.ok)
         snprintf(t->why, sizeof(t->why), "%s", d.why);
     t->ok &= d.ok;
@@ -98,7 +127,7 @@ compare_output(const struct val_case *c, const char *output,
 {
     int n_own = 0, n = 0;
 
-    *t = (struct tally){ .ok = true };
+    *t = (struct tally){ .ok = true, .at = -1 };
     for (int i = 0; i < c->n_tolerances; i++)
         n_own +=
             c->tolerances[i].output && strcmp(c->tolerances[i].output, output) == 0;
@@ -140,6 +169,26 @@ put_worst(cJSON *o, double worst)
         json_put_real(o, "worst", worst);
 }
 
+/* What there is to say of an output that is not the same in every element. */
+static void
+put_spread(cJSON *o, const struct sm_tensor *got, const struct sm_tensor *want,
+           const struct tally *t)
+{
+    struct val_flips flips AUTO(val_flips_release) = { .n = 0 };
+    struct val_errors errors = { .n = 0 };
+
+    if (!t->is_alike || (t->ok && t->worst == 0))
+        return;
+    json_put_str(o, "tolerance", val_tol_name(t->kind));
+    json_put_real(o, "limit", t->limit);
+    val_put_place(o, got, want, t->at);
+    val_errors_add(&errors, got, want);
+    if (errors.n > 0)
+        cJSON_AddItemToObject(o, "errors", val_errors_json(&errors));
+    if (val_flips_add(&flips, want, got))
+        cJSON_AddItemToObject(o, "decisions", val_flips_json(&flips));
+}
+
 /* Compares what was expected; fills the case's object. */
 static int
 compare_case(struct judge *j, const struct val_result *res, cJSON *o, bool *ok,
@@ -170,6 +219,8 @@ compare_case(struct judge *j, const struct val_result *res, cJSON *o, bool *ok,
         put_worst(one, t.worst);
         if (!t.ok)
             json_put_str(one, "why", t.why);
+        if (got)
+            put_spread(one, got, &want.v[i].t, &t);
         cJSON_AddItemToArray(outputs, one);
         if (all.ok && !t.ok)
             snprintf(all.why, sizeof(all.why), "%s", t.why);
@@ -285,9 +336,8 @@ put_error(struct judge *j, cJSON *o, const struct err *e)
 }
 
 static int
-judge_case(void *arg, const struct val_result *res, struct err *err)
+judge_outcome(struct judge *j, const struct val_result *res, struct err *err)
 {
-    struct judge *j = arg;
     cJSON *o = cJSON_CreateObject();
     struct err bad = ERR_INIT;
     bool ok = true;
@@ -298,7 +348,7 @@ judge_case(void *arg, const struct val_result *res, struct err *err)
         add_to_metric(j, i, res);
     if (res->error) {
         put_error(j, o, res->error);
-        return is_ours(res->error) ? pass_on(res->error, err) : 0;
+        return val_is_ours(res->error) ? pass_on(res->error, err) : 0;
     }
     json_put_real(val_times(j->report, "run_ms"), res->c->name, res->run_ms);
     if (compare_case(j, res, o, &ok, &bad) < 0) {
@@ -308,6 +358,37 @@ judge_case(void *arg, const struct val_result *res, struct err *err)
     j->n_failed += !ok;
     json_put_str(o, "verdict", val_outcome_text(ok ? VAL_PASSED : VAL_FAILED));
     return 0;
+}
+
+static int
+judge_case(void *arg, const struct val_result *res, struct err *err)
+{
+    struct judge *j = arg;
+    const int n_before = j->n_failed;
+    const int r = judge_outcome(j, res, err);
+
+    for (int i = 0; i < j->g->n_slices; i++)
+        j->slice_failed[i] +=
+            j->n_failed > n_before && val_case_has_tag(res->c, j->g->slices[i].tag);
+    return r;
+}
+
+static void
+put_slices(struct judge *j)
+{
+    cJSON *list;
+
+    if (j->g->n_slices == 0)
+        return;
+    list = cJSON_AddArrayToObject(j->report, "slices");
+    for (int i = 0; i < j->g->n_slices; i++) {
+        cJSON *o = cJSON_CreateObject();
+
+        json_put_str(o, "tag", j->g->slices[i].tag);
+        json_put_int(o, "cases", j->g->slices[i].n_cases);
+        json_put_int(o, "failed", j->slice_failed[i]);
+        cJSON_AddItemToArray(list, o);
+    }
 }
 
 /* ---- the set -------------------------------------------------------------------- */
@@ -446,7 +527,7 @@ judge_model(struct judge *j, const char *model_dir, struct err *err)
     if (j->ops->load(&j->b, &args, &bad) < 0) {
         /* no such model, no such tags, no runner: the question is wrong, not the model
          */
-        if (is_ours(&bad) || bad.code == ERR_NOTFOUND)
+        if (val_is_ours(&bad) || bad.code == ERR_NOTFOUND)
             return pass_on(&bad, err);
         j->n_failed += bad.code != ERR_UNSUPPORTED;
         j->n_unsupported += bad.code == ERR_UNSUPPORTED;
@@ -477,9 +558,11 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     cJSON_AddArrayToObject(j.report, "metrics");
     j.rows = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.rows));
     j.no_value = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.no_value));
+    j.slice_failed = xcalloc((size_t)g->n_slices + 1, sizeof(*j.slice_failed));
     if (r == 0)
         r = judge_model(&j, model_dir, err);
     if (r == 0) {
+        put_slices(&j);
         val_put_limits(j.report, &g->limits);
         *out = j.n_failed ? VAL_FAILED : j.n_unsupported ? VAL_UNSUPPORTED : VAL_PASSED;
         val_report_summary(j.report, *out, &summary);
@@ -494,5 +577,6 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     }
     free(j.no_value);
     free(j.rows);
+    free(j.slice_failed);
     return r;
 }

@@ -18,6 +18,15 @@ run_case(const struct val_case *c, const struct backend_ops *ops, struct backend
 }
 
 int
+val_run_case(const struct val_golden *g, int i, const struct backend_ops *ops,
+             struct backend *b, struct sm_tensor_list *out, struct err *err)
+{
+    int r = i > 0 && !g->sequential ? ops->reset(b, err) : 0;
+
+    return r < 0 ? r : run_case(&g->cases[i], ops, b, out, err);
+}
+
+int
 val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
               struct backend *b,
               int (*result)(void *arg, const struct val_result *res, struct err *err),
@@ -27,10 +36,8 @@ val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
         struct sm_tensor_list out AUTO(sm_tensor_list_release) = { .n = 0 };
         struct err failed = ERR_INIT;
         struct val_result res = { .c = &g->cases[i], .load_ms = ops->load_ms(b) };
-        int r = i > 0 && !g->sequential ? ops->reset(b, &failed) : 0;
+        int r = val_run_case(g, i, ops, b, &out, &failed);
 
-        if (r == 0)
-            r = run_case(res.c, ops, b, &out, &failed);
         if (r < 0)
             res.error = &failed;
         else

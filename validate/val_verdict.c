@@ -204,14 +204,32 @@ judge_drops(struct repo *r, const struct repo_version *v, const struct val_set *
         return 0;
     *outcome = VAL_FAILED;
     val_report_summary(report, *outcome, &summary);
-    cJSON_DeleteItemFromObjectCaseSensitive(report, "summary");
-    json_put_str(report, "summary", buf_str(&summary));
+    val_report_problem(report, buf_str(&summary));
     return 0;
 }
 
-/* The set's own and those asked for; the baseline is what is live on production. */
+/* The version beside which budgets are measured: the one that was asked for, else what
+ * is live on production. 1, 0 none, -code. */
 static int
-judge_budgets(struct repo *r, const struct repo_version *v, const struct val_set *s,
+budget_baseline(struct repo *r, const struct repo_version *v, const struct val_ask *ask,
+                struct repo_version *out, struct err *err)
+{
+    int64_t live_id = 0, release_id = 0;
+
+    if (ask->baseline_ref) {
+        if (ask->baseline)
+            *out = *ask->baseline;
+        return ask->baseline != NULL;
+    }
+    if (repo_alias_get(r, v->model_id, "production", &live_id, &release_id, err) < 0 ||
+        (live_id > 0 && repo_version_get(r, live_id, out, err) < 0))
+        return -(int)err->code;
+    return live_id > 0;
+}
+
+/* The set's own and those asked for. */
+static int
+judge_budgets(struct repo *r, const struct repo_version *v, const struct val_ask *ask,
               const struct val_golden *g, const char *dir,
               const struct backend_ops *ops, enum val_outcome *outcome, cJSON *report,
               struct err *err)
@@ -219,39 +237,53 @@ judge_budgets(struct repo *r, const struct repo_version *v, const struct val_set
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct val_sides sides = { .dir = dir, .size_mb = (double)v->size_bytes / 1e6 };
     cJSON *all AUTO(json_free) = cJSON_CreateArray();
-    const cJSON *lists[] = { g->budgets, s->budgets }, *one;
-    struct repo_version live;
-    int64_t live_id = 0, release_id = 0;
+    const cJSON *lists[] = { g->budgets, ask->budgets }, *one;
+    struct repo_version base;
+    int has_base;
 
     for (size_t i = 0; i < 2; i++)
         cJSON_ArrayForEach(one, lists[i])
             cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
     if (!all->child)
         return 0;
-    if (s->budgets) /* the set's own are bound by its digest */
-        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(s->budgets, true));
-    if (repo_alias_get(r, v->model_id, "production", &live_id, &release_id, err) < 0 ||
-        (live_id > 0 && (repo_version_get(r, live_id, &live, err) < 0 ||
-                         repo_view_open(r, &live.digest, &view, err) < 0)))
+    if (ask->budgets) /* the set's own are bound by its digest */
+        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(ask->budgets, true));
+    has_base = budget_baseline(r, v, ask, &base, err);
+    if (has_base < 0 || (has_base && repo_view_open(r, &base.digest, &view, err) < 0))
         return -(int)err->code;
-    if (live_id > 0) {
-        cJSON *o = cJSON_AddObjectToObject(report, "budget_baseline");
-        char text[REPO_DIGEST_BYTES];
-
-        repo_digest_text(&live.digest, text);
-        json_put_int(o, "number", live.number);
-        json_put_str(o, "digest", text);
+    if (has_base) {
+        val_put_version(cJSON_AddObjectToObject(report, "budget_baseline"), &base);
         sides.baseline_dir = view.path;
-        sides.baseline_size_mb = (double)live.size_bytes / 1e6;
+        sides.baseline_size_mb = (double)base.size_bytes / 1e6;
     }
     return val_budgets_judge(all, &sides, g, ops, report, outcome, err);
+}
+
+static int
+judge_beside(struct repo *r, const struct val_ask *ask, const struct val_golden *g,
+             const char *dir, const struct backend_ops *ops, enum val_outcome *outcome,
+             cJSON *report, struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    enum val_outcome seen = VAL_FAILED;
+    cJSON *beside = NULL;
+
+    if (!ask->baseline_ref)
+        return 0;
+    if (ask->baseline &&
+        (repo_view_open(r, &ask->baseline->digest, &view, err) < 0 ||
+         val_beside_dir(dir, view.path, g, ops, &ask->beside, &seen, &beside, err) < 0))
+        return err_ctx(err, "beside %s", ask->baseline_ref);
+    val_beside_put(report, beside, ask->baseline_ref, ask->baseline, &ask->beside, seen,
+                   outcome);
+    return 0;
 }
 
 /* Loads both from the store and judges. */
 static int
 judge_stored(struct repo *r, const struct repo_version *v, const struct val_set *s,
-             const struct backend_ops *ops, enum val_outcome *outcome, cJSON **report,
-             struct err *err)
+             const struct val_ask *ask, const struct backend_ops *ops,
+             enum val_outcome *outcome, cJSON **report, struct err *err)
 {
     struct repo_view set AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct repo_view model AUTO(repo_view_close) = REPO_VIEW_INIT;
@@ -264,20 +296,24 @@ judge_stored(struct repo *r, const struct repo_version *v, const struct val_set 
         return -(int)err->code;
     e = val_judge_dir(model.path, &g, ops, outcome, report, err);
     if (e == 0)
-        e = judge_budgets(r, v, s, &g, model.path, ops, outcome, *report, err);
+        e = judge_budgets(r, v, ask, &g, model.path, ops, outcome, *report, err);
+    if (e == 0)
+        e = judge_beside(r, ask, &g, model.path, ops, outcome, *report, err);
     val_golden_release(&g);
     return e;
 }
 
 int
 val_judge_version(struct repo *r, const struct repo_version *v, const struct val_set *s,
-                  const struct backend_ops *ops, struct val_verdict *out,
-                  struct err *err)
+                  const struct val_ask *ask_or_null, const struct backend_ops *ops,
+                  struct val_verdict *out, struct err *err)
 {
     cJSON *report AUTO(json_free) = NULL;
     struct buf text AUTO(buf_release) = BUF_INIT;
     enum val_outcome outcome = VAL_FAILED;
-    int e = judge_stored(r, v, s, ops, &outcome, &report, err);
+    const struct val_ask nothing = { .budgets = NULL };
+    int e = judge_stored(r, v, s, ask_or_null ? ask_or_null : &nothing, ops, &outcome,
+                         &report, err);
 
     *out = (struct val_verdict){ .id = 0 };
     if (e == 0)

@@ -67,6 +67,13 @@ struct val_metric {
     char *baseline; /* alias that drops are measured against; "production" when left
                        out */
 };
+/* Cases with a tag, for thresholds of their own. Tolerances of a slice stand in those
+ * of its cases that gave none themselves; of several slices all hold. */
+struct val_slice {
+    char *tag;
+    bool optional; /* may have no case */
+    int n_cases;
+};
 struct val_golden {
     bool acceptance; /* kind */
     bool sequential;
@@ -80,6 +87,8 @@ struct val_golden {
     struct val_metric *metrics;
     int n_metrics;
     struct backend_args limits; /* that its runs have; 0: the backend's own */
+    struct val_slice *slices;
+    int n_slices;
     struct buf *files; /* array files, which the tensors above may borrow from */
     int n_files;
 };
@@ -125,7 +134,8 @@ int val_set_check_caps(const struct val_golden *g, const struct val_caps *caps,
 
 struct val_diff {
     bool ok;
-    double worst; /* in units of the tolerance's kind; top_k, exact: how many differ */
+    bool is_alike; /* family and shape agree: the elements were compared */
+    double worst;  /* in units of the tolerance's kind; top_k, exact: how many differ */
     int64_t worst_at; /* flat index of the worst (or first) such element, -1: none */
     char why[512]; /* "p: error 0.031 > 1e-05 at [4, 7]: 0.93, not 0.96"; "" when ok */
 };
@@ -152,6 +162,11 @@ int val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
                                 struct err *err),
                   void *arg, struct err *err) MUST_CHECK;
 
+/* Inconclusive: a budget lies inside the noise of what was measured, and nothing else
+ * is wrong. Of two the worse: failed, unsupported, inconclusive, passed. */
+enum val_outcome { VAL_PASSED, VAL_FAILED, VAL_UNSUPPORTED, VAL_INCONCLUSIVE };
+const char *val_outcome_text(enum val_outcome o);
+enum val_outcome val_outcome_worse(enum val_outcome a, enum val_outcome b);
 /* Judges one model directory by one set. A model that does not load, ends with an
  * error, answers otherwise or misses a limit has failed; what the backend lacks an op
  * for is unsupported, never passed. `report` (the caller frees it) is told in
@@ -160,10 +175,6 @@ int val_run_cases(const struct val_golden *g, const struct backend_ops *ops,
  * directory has no baseline. ERR_INVALID: the set judges nothing. ERR_NOTFOUND: no such
  * model or tags, no runner. ERR_IO and the like: the system is in the way. Then there
  * is no verdict, *report NULL. */
-/* Inconclusive: a budget lies inside the noise of what was measured, and nothing else
- * is wrong. */
-enum val_outcome { VAL_PASSED, VAL_FAILED, VAL_UNSUPPORTED, VAL_INCONCLUSIVE };
-const char *val_outcome_text(enum val_outcome o);
 int val_judge_dir(const char *model_dir, const struct val_golden *g,
                   const struct backend_ops *ops, enum val_outcome *out, cJSON **report,
                   struct err *err) MUST_CHECK;
@@ -184,6 +195,27 @@ int val_budgets_judge(const cJSON *list, const struct val_sides *sides,
                       cJSON *report, enum val_outcome *outcome,
                       struct err *err) MUST_CHECK;
 
+/* ---- beside a baseline ---------------------------------------------------------- */
+
+struct val_beside {
+    double max_flips; /* share of decisions; NaN: any */
+    double max_shift; /* of an output's mean, either way; NaN: any */
+    bool optional;    /* a baseline that does not exist is no failure */
+};
+/* Runs the cases of a set on both models and tells what flips and shifts (`report` is
+ * told in val_baseline.c; the caller frees it). Without limits any difference passes,
+ * but not outputs that cannot be set side by side, or a model that does not answer. */
+int val_beside_dir(const char *dir, const char *baseline_dir,
+                   const struct val_golden *g, const struct backend_ops *ops,
+                   const struct val_beside *limits, enum val_outcome *out,
+                   cJSON **report, struct err *err) MUST_CHECK;
+/* Adds that to the report of the set, as "baseline" with its checks; *outcome becomes
+ * the worse of both. `beside` NULL: `ref` names nothing, which fails unless that is
+ * optional. base NULL: none, or a directory. */
+void val_beside_put(cJSON *report, cJSON *beside, const char *ref,
+                    const struct repo_version *base, const struct val_beside *limits,
+                    enum val_outcome seen, enum val_outcome *outcome);
+
 /* ---- sets and verdicts in the store --------------------------------------------- */
 
 struct val_set {
@@ -197,8 +229,7 @@ struct val_set {
     int64_t created_ns;
     int64_t replaced_ns; /* by a newer one, or deleted; 0: it counts */
     char added_by[64];
-    char owner[64];       /* who may replace it; first who added it */
-    const cJSON *budgets; /* beside the set's own; lent; NULL: none. Not stored */
+    char owner[64]; /* who may replace it; first who added it */
 };
 /* Records an ingested set, in the caller's transaction, after reading it as a judge
  * will. version NULL: an acceptance set of `model`, which need not have a version yet,
@@ -248,13 +279,22 @@ struct val_verdict {
     uint8_t signature[64];
 };
 void val_verdict_release(struct val_verdict *v);
+/* What one judging asks for besides its set; all of it is lent. */
+struct val_ask {
+    const cJSON *budgets;                /* as those of a set; NULL: none */
+    const char *baseline_ref;            /* NULL: beside no baseline; budgets: beside
+                                            what is live on production */
+    const struct repo_version *baseline; /* NULL: the ref names none */
+    struct val_beside beside;
+};
 /* Judges a version by one stored set in a view of the store (no transaction open), then
  * the caller records it in its own transaction. Metrics with max_drop are compared with
  * the newest verdict of the version that is live on their baseline alias; none live, or
  * live without a verdict: noted, not failed (the gate asks again). */
 int val_judge_version(struct repo *r, const struct repo_version *v,
-                      const struct val_set *s, const struct backend_ops *ops,
-                      struct val_verdict *out, struct err *err) MUST_CHECK;
+                      const struct val_set *s, const struct val_ask *ask_or_null,
+                      const struct backend_ops *ops, struct val_verdict *out,
+                      struct err *err) MUST_CHECK;
 /* Brings the document into its one form and signs it. */
 int val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err) MUST_CHECK;
 /* The newest verdict of a version on a set (by its digest): 1, 0 none, -code. */

@@ -76,7 +76,7 @@ validate(struct repo *r, const struct repo_version *v, const struct val_set *s)
     struct err err = ERR_INIT;
     struct val_verdict verdict AUTO(val_verdict_release) = { .id = 0 };
 
-    CHECK_OK(val_judge_version(r, v, s, &fake_backend, &verdict, &err));
+    CHECK_OK(val_judge_version(r, v, s, NULL, &fake_backend, &verdict, &err));
     CHECK_OK(db_begin(r->db, &err));
     CHECK_OK(val_verdict_add(r, &verdict, &err));
     CHECK_OK(db_commit(r->db, &err));
