@@ -72,7 +72,7 @@ libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
 SLUICE_MODULES := $(filter-out runtime,$(MODULES))
-HELPERS := sluice-runner sluice-unpack
+HELPERS := sluice-runner sluice-unpack sluice-http
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -89,6 +89,11 @@ $(D)/bin/sluice-runner: $(D)/runtime/runner/runner_main.o $(call libs_of,$(RUNNE
 $(D)/bin/sluice-unpack: $(D)/repo/unpack/unpack_main.o $(call libs_of,base repo/unpack)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -larchive -lseccomp -pthread
+
+# Asks a TF Serving: the only one that links libcurl.
+$(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli service hooks deploy,$(MODULES)))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 $(RUNNER_LIBS) -Wl,--as-needed
 
 # Kernels are loops over arrays: the compiler may vectorise them.
 $(D)/runtime/%.o $(D)/fingerprint/fp_stats.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)

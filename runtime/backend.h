@@ -13,8 +13,9 @@
 
 struct backend_args {
     const char *model_dir;
-    const char *tags; /* "serve"; NULL: "serve" */
-    int n_threads;    /* 0: the backend's default (1) */
+    const char *tags;  /* "serve"; NULL: "serve" */
+    const char *where; /* backend_ops.where */
+    int n_threads;     /* 0: the backend's default (1) */
     /* Limits; 0: the backend's default. */
     size_t max_memory_bytes;
     int64_t max_wall_ms; /* of one call */
@@ -40,7 +41,9 @@ struct backend_signature {
 };
 
 struct backend_ops {
-    const char *name; /* "native" */
+    const char *name;  /* "native" */
+    const char *where; /* the program or address it was asked for; NULL: none */
+    bool stateless;    /* nothing lasts from one run to the next: no sequential sets */
     /* Reads, restores and initialises the model. ERR_NOTFOUND, ERR_CORRUPT: files.
      * ERR_UNSUPPORTED: a custom op in the restore or init part. */
     int (*load)(struct backend **out, const struct backend_args *args, struct err *err);
@@ -67,6 +70,9 @@ struct backend_ops {
                 struct err *err);
     /* Back to the state right after load. */
     int (*reset)(struct backend *b, struct err *err);
+    /* A JSON object {"name", "version", "device"} of what runs there, lent. NULL: this
+     * program, on the processor. */
+    const char *(*about)(const struct backend *b);
     /* Times of the last load and run, measured inside the backend. */
     double (*load_ms)(const struct backend *b);
     double (*run_ms)(const struct backend *b);

@@ -59,9 +59,8 @@ answer(struct svc_call *c, int n_failed, int n_unsupported, int n_unsure,
         return err_set(err, ERR_FAILED, "%s: %d golden set%s failed", what, n_failed,
                        n_failed == 1 ? "" : "s");
     if (n_unsupported)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "%s: the embedded runtime cannot run this model; that is no pass", what);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: the runtime cannot run this model; that is no pass", what);
     if (n_unsure)
         return err_set(err, ERR_FAILED,
                        "%s: a budget lies inside the noise of this machine: ask again "
@@ -94,6 +93,11 @@ limits(const struct svc_call *c, struct val_beside *out, struct err *err)
     if (limit(c, "max_flips", 1, &out->max_flips, err) < 0 ||
         limit(c, "max_shift", DBL_MAX, &out->max_shift, err) < 0)
         return -(int)err->code;
+    if (svc_str(c, "baseline") && svc_str(c, "backend") &&
+        strncmp(svc_str(c, "backend"), "http", 4) == 0)
+        return err_set(err, ERR_USAGE,
+                       "--baseline with --backend http: one server would answer for "
+                       "both; take native or exec:CMD");
     if (!svc_str(c, "baseline") &&
         (!isnan(out->max_flips) || !isnan(out->max_shift) || out->optional))
         return err_set(err, ERR_USAGE,
@@ -123,7 +127,8 @@ baseline(struct svc_call *c, const struct repo_version *v, struct repo_version *
 /* As judging a version does, without a store. */
 static int
 judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
-          enum val_outcome *outcome, cJSON **report, struct err *err)
+          const struct backend_ops *ops, enum val_outcome *outcome, cJSON **report,
+          struct err *err)
 {
     const char *base = svc_str(c, "baseline");
     const struct val_sides sides = {
@@ -134,16 +139,14 @@ judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
     cJSON *beside = NULL;
 
     if (limits(c, &l, err) < 0 ||
-        val_judge_dir(dir, g, &runner_backend, outcome, report, err) < 0 ||
-        (g->budgets && val_budgets_judge(g->budgets, &sides, g, &runner_backend,
-                                         *report, outcome, err) < 0) ||
-        (base &&
-         val_beside_dir(dir, base, g, &runner_backend, &l, &seen, &beside, err) < 0))
+        val_judge_dir(dir, g, ops, outcome, report, err) < 0 ||
+        (g->budgets &&
+         val_budgets_judge(g->budgets, &sides, g, ops, *report, outcome, err) < 0) ||
+        (base && val_beside_dir(dir, base, g, ops, &l, &seen, &beside, err) < 0))
         return -(int)err->code;
     if (base)
         val_beside_put(*report, beside, base, NULL, &l, seen, outcome);
-    val_document(*report, *outcome, runner_backend.name, NULL, NULL, NULL,
-                 clock_now_ns());
+    val_document(*report, *outcome, NULL, NULL, NULL, clock_now_ns());
     return 0;
 }
 
@@ -157,12 +160,14 @@ validate_dir(struct svc_call *c, struct err *err)
     if (cJSON_HasObjectItem(c->req, "budget"))
         return err_set(err, ERR_USAGE, "--budget is for a version in a store");
     struct val_golden g = { 0 };
+    struct backend_ops ops;
     enum val_outcome outcome;
     cJSON *report = NULL;
-    if (val_golden_load(&g, golden, err) < 0)
+    if (val_backend(svc_str(c, "backend"), &ops, err) < 0 ||
+        val_golden_load(&g, golden, err) < 0)
         return -(int)err->code;
     bool acceptance = g.acceptance;
-    int r = judge_dir(c, dir, &g, &outcome, &report, err);
+    int r = judge_dir(c, dir, &g, &ops, &outcome, &report, err);
     val_golden_release(&g);
     if (r < 0) {
         json_free(&report);
@@ -198,8 +203,10 @@ svc_do_validate(struct svc_call *c, struct err *err)
             c->object, v.model);
     struct val_ask ask = { .budgets = budgets, .baseline_ref = svc_str(c, "baseline") };
     struct repo_version base;
+    struct backend_ops ops;
     int has_base = 0;
-    if (limits(c, &ask.beside, err) < 0)
+    if (val_backend(svc_str(c, "backend"), &ops, err) < 0 ||
+        limits(c, &ask.beside, err) < 0)
         return -(int)err->code;
     if (ask.baseline_ref && (has_base = baseline(c, &v, &base, err)) < 0)
         return has_base;
@@ -214,8 +221,7 @@ svc_do_validate(struct svc_call *c, struct err *err)
     struct val_verdict *verdicts = xcalloc((size_t)sets.n, sizeof *verdicts);
     int r = 0, n = 0;
     for (; n < sets.n && r >= 0; n++) {
-        r = val_judge_version(c->repo, &v, &sets.v[n], &ask, &runner_backend,
-                              &verdicts[n], err);
+        r = val_judge_version(c->repo, &v, &sets.v[n], &ask, &ops, &verdicts[n], err);
         if (r < 0)
             break;
         n_failed += verdicts[n].outcome == VAL_FAILED;

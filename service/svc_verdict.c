@@ -214,6 +214,30 @@ ask_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v,
     return 0;
 }
 
+/* The same backend, as it was named. A program of a verdict's maker runs as whoever
+ * replays it: only for who may judge. */
+static int
+backend_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v,
+              struct backend_ops *out, struct err *err)
+{
+    const cJSON *o = cJSON_GetObjectItemCaseSensitive(doc, "backend");
+    const char *kind, *where;
+
+    if (json_str(o, "kind", "native", &kind, "backend", err) < 0 ||
+        json_str(o, "where", "", &where, "backend", err) < 0 ||
+        val_backend(strcmp(kind, "exec") == 0 ? "exec:"
+                    : where[0]                ? where
+                                              : "native",
+                    out, err) < 0)
+        return -(int)err->code;
+    if (!where[0])
+        return 0;
+    out->where = where;
+    return acc_check(c->repo->acc, ACC_JUDGE, v->model, err) < 0
+               ? err_ctx(err, "replay by %s of '%s'", kind, where)
+               : 0;
+}
+
 /* Stores nothing: what stands, stands. The set may have been replaced since. */
 int
 svc_do_replay(struct svc_call *c, struct err *err)
@@ -223,6 +247,7 @@ svc_do_replay(struct svc_call *c, struct err *err)
     cJSON *a AUTO(json_free) = NULL, *b AUTO(json_free) = NULL;
     struct wanted_set w = { .verdict = &was };
     struct repo_version v, base;
+    struct backend_ops ops;
     struct val_ask ask;
     int n;
 
@@ -239,7 +264,8 @@ svc_do_replay(struct svc_call *c, struct err *err)
     }
     ask.budgets = cJSON_GetObjectItemCaseSensitive(a, "budgets");
     if (ask_again(c, a, &v, &base, &ask, err) < 0 ||
-        val_judge_version(c->repo, &v, &w.set, &ask, &runner_backend, &is, err) < 0 ||
+        backend_again(c, a, &v, &ops, err) < 0 ||
+        val_judge_version(c->repo, &v, &w.set, &ask, &ops, &is, err) < 0 ||
         json_parse(&b, str_of(is.report_json), "verdict", err) < 0)
         return -(int)err->code;
     json_put_str(c->reply, "was", val_outcome_text(was.outcome));

@@ -162,12 +162,9 @@ run_sides(const char *const dirs[2], const struct val_golden *g,
     struct pair p AUTO(pair_close) = { .ops = ops };
 
     for (int i = 0; i < 2; i++) {
-        struct backend_args args = g->limits;
         struct err bad = ERR_INIT;
 
-        args.model_dir = dirs[i];
-        args.tags = g->tags;
-        if (ops->load(&p.b[i], &args, &bad) < 0)
+        if (val_load(g, ops, dirs[i], &p.b[i], &bad) < 0)
             return settle(s, "", &bad, i, err);
     }
     return run_both(g, &p, s, err);

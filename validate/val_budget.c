@@ -100,13 +100,10 @@ measure_block(const char *dir, const struct val_golden *g,
               const struct backend_ops *ops, double out[N_KINDS], struct err *err)
 {
     struct pass p = { .ops = ops, .first_ms = -1 };
-    struct backend_args args = g->limits;
     double sum = 0;
     int r;
 
-    args.model_dir = dir;
-    args.tags = g->tags;
-    if (ops->load(&p.b, &args, err) < 0)
+    if (val_load(g, ops, dir, &p.b, err) < 0)
         return -(int)err->code;
     p.until_ns = clock_mono_ns() + (int64_t)MAX_BLOCK_MS * 1000000;
     do

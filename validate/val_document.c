@@ -168,9 +168,8 @@ val_put_version(cJSON *o, const struct repo_version *v)
 }
 
 void
-val_document(cJSON *report, enum val_outcome outcome, const char *backend,
-             const struct repo_version *v, const struct val_set *s, const char *actor,
-             int64_t time_ns)
+val_document(cJSON *report, enum val_outcome outcome, const struct repo_version *v,
+             const struct val_set *s, const char *actor, int64_t time_ns)
 {
     char made[CLOCK_TEXT_BYTES];
     cJSON *o;
@@ -190,12 +189,6 @@ val_document(cJSON *report, enum val_outcome outcome, const char *backend,
         json_put_str(o, "name", s->name);
         json_put_str(o, "kind", s->acceptance ? "acceptance" : "export");
         put_digest(o, &s->digest);
-    }
-    if (!json_has(report, "backend")) { /* ours; others say themselves what they are */
-        o = object_in(report, "backend");
-        json_put_str(o, "name", backend);
-        json_put_str(o, "version", SLUICE_VERSION);
-        json_put_str(o, "device", "cpu");
     }
     put_host(report);
     json_put_str(val_times(report, NULL), "made", clock_text(time_ns, made));

@@ -123,6 +123,9 @@ void val_add_number(struct buf *out, double v, double other);
 
 /* ---- running (val_run.c) -------------------------------------------------------- */
 
+/* The model as the set wants it: its tags and limits. */
+int val_load(const struct val_golden *g, const struct backend_ops *ops, const char *dir,
+             struct backend **out, struct err *err) MUST_CHECK;
 /* Case i, its inputs bound, from the loaded state unless the set is sequential. */
 int val_run_case(const struct val_golden *g, int i, const struct backend_ops *ops,
                  struct backend *b, struct sm_tensor_list *out,

@@ -514,17 +514,49 @@ val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *ou
     val_add_short(out, buf_str(&line));
 }
 
+/* Who answered: named in the verdict. What is not ours says itself what it is; nothing
+ * when it could not be asked (`b` NULL). */
+static void
+put_backend(cJSON *report, const struct backend_ops *ops, const struct backend *b)
+{
+    cJSON *o = cJSON_AddObjectToObject(report, "backend");
+
+    json_put_str(o, "kind", ops->name);
+    if (ops->where)
+        json_put_str(o, "where", ops->where);
+    if (ops->about) {
+        cJSON *about AUTO(json_free) = b ? cJSON_Parse(ops->about(b)) : NULL;
+
+        const cJSON *said;
+
+        cJSON_ArrayForEach(said, about) if (cJSON_IsString(said) &&
+                                            !json_has(o, said->string))
+            json_put_str(o, said->string, said->valuestring);
+    } else {
+        json_put_str(o, "name", ops->name);
+        json_put_str(o, "version", SLUICE_VERSION);
+        json_put_str(o, "device", "cpu");
+    }
+}
+
 /* Loads the model and runs the cases. */
 static int
 judge_model(struct judge *j, const char *model_dir, struct err *err)
 {
-    struct backend_args args = j->g->limits;
     struct err bad = ERR_INIT;
     int r;
 
-    args.model_dir = model_dir;
-    args.tags = j->g->tags;
-    if (j->ops->load(&j->b, &args, &bad) < 0) {
+    if (j->g->sequential && j->g->n_cases > 1 && j->ops->stateless) {
+        j->n_unsupported++;
+        put_backend(j->report, j->ops, NULL);
+        json_put_str(j->report, "unsupported",
+                     "a sequential set needs a backend that keeps its state between "
+                     "cases");
+        return 0;
+    }
+    r = val_load(j->g, j->ops, model_dir, &j->b, &bad);
+    put_backend(j->report, j->ops, r < 0 ? NULL : j->b);
+    if (r < 0) {
         /* no such model, no such tags, no runner: the question is wrong, not the model
          */
         if (val_is_ours(&bad) || bad.code == ERR_NOTFOUND)

@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "validate/val_int.h"
 
+int
+val_load(const struct val_golden *g, const struct backend_ops *ops, const char *dir,
+         struct backend **out, struct err *err)
+{
+    struct backend_args args = g->limits;
+
+    args.model_dir = dir;
+    args.tags = g->tags;
+    args.where = ops->where;
+    return ops->load(out, &args, err);
+}
+
 /* Binds a case's inputs and runs it. */
 static int
 run_case(const struct val_case *c, const struct backend_ops *ops, struct backend *b,

@@ -322,7 +322,7 @@ val_judge_version(struct repo *r, const struct repo_version *v, const struct val
         return err_ctx(err, "validate %s@%lld by %s", v->model, (long long)v->number,
                        s->name);
     const int64_t now_ns = clock_now_ns();
-    val_document(report, outcome, ops->name, v, s, acc_actor(r->acc), now_ns);
+    val_document(report, outcome, v, s, acc_actor(r->acc), now_ns);
     json_canonical(report, &text);
     *out = (struct val_verdict){ .version_id = v->id,
                                  .version_digest = v->digest,

@@ -216,6 +216,10 @@ void val_beside_put(cJSON *report, cJSON *beside, const char *ref,
                     const struct repo_version *base, const struct val_beside *limits,
                     enum val_outcome seen, enum val_outcome *outcome);
 
+/* "native" (NULL), "exec:CMD", "http://HOST:PORT/v1/models/NAME": whose `where` borrows
+ * from `spec`. val_exec.c says what CMD must do. ERR_USAGE: none of these. */
+int val_backend(const char *spec, struct backend_ops *out, struct err *err) MUST_CHECK;
+
 /* ---- sets and verdicts in the store --------------------------------------------- */
 
 struct val_set {
@@ -319,9 +323,8 @@ void val_check_add(cJSON *report, const char *id, const char *wanted, const char
 cJSON *val_times(cJSON *report, const char *key_or_null);
 /* Makes a report the whole document: checks, subject and the like. `v`, `s` and `actor`
  * NULL: a directory in no store. */
-void val_document(cJSON *report, enum val_outcome outcome, const char *backend,
-                  const struct repo_version *v, const struct val_set *s,
-                  const char *actor, int64_t time_ns);
+void val_document(cJSON *report, enum val_outcome outcome, const struct repo_version *v,
+                  const struct val_set *s, const char *actor, int64_t time_ns);
 /* The in-toto Statement v1 about it, and what DSSE signs of that. */
 void val_statement(const struct val_verdict *v, struct buf *out);
 void val_statement_pae(const struct val_verdict *v, struct buf *out);

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The backend "exec": any program that takes an .npz and writes one; "http" is the same
+ * with our helper sluice-http, which asks a TF Serving. A call is one process:
+ *
+ *   CMD about DIR TAGS                          prints {"name", "version", "device"}
+ *   CMD run DIR TAGS SIGNATURE IN.npz OUT.npz
+ *
+ * Exit 0: done. 3: this program cannot run the model. 75: it could not look (the server
+ * is away). Any other: the model failed. The last line that it wrote says why.
+ * Signatures are read from the model's files. */
+#include "validate/val_int.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/proc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { WALL_MS = 600 * 1000, WORDS_MAX = 64, EXIT_UNSUPPORTED = 3, EXIT_AWAY = 75 };
+#define SAID_MAX_BYTES ((size_t)1 << 20)
+#define NPZ_MAX_BYTES ((size_t)4 << 30)
+
+struct lent {
+    struct backend_signature sig;
+    struct lent *next;
+};
+struct backend {
+    char *command;          /* cut into words */
+    char *words[WORDS_MAX]; /* of it */
+    int n_words;
+    char *model_dir, *tags, *scratch, *about;
+    int max_wall_ms;
+    double load_ms, run_ms;
+    int dirfd;
+    struct sm_model *model;
+    const struct sm_meta *meta;
+    struct lent *lent;
+};
+
+static void
+free_tensors(const struct backend_tensor *t, int n)
+{
+    for (int i = 0; i < n; i++)
+        free((char *)(uintptr_t)t[i].key);
+    free((void *)(uintptr_t)t);
+}
+
+static void
+exec_close(struct backend *b)
+{
+    struct err ignored = ERR_INIT;
+
+    if (!b)
+        return;
+    while (b->lent) {
+        struct lent *next = b->lent->next;
+
+        free_tensors(b->lent->sig.inputs, b->lent->sig.n_inputs);
+        free_tensors(b->lent->sig.outputs, b->lent->sig.n_outputs);
+        free((char *)(uintptr_t)b->lent->sig.key);
+        free(b->lent);
+        b->lent = next;
+    }
+    if (b->scratch && fs_remove_tree(AT_FDCWD, b->scratch, &ignored) < 0)
+        err_clear(&ignored); /* what lies in /tmp is swept */
+    sm_close(b->model);
+    fs_close(&b->dirfd);
+    free(b->command);
+    free(b->model_dir);
+    free(b->tags);
+    free(b->scratch);
+    free(b->about);
+    free(b);
+}
+
+static void
+exec_close_p(struct backend **b)
+{
+    exec_close(*b);
+}
+
+/* ---- calls ---------------------------------------------------------------------- */
+
+/* The last line that is not empty; cuts the text. */
+static const char *
+last_line(struct buf *said)
+{
+    const char *nl;
+
+    while (said->len > 0 && strchr("\r\n ", said->data[said->len - 1]))
+        said->data[--said->len] = '\0';
+    nl = strrchr(buf_str(said), '\n');
+    return nl ? nl + 1 : buf_str(said);
+}
+
+static int
+call(struct backend *b, const char *const *rest, struct buf *said, struct err *err)
+{
+    const char *argv[WORDS_MAX + 8] = { NULL };
+    const struct proc_args args = { .argv = argv, .timeout_ms = b->max_wall_ms };
+    int n = b->n_words, status = 0;
+    char text[48];
+    const char *line;
+
+    memcpy(argv, b->words, (size_t)n * sizeof(argv[0]));
+    while (*rest)
+        argv[n++] = *rest++;
+    said->cap_bytes = SAID_MAX_BYTES;
+    if (proc_run(&args, said, &status, err) < 0)
+        return -(int)err->code;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    line = last_line(said);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_UNSUPPORTED)
+        return err_set(err, ERR_UNSUPPORTED, "%s", line[0] ? line : "it cannot run it");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_AWAY)
+        return err_set(err, ERR_IO, "%s", line);
+    return err_set(err, ERR_FAILED, "%s: %s%s%.400s", b->words[0],
+                   proc_status_text(status, text), line[0] ? ": " : "", line);
+}
+
+static int
+ask_about(struct backend *b, struct err *err)
+{
+    const char *const rest[] = { "about", b->model_dir, b->tags, NULL };
+    struct buf said AUTO(buf_release) = BUF_INIT;
+    cJSON *j AUTO(json_free) = NULL;
+    const char *line;
+
+    if (call(b, rest, &said, err) < 0)
+        return -(int)err->code;
+    line = last_line(&said);
+    if (json_parse(&j, str_of(line), "about", err) < 0 || !cJSON_IsObject(j))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "'%s about' must print {\"name\": …, \"version\": …, "
+                       "\"device\": …}",
+                       b->words[0]);
+    b->about = xstrdup(line);
+    return 0;
+}
+
+/* ---- the backend ---------------------------------------------------------------- */
+
+static int
+make_scratch(struct backend *b, struct err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    b->scratch = xasprintf("%s/sluice-exec-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    if (mkdtemp(b->scratch))
+        return 0;
+    err_sys(err, errno, "make %s", b->scratch);
+    free(b->scratch);
+    b->scratch = NULL;
+    return -(int)err->code;
+}
+
+static int
+split_command(struct backend *b, const char *where, bool is_url, struct err *err)
+{
+    struct buf helper AUTO(buf_release) = BUF_INIT;
+
+    if (is_url) {
+        if (proc_helper_path("sluice-http", &helper, err) < 0)
+            return -(int)err->code;
+        b->command = xmalloc(helper.len + strlen(where) + 2);
+        memcpy(b->command, buf_str(&helper), helper.len + 1);
+        memcpy(b->command + helper.len + 1, where, strlen(where) + 1);
+        b->words[b->n_words++] = b->command;
+        b->words[b->n_words++] = b->command + helper.len + 1;
+        return 0;
+    }
+    b->command = xstrdup(where);
+    for (char *w = b->command; *(w += strspn(w, " ")); w += strcspn(w, " ")) {
+        if (w > b->command)
+            w[-1] = '\0';
+        if (b->n_words == WORDS_MAX)
+            return err_set(err, ERR_INVALID, "exec: more than %d words", WORDS_MAX);
+        b->words[b->n_words++] = w;
+    }
+    if (b->n_words) /* blanks at the end */
+        b->words[b->n_words - 1][strcspn(b->words[b->n_words - 1], " ")] = '\0';
+    return b->n_words ? 0 : err_set(err, ERR_INVALID, "exec: names no program");
+}
+
+static int
+load(struct backend **out, const struct backend_args *a, bool is_url, struct err *err)
+{
+    struct backend *b AUTO(exec_close_p) = xcalloc(1, sizeof(*b));
+    const int64_t begin_ns = clock_mono_ns();
+
+    b->dirfd = -1;
+    b->model_dir = xstrdup(a->model_dir);
+    b->tags = xstrdup(a->tags ? a->tags : "serve");
+    b->max_wall_ms =
+        a->max_wall_ms > 0 && a->max_wall_ms < WALL_MS ? (int)a->max_wall_ms : WALL_MS;
+    if (split_command(b, a->where ? a->where : "", is_url, err) < 0 ||
+        fs_open_dir(&b->dirfd, AT_FDCWD, a->model_dir, err) < 0 ||
+        sm_open(&b->model, b->dirfd, a->model_dir, err) < 0 ||
+        sm_find_meta(b->model, b->tags, &b->meta, err) < 0 ||
+        make_scratch(b, err) < 0 || ask_about(b, err) < 0)
+        return -(int)err->code;
+    b->load_ms = (double)(clock_mono_ns() - begin_ns) / 1e6;
+    *out = b;
+    b = NULL;
+    return 0;
+}
+
+static int
+exec_load(struct backend **out, const struct backend_args *a, struct err *err)
+{
+    return load(out, a, false, err);
+}
+
+static int
+http_load(struct backend **out, const struct backend_args *a, struct err *err)
+{
+    return load(out, a, true, err);
+}
+
+static const struct backend_tensor *
+lend(const struct sm_tensor_info *v, int n)
+{
+    struct backend_tensor *t = xcalloc((size_t)n + 1, sizeof(t[0]));
+
+    for (int i = 0; i < n; i++)
+        t[i] = (struct backend_tensor){ .key = xstrndup(v[i].key.p, v[i].key.n),
+                                        .dtype = v[i].dtype,
+                                        .shape = v[i].shape,
+                                        .has_default = v[i].has_default };
+    return t;
+}
+
+static int
+exec_signature(struct backend *b, const char *key, const struct backend_signature **out,
+               struct err *err)
+{
+    const struct sm_signature *s;
+    struct lent *l;
+
+    for (l = b->lent; l; l = l->next)
+        if (strcmp(l->sig.key, key) == 0) {
+            *out = &l->sig;
+            return 0;
+        }
+    if (sm_find_signature(b->meta, key, &s, err) < 0)
+        return -(int)err->code;
+    l = xcalloc(1, sizeof(*l));
+    l->sig = (struct backend_signature){ .key = xstrdup(key),
+                                         .inputs = lend(s->inputs, s->n_inputs),
+                                         .n_inputs = s->n_inputs,
+                                         .outputs = lend(s->outputs, s->n_outputs),
+                                         .n_outputs = s->n_outputs };
+    l->next = b->lent;
+    b->lent = l;
+    *out = &l->sig;
+    return 0;
+}
+
+/* The tensors borrow from the file's bytes, which go: copies. */
+static int
+read_answer(const char *path, struct sm_tensor_list *out, struct err *err)
+{
+    struct sm_tensor_list lent AUTO(sm_tensor_list_release) = { .n = 0 };
+    struct buf npz AUTO(buf_release) = { .cap_bytes = NPZ_MAX_BYTES };
+
+    if (fs_read(AT_FDCWD, path, &npz, err) < 0) {
+        if (err->code != ERR_NOTFOUND)
+            return -(int)err->code;
+        err_clear(err);
+        return err_set(err, ERR_FAILED, "it ended well, but wrote no OUT.npz");
+    }
+    if (buf_check(&npz, "the answer", err) < 0 ||
+        sm_npz_read((struct str){ buf_str(&npz), npz.len }, "OUT.npz", &lent, err) < 0)
+        return err_ctx(err, "the answer");
+    for (int i = 0; i < lent.n; i++) {
+        struct sm_tensor copy;
+
+        if (sm_tensor_copy(&copy, &lent.v[i].t, err) < 0)
+            return -(int)err->code;
+        sm_tensor_list_add(out, lent.v[i].name, &copy);
+    }
+    return 0;
+}
+
+static int
+exec_run(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+         struct sm_tensor_list *out, struct err *err)
+{
+    char *in_path AUTO(free_ptr) = xasprintf("%s/in.npz", b->scratch);
+    char *out_path AUTO(free_ptr) = xasprintf("%s/out.npz", b->scratch);
+    const char *const rest[] = { "run",   b->model_dir, b->tags, signature,
+                                 in_path, out_path,     NULL };
+    struct buf npz AUTO(buf_release) = BUF_INIT, said AUTO(buf_release) = BUF_INIT;
+    const int64_t begin_ns = clock_mono_ns();
+
+    (void)remove(out_path);
+    if (sm_npz_write(in, &npz, err) < 0 ||
+        fs_replace(AT_FDCWD, in_path, npz.data, npz.len, 0600, err) < 0 ||
+        call(b, rest, &said, err) < 0 || read_answer(out_path, out, err) < 0)
+        return -(int)err->code;
+    b->run_ms = (double)(clock_mono_ns() - begin_ns) / 1e6;
+    return 0;
+}
+
+static int
+exec_reset(struct backend *b, struct err *err)
+{
+    (void)b;
+    (void)err;
+    return 0; /* a call is a process */
+}
+
+static const char *
+exec_about(const struct backend *b)
+{
+    return b->about;
+}
+
+static double
+exec_load_ms(const struct backend *b)
+{
+    return b->load_ms;
+}
+
+static double
+exec_run_ms(const struct backend *b)
+{
+    return b->run_ms;
+}
+
+#define EXEC_OPS(word, loads)                                                          \
+    {                                                                                  \
+        .name = word, .stateless = true, .load = loads, .signature = exec_signature,   \
+        .run = exec_run, .reset = exec_reset, .about = exec_about,                     \
+        .load_ms = exec_load_ms, .run_ms = exec_run_ms, .close = exec_close            \
+    }
+static const struct backend_ops exec_ops = EXEC_OPS("exec", exec_load);
+static const struct backend_ops http_ops = EXEC_OPS("http", http_load);
+
+int
+val_backend(const char *spec, struct backend_ops *out, struct err *err)
+{
+    if (!spec || strcmp(spec, "native") == 0) {
+        *out = runner_backend;
+    } else if (strncmp(spec, "exec:", 5) == 0) {
+        *out = exec_ops;
+        out->where = spec + 5;
+    } else if (strncmp(spec, "http://", 7) == 0 || strncmp(spec, "https://", 8) == 0) {
+        *out = http_ops;
+        out->where = spec;
+    } else {
+        return err_set(err, ERR_USAGE,
+                       "--backend: '%s' is none of native, exec:CMD and "
+                       "http://HOST:PORT/v1/models/NAME",
+                       spec);
+    }
+    return 0;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sluice-http: runs a signature on a TF Serving through its REST API, in the column
+ * form. Called as val_exec.c says, with the model's address before it:
+ *   sluice-http http://HOST:PORT/v1/models/NAME[/versions/N] about|run DIR TAGS … */
+#include "validate/val_int.h"
+
+#include "base/crypto.h"
+#include "base/fs.h"
+
+#include <curl/curl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { EXIT_UNSUPPORTED = 3, EXIT_AWAY = 75, CONNECT_S = 10, ANSWER_S = 600 };
+#define ANSWER_MAX_BYTES ((size_t)1 << 30)
+
+/* ---- one request ---------------------------------------------------------------- */
+
+static size_t
+take(char *p, size_t size, size_t n, void *arg)
+{
+    struct buf *b = arg;
+
+    buf_add(b, p, size * n);
+    return size * n;
+}
+
+/* A POST when there is a body. */
+static int
+ask(const char *url, const struct buf *body, struct buf *answer, long *status,
+    struct err *err)
+{
+    CURL *curl = curl_easy_init();
+    CURLcode rc;
+
+    if (!curl)
+        return err_set(err, ERR_IO, "libcurl does not start");
+    answer->cap_bytes = ANSWER_MAX_BYTES;
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)ANSWER_S);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+    if (body) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body->data);
+    }
+    rc = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+    curl_easy_cleanup(curl);
+    if (rc != CURLE_OK)
+        return err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
+    return buf_check(answer, "the server's answer", err);
+}
+
+/* The parsed answer; what the server says against it is the error. */
+static int
+ask_json(const char *url, const struct buf *body, cJSON **out, struct err *err)
+{
+    struct buf answer AUTO(buf_release) = BUF_INIT;
+    const char *said;
+    long status = 0;
+
+    if (ask(url, body, &answer, &status, err) < 0)
+        return -(int)err->code;
+    if (val_json_parse(out, (struct str){ buf_str(&answer), answer.len },
+                       "the server's answer", err) < 0) {
+        if (status == 200)
+            return -(int)err->code;
+        err_clear(err);
+    }
+    said = val_text(*out, "error");
+    if (status == 200 && !said[0])
+        return 0;
+    if (strstr(said, "Op type not registered"))
+        return err_set(err, ERR_UNSUPPORTED, "%s", said);
+    return err_set(err, status >= 502 && status <= 504 ? ERR_IO : ERR_FAILED,
+                   "%s: HTTP %ld%s%.400s", url, status, said[0] ? ": " : "", said);
+}
+
+/* ---- about ---------------------------------------------------------------------- */
+
+/* TF Serving does not tell its own version by REST, nor its device: what it tells is
+ * which version of the model it serves. */
+static int
+about(const char *url, struct err *err)
+{
+    cJSON *j AUTO(json_free) = NULL, *out AUTO(json_free) = cJSON_CreateObject();
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    const cJSON *v;
+
+    if (ask_json(url, NULL, &j, err) < 0)
+        return -(int)err->code;
+    cJSON_ArrayForEach(v, cJSON_GetObjectItemCaseSensitive(j, "model_version_status"))
+    {
+        if (strcmp(val_text(v, "state"), "AVAILABLE") != 0)
+            continue;
+        json_put_str(out, "name", "TF Serving");
+        json_put_str(out, "version", "not told");
+        json_put_str(out, "device", "not told");
+        json_put_str(out, "model_version", val_text(v, "version"));
+        json_print(out, &text, true);
+        fputs(buf_str(&text), stdout);
+        return 0;
+    }
+    return err_set(err, ERR_IO, "%s: no version of the model is available there", url);
+}
+
+/* ---- run ------------------------------------------------------------------------ */
+
+static void
+add_leaf(struct buf *out, const struct sm_tensor *t, int64_t i)
+{
+    double v;
+
+    switch (val_family_of(t->dtype)) {
+    case VAL_F_STRING:
+        buf_adds(out, "{\"b64\":\"");
+        base64_add(out, sm_tensor_str(t)[i].p, sm_tensor_str(t)[i].n);
+        buf_adds(out, "\"}");
+        return;
+    case VAL_F_BOOL:
+        buf_adds(out, val_int_at(t, i) ? "true" : "false");
+        return;
+    case VAL_F_INT:
+        if (val_is_huge(t, i))
+            buf_addf(out, "%" PRIu64, (uint64_t)val_int_at(t, i));
+        else
+            buf_addf(out, "%" PRId64, val_int_at(t, i));
+        return;
+    default:
+        v = val_real_at(t, i);
+        if (isnan(v) || isinf(v))
+            buf_adds(out, isnan(v) ? "NaN" : v < 0 ? "-Infinity" : "Infinity");
+        else
+            buf_addf(out, t->dtype == SM_DOUBLE ? "%.17g" : "%.9g", v);
+    }
+}
+
+static void
+add_value(struct buf *out, const struct sm_tensor *t, int dim, int64_t *at)
+{
+    if (dim == t->rank) {
+        add_leaf(out, t, (*at)++);
+        return;
+    }
+    buf_addc(out, '[');
+    for (int64_t i = 0; i < t->dims[dim]; i++) {
+        buf_adds(out, i ? "," : "");
+        add_value(out, t, dim + 1, at);
+    }
+    buf_addc(out, ']');
+}
+
+static int
+add_inputs(struct buf *out, const char *path, const char *signature, struct err *err)
+{
+    struct sm_tensor_list in AUTO(sm_tensor_list_release) = { .n = 0 };
+    struct buf npz AUTO(buf_release) = BUF_INIT;
+
+    if (fs_read(AT_FDCWD, path, &npz, err) < 0 ||
+        sm_npz_read((struct str){ buf_str(&npz), npz.len }, path, &in, err) < 0)
+        return -(int)err->code;
+    buf_adds(out, "{\"signature_name\":");
+    json_add_quoted(out, str_of(signature));
+    buf_adds(out, ",\"inputs\":{");
+    for (int i = 0; i < in.n; i++) {
+        int64_t at = 0;
+
+        if (val_family_of(in.v[i].t.dtype) == VAL_F_COMPLEX)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "input '%s': the REST API takes no complex numbers",
+                           in.v[i].name);
+        buf_adds(out, i ? "," : "");
+        json_add_quoted(out, str_of(in.v[i].name));
+        buf_addc(out, ':');
+        add_value(out, &in.v[i].t, 0, &at);
+    }
+    buf_adds(out, "}}");
+    return 0;
+}
+
+static int
+take_output(const struct sm_tensor_info *info, const cJSON *j,
+            struct sm_tensor_list *out, struct err *err)
+{
+    char *key AUTO(free_ptr) = xstrndup(info->key.p, info->key.n);
+    struct sm_tensor raw AUTO(sm_tensor_release) = { .rank = 0 };
+    struct sm_tensor t = { .rank = 0 };
+
+    if (!j)
+        return 0; /* the judge misses it */
+    if (val_inline(j, &raw, err) < 0)
+        return err_ctx(err, "output '%s' of the server's answer", key);
+    if (raw.dtype != VAL_NUMBERS) {
+        t = raw;
+        raw = (struct sm_tensor){ .rank = 0 };
+    } else if (val_inline_convert(&raw, info->dtype, &t, err) < 0) {
+        return err_ctx(err, "output '%s' of the server's answer", key);
+    }
+    sm_tensor_list_add(out, key, &t);
+    return 0;
+}
+
+static int
+take_outputs(const struct sm_signature *sig, const cJSON *answer,
+             struct sm_tensor_list *out, struct err *err)
+{
+    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(answer, "outputs");
+
+    if (!outputs)
+        return err_set(err, ERR_FAILED, "the server's answer has no \"outputs\"");
+    for (int i = 0; i < sig->n_outputs; i++) {
+        char *key AUTO(free_ptr) =
+            xstrndup(sig->outputs[i].key.p, sig->outputs[i].key.n);
+        const cJSON *one = sig->n_outputs == 1 /* alone it has no name */
+                               ? outputs
+                               : cJSON_GetObjectItemCaseSensitive(outputs, key);
+
+        if (take_output(&sig->outputs[i], one, out, err) < 0)
+            return -(int)err->code;
+    }
+    return 0;
+}
+
+/* args: dir, tags, signature, in, out */
+static int
+run(const char *url, char **args, struct err *err)
+{
+    struct sm_model *model AUTO(sm_close_p) = NULL;
+    struct sm_tensor_list out AUTO(sm_tensor_list_release) = { .n = 0 };
+    struct buf body AUTO(buf_release) = BUF_INIT, npz AUTO(buf_release) = BUF_INIT;
+    char *predict AUTO(free_ptr) = xasprintf("%s:predict", url);
+    cJSON *answer AUTO(json_free) = NULL;
+    int dirfd AUTO(fs_close) = -1;
+    const struct sm_meta *meta;
+    const struct sm_signature *sig;
+
+    if (fs_open_dir(&dirfd, AT_FDCWD, args[0], err) < 0 ||
+        sm_open(&model, dirfd, args[0], err) < 0 ||
+        sm_find_meta(model, args[1], &meta, err) < 0 ||
+        sm_find_signature(meta, args[2], &sig, err) < 0 ||
+        add_inputs(&body, args[3], args[2], err) < 0 ||
+        ask_json(predict, &body, &answer, err) < 0 ||
+        take_outputs(sig, answer, &out, err) < 0 || sm_npz_write(&out, &npz, err) < 0 ||
+        fs_replace(AT_FDCWD, args[4], npz.data, npz.len, 0600, err) < 0)
+        return -(int)err->code;
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct err err = ERR_INIT;
+    int r;
+
+    json_setup();
+    if (argc == 5 && strcmp(argv[2], "about") == 0) {
+        r = about(argv[1], &err);
+    } else if (argc == 8 && strcmp(argv[2], "run") == 0) {
+        r = run(argv[1], argv + 3, &err);
+    } else {
+        fputs("sluice-http: started by sluice, not by hand\n", stderr);
+        return 2;
+    }
+    if (r == 0)
+        return 0;
+    fprintf(stderr, "%s\n", err.msg);
+    return err.code == ERR_UNSUPPORTED ? EXIT_UNSUPPORTED
+           : err.code == ERR_IO        ? EXIT_AWAY
+                                       : 1;
+}
