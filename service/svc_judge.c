@@ -195,6 +195,13 @@ svc_do_validate(struct svc_call *c, struct err *err)
     if (svc_version(c, &v, err) < 0 ||
         val_sets(c->repo, v.model, v.id, collect_set, &sets, err) < 0)
         return -(int)err->code;
+    struct backend_ops ops;
+    if (val_backend(svc_str(c, "backend"), &ops, err) < 0)
+        return -(int)err->code;
+    /* A program of one's own says whatever one likes, and the gate counts its verdict.
+     */
+    if (ops.where && acc_check(c->repo->acc, ACC_JUDGE, v.model, err) < 0)
+        return err_ctx(err, "a stored verdict by --backend %s", ops.name);
     if (sets.n == 0)
         return err_set(
             err, ERR_NOTFOUND,
@@ -203,10 +210,8 @@ svc_do_validate(struct svc_call *c, struct err *err)
             c->object, v.model);
     struct val_ask ask = { .budgets = budgets, .baseline_ref = svc_str(c, "baseline") };
     struct repo_version base;
-    struct backend_ops ops;
     int has_base = 0;
-    if (val_backend(svc_str(c, "backend"), &ops, err) < 0 ||
-        limits(c, &ask.beside, err) < 0)
+    if (limits(c, &ask.beside, err) < 0)
         return -(int)err->code;
     if (ask.baseline_ref && (has_base = baseline(c, &v, &base, err)) < 0)
         return has_base;

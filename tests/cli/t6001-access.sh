@@ -97,6 +97,8 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
     ok "and reading, which push implies"
     sl promote digits@2 --to production
     fails "but not promoting" 6 "promote"
+    sl validate digits@2 --backend exec:/bin/true
+    fails "nor judging by a program of one's own" 6 "judge"
     sl push "$digits/v2" other
     fails "nor pushing to another model" 6 "other"
     owner grant root promote '*' >/dev/null
