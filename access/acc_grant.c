@@ -83,6 +83,19 @@ acc_check(struct acc *a, enum acc_right right, const char *model, struct err *er
 }
 
 int
+acc_holds(struct acc *a, const char *subject, enum acc_right right, const char *model,
+          struct err *err)
+{
+    int64_t found;
+
+    return db_get_int(a->db, &found, err,
+                      "SELECT 1 FROM subject WHERE name = ? AND is_owner = 1 UNION "
+                      "SELECT 1 FROM grant_ WHERE subject = ? AND right_ = ? AND "
+                      "(model = ? OR model = '*') LIMIT 1",
+                      "tttt", subject, subject, acc_right_text(right), model);
+}
+
+int
 acc_check_subject(struct acc *a, const char *subject, struct err *err)
 {
     char text[4096];

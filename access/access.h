@@ -83,6 +83,9 @@ bool acc_is_owner(const struct acc *a);
  * that every service call goes through. */
 int acc_check(struct acc *a, enum acc_right right, const char *model,
               struct err *err) MUST_CHECK;
+/* 1: this subject has the right now, 0: not. */
+int acc_holds(struct acc *a, const char *subject, enum acc_right right,
+              const char *model, struct err *err) MUST_CHECK;
 
 /* A user that the catalogue or the system knows, or uid:N. ERR_NOTFOUND: nobody. */
 int acc_check_subject(struct acc *a, const char *subject, struct err *err) MUST_CHECK;

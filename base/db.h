@@ -78,6 +78,12 @@ int db_facts_take(struct db *db, struct buf *out, struct err *err) MUST_CHECK;
 int db_facts_apply(struct db *db, const struct db_schema *schemas, int n,
                    const cJSON *change, struct err *err) MUST_CHECK;
 
+/* Triggers named guard_… refuse rows that only the program may write in their order. A
+ * log that is played again writes them all the same: lift drops these triggers and
+ * appends their SQL, set makes them again. In the caller's transaction. */
+int db_guards_lift(struct db *db, struct buf *sql, struct err *err) MUST_CHECK;
+int db_guards_set(struct db *db, const struct buf *sql, struct err *err) MUST_CHECK;
+
 /* Deletes rows of facts whose foreign keys name nothing, until there are none; each
  * kind is told. In the caller's transaction. */
 int db_facts_prune(struct db *db, const struct db_schema *schemas, int n,

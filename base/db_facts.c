@@ -638,3 +638,30 @@ db_facts_prune(struct db *db, const struct db_schema *schemas, int n,
     } while (r == 0 && n_dropped > 0);
     return r;
 }
+
+/* ---- guards ---------------------------------------------------------------------- */
+
+int
+db_guards_lift(struct db *db, struct buf *sql, struct err *err)
+{
+    struct db_stmt *st = NULL;
+    struct buf drop AUTO(buf_release) = BUF_INIT;
+    int r = db_query(db, &st, err,
+                     "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND "
+                     "name LIKE 'guard!_%' ESCAPE '!' ORDER BY name",
+                     "");
+
+    while (r >= 0 && (r = db_step(st, err)) == 1) {
+        buf_addf(&drop, "DROP TRIGGER \"%s\";", db_text(st, 0));
+        buf_adds(sql, db_text(st, 1));
+        buf_adds(sql, ";\n");
+    }
+    db_done(st);
+    return r < 0 || drop.len == 0 ? r : db_exec(db, buf_str(&drop), "guards", err);
+}
+
+int
+db_guards_set(struct db *db, const struct buf *sql, struct err *err)
+{
+    return sql->len > 0 ? db_exec(db, sql->data, "guards", err) : 0;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* validate, policy set, policy show */
+/* validate */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -155,38 +155,4 @@ cmd_validate(const cJSON *reply, bool failed, struct buf *out)
     if (!failed && strcmp(cli_str(reply, "state"), "quarantined") == 0)
         buf_addf(out, "it is quarantined still: sluice accept %s\n",
                  cli_str(reply, "version"));
-}
-
-static void
-add_policy(const cJSON *reply, struct buf *out)
-{
-    const cJSON *policy = cJSON_GetObjectItemCaseSensitive(reply, "policy");
-    const char *model = cli_str(reply, "model");
-    buf_addf(out, "policy on %s of %s:", cli_str(reply, "alias"),
-             model[0] ? model : "every model");
-    if (!cli_list(policy, "require"))
-        buf_adds(out, " none");
-    for (const cJSON *r = cli_list(policy, "require"); r; r = r->next) {
-        const char *set = cli_str(r, "acceptance");
-        if (strcmp(set, "*") == 0)
-            buf_adds(out, " a passing verdict on every acceptance set the model has, "
-                          "one at least");
-        else
-            buf_addf(out, " a passing verdict on acceptance set %s", set);
-    }
-    buf_addc(out, '\n');
-}
-
-void
-cmd_policy_set(const cJSON *reply, bool failed, struct buf *out)
-{
-    (void)failed;
-    add_policy(reply, out);
-}
-
-void
-cmd_policy_show(const cJSON *reply, bool failed, struct buf *out)
-{
-    (void)failed;
-    add_policy(reply, out);
 }

@@ -65,7 +65,13 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
         for (const cJSON *k = cli_list(g, "gates"); k; k = k->next)
             /* state, mark and freeze are asked each time: they speak when they say no.
              */
-            if (strchr(cli_str(k, "gate"), ' '))
+            if (cli_str(k, "overruled")[0])
+                buf_addf(out, "  GATE %s OVERRULED (wanted %s; saw %s): %s\n",
+                         cli_str(k, "gate"), cli_str(k, "wanted"), cli_str(k, "saw"),
+                         cli_str(k, "overruled"));
+            else if (strcmp(cli_str(k, "gate"), "state") != 0 &&
+                     strcmp(cli_str(k, "gate"), "mark") != 0 &&
+                     strcmp(cli_str(k, "gate"), "freeze") != 0)
                 buf_addf(out, "  gate %s: %s\n", cli_str(k, "gate"), cli_str(k, "saw"));
     if (cli_list(reply, "marked_bad")) {
         buf_adds(out, "  marked bad here: ");

@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "repo/repo.h"
+#include "validate/policy.h"
 
 /* target, release, release_member, intent, mark, freeze */
 extern const struct db_schema deploy_schema;
@@ -95,10 +96,11 @@ struct deploy_change {
     int n_parts;
     int64_t to_number;
     int64_t
-        expect_release;  /* number; 0: whatever it is; else ERR_CONFLICT if not this */
-    bool again;          /* give traffic to a version marked bad */
-    const char *reason;  /* may be NULL */
-    int lock_timeout_ms; /* 0: DEPLOY_LOCK_MS */
+        expect_release; /* number; 0: whatever it is; else ERR_CONFLICT if not this */
+    bool again;         /* give traffic to a version marked bad */
+    const char *reason; /* may be NULL */
+    const char *break_glass; /* why the policy does not count; NULL: it does */
+    int lock_timeout_ms;     /* 0: DEPLOY_LOCK_MS */
 };
 /* Gate and pre-promote hook (once for each version whose share grows), intent, switch,
  * done. On 0 the event is recorded here (also for a change that changed nothing); on an
@@ -110,6 +112,16 @@ struct deploy_change {
  * false. */
 int deploy_change(struct repo *r, const struct deploy_change *c, cJSON **report,
                   struct err *err) MUST_CHECK;
+
+/* What val_gate would be asked for this version and alias now. */
+struct deploy_question {
+    struct val_gate_args args; /* borrows from the rest, from `v` and `alias` */
+    char **targets;
+    struct buf frozen;
+};
+int deploy_question(struct repo *r, const struct repo_version *v, const char *alias,
+                    struct deploy_question *q, struct err *err) MUST_CHECK;
+void deploy_question_release(struct deploy_question *q); /* for AUTO */
 
 /* reason NULL: unfreeze. Records its own event ("freeze", "unfreeze"). Frozen:
  * everything but rollback is refused. ERR_INVALID: an empty reason. ERR_NOTFOUND: not

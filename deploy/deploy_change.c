@@ -27,8 +27,10 @@ plan_clear(struct plan *p)
     sites_release(&p->sites);
     bad_release(&p->bad);
     free(p->others);
+    free(p->target_names);
     p->others = NULL;
-    p->n_others = 0;
+    p->target_names = NULL;
+    p->n_others = p->n_stamps = 0;
     memset(&p->cur, 0, sizeof(p->cur));
     memset(&p->next, 0, sizeof(p->next));
     p->has_cur = p->ungated = false;
@@ -246,8 +248,11 @@ complete(struct plan *p, struct err *err)
     snprintf(next->model, sizeof(next->model), "%s", p->c->model);
     snprintf(next->alias, sizeof(next->alias), "%s", p->c->alias);
     snprintf(next->verb, sizeof(next->verb), "%s", deploy_verb_text(p->c->verb));
-    snprintf(next->reason, sizeof(next->reason), "%s",
-             p->c->reason ? p->c->reason : "");
+    snprintf(next->reason, sizeof(next->reason), "%s%s",
+             p->c->break_glass ? "BREAK GLASS: " : "",
+             p->c->break_glass ? p->c->break_glass
+             : p->c->reason    ? p->c->reason
+                               : "");
     next->replaces = p->cur.number;
     if (back && p->c->to_number == 0)
         return 0;
@@ -267,21 +272,40 @@ complete(struct plan *p, struct err *err)
 /* ---- gates --------------------------------------------------------------------------
  */
 
+static struct val_gate_args
+gate_args(struct plan *p, const struct repo_version *v, const char *frozen)
+{
+    p->target_names = xreallocarray(p->target_names, (size_t)p->sites.n + 1,
+                                    sizeof(*p->target_names));
+    for (int i = 0; i < p->sites.n; i++)
+        p->target_names[i] = p->sites.s[i].t.name;
+    return (struct val_gate_args){
+        .version = v,
+        .alias = p->c->alias,
+        .live_version_id = p->cur.latest_id,
+        .live_release = p->cur.number,
+        .marked_bad = bad_has(&p->bad, v->id),
+        .again = p->c->again,
+        .frozen_reason = frozen,
+        .targets = p->target_names,
+        .n_targets = p->sites.n,
+        .reason = p->c->reason,
+        .break_glass = p->c->break_glass,
+        .outside = deploy_outside,
+    };
+}
+
 static int
 ask_gate(struct plan *p, const struct repo_version *v, const char *frozen,
          struct err *err)
 {
     cJSON *gates = NULL, *entry = cJSON_CreateObject();
-    struct val_gate_args args = {
-        .version = v,
-        .alias = p->c->alias,
-        .live_version_id = p->cur.latest_id,
-        .marked_bad = bad_has(&p->bad, v->id),
-        .again = p->c->again,
-        .frozen_reason = frozen,
-    };
+    const struct val_gate_args args = gate_args(p, v, frozen);
     cJSON *list = cJSON_GetObjectItem(p->report, "gates");
-    int e = p->gate(p->r, &args, &gates, err);
+    int e = val_stamp(p->r, &args, &p->stamps[p->n_stamps++], err);
+
+    if (e == 0)
+        e = p->gate(p->r, &args, &gates, err);
 
     if (!list)
         list = cJSON_AddArrayToObject(p->report, "gates");
@@ -349,7 +373,8 @@ static int
 still_holds(struct plan *p, struct err *err)
 {
     struct snapshot now;
-    int e = snapshot_read(p, &now, err);
+    struct digest stamp;
+    int n = 0, e = snapshot_read(p, &now, err);
 
     if (e < 0 || !snapshot_same(&now, &p->seen))
         return e;
@@ -362,8 +387,38 @@ still_holds(struct plan *p, struct err *err)
         e = repo_version_get(p->r, m->version_id, &v, err);
         if (e < 0 || strcmp(v.state, "ready") != 0)
             return e;
+        const struct val_gate_args args = gate_args(p, &v, NULL);
+        e = val_stamp(p->r, &args, &stamp, err);
+        if (e < 0 || !digest_eq(&stamp, &p->stamps[n++]))
+            return e;
     }
     return 1;
+}
+
+/* What let it through: the evidence, and what the guards of the catalogue ask for. */
+static int
+passes_insert(struct plan *p, struct err *err)
+{
+    const char *broke = p->c->break_glass ? p->c->break_glass : "";
+    const cJSON *entry;
+    int e = 0;
+
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItem(p->report, "gates"))
+    {
+        const double number =
+            cJSON_GetNumberValue(cJSON_GetObjectItem(entry, "version"));
+        struct buf text AUTO(buf_release) = BUF_INIT;
+
+        json_print(cJSON_GetObjectItem(entry, "gates"), &text, true);
+        for (int i = 0; e == 0 && i < p->next.n_members; i++)
+            if ((double)p->next.members[i].number == number)
+                e = db_run(p->r->db, err,
+                           "INSERT INTO gate_pass(release_id, version_id, report, "
+                           "broke) VALUES(?, ?, ?, ?)",
+                           "iitt", p->next.id, p->next.members[i].version_id,
+                           buf_str(&text), broke);
+    }
+    return e;
 }
 
 /* 1: committed, 0: the plan no longer holds. */
@@ -380,6 +435,8 @@ intend(struct plan *p, struct err *err)
     if (e <= 0)
         return e;
     e = release_insert(p->r, &p->next, err);
+    if (e == 0)
+        e = passes_insert(p, err);
     if (e == 0)
         e = acc_key_claim(p->r->acc, p->next.id, err);
     if (e == 0)

@@ -4,6 +4,7 @@
 #include "deploy/deploy_int.h"
 
 #include "base/clock.h"
+#include "repo/gc.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -146,6 +147,32 @@ set_state(struct repo *r, const struct deploy_release *rel, const char *state,
                   "tiii", state, rel->intended_ns, rel->observed_ns, rel->id);
 }
 
+/* Since when, by the store's age; approvals that asked for it have what they wanted. */
+static int
+settle(struct repo *r, const struct deploy_release *rel,
+       const struct deploy_release *from_or_null, struct err *err)
+{
+    int64_t age_ns;
+    int e = repo_age_tick(r, &age_ns, err);
+
+    if (e == 0 && from_or_null)
+        e = db_run(r->db, err,
+                   "UPDATE release_age SET until_age_ns = ? WHERE release_id = ?", "ii",
+                   age_ns, from_or_null->id);
+    if (e == 0)
+        e = db_run(r->db, err,
+                   "INSERT INTO release_age(release_id, since_age_ns) VALUES(?, ?)",
+                   "ii", rel->id, age_ns);
+    for (int i = 0; e >= 0 && i < rel->n_members; i++) {
+        struct val_approval a AUTO(val_approval_release) = { .id = 0 };
+
+        e = val_approval_newest(r, rel->members[i].version_id, rel->alias, &a, err);
+        if (e == 1)
+            e = val_approval_end(r, a.id, "done", err);
+    }
+    return e < 0 ? e : 0;
+}
+
 int
 release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_ns,
                bool healed, cJSON **left, struct err *err)
@@ -162,6 +189,8 @@ release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_ns,
         e = set_state(r, &from, "past", err);
     if (e == 0)
         e = set_state(r, rel, "live", err);
+    if (e == 0)
+        e = settle(r, rel, had ? &from : NULL, err);
     if (e == 0)
         e = unmark(r, rel, err);
     if (e == 0 && had && strcmp(rel->verb, "rollback") == 0)

@@ -200,6 +200,7 @@ int64_t sites_observed_ns(const struct sites *s);
 /* ---- deploy_change.c ----------------------------------------------------------------
  */
 
+extern const struct val_outside deploy_outside; /* deploy_gate.c */
 typedef int deploy_gate_fn(struct repo *r, const struct val_gate_args *args,
                            cJSON **report, struct err *err);
 /* What a plan rests on. */
@@ -223,6 +224,10 @@ struct plan {
     struct flips flips;
     struct deploy_release *others; /* live releases of the other models of the alias */
     int n_others;
+    char **target_names; /* borrowed from sites */
+    /* val_stamp of each version that gains, when its gates were asked */
+    struct digest stamps[DEPLOY_MEMBERS_MAX];
+    int n_stamps;
 };
 
 /* The flips that p->next needs, and the other models that its files name. */

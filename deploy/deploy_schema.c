@@ -80,7 +80,75 @@ static const char first[] =
     "  PRIMARY KEY(model, alias)"
     ") STRICT, WITHOUT ROWID;";
 
-static const char *const migrations[] = { first };
+/* What let each release through, and since when (ages: ns of the store's life).
+ * A release is written in one order only: intended, its members, what the gate said,
+ * then live. Guards refuse anything else, from whatever program it comes; they are
+ * lifted while a log is played again. */
+static const char guards[] =
+    "CREATE TABLE gate_pass("
+    "  release_id INTEGER NOT NULL REFERENCES release(id),"
+    "  version_id INTEGER NOT NULL REFERENCES version(id),"
+    "  report TEXT NOT NULL, /* JSON: each gate, wanted and seen */"
+    "  broke TEXT NOT NULL, /* why the policy did not count; '': it did */"
+    "  PRIMARY KEY(release_id, version_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "INSERT INTO gate_pass(release_id, version_id, report, broke)"
+    "  SELECT DISTINCT m.release_id, m.version_id, '[]', '' FROM release_member m"
+    "  JOIN release r ON r.id = m.release_id WHERE r.state = 'intended';"
+    "CREATE TABLE release_age("
+    "  release_id INTEGER PRIMARY KEY REFERENCES release(id),"
+    "  since_age_ns INTEGER NOT NULL, /* live from */"
+    "  until_age_ns INTEGER /* to; NULL: it still is */"
+    ") STRICT;"
+
+    "CREATE TRIGGER guard_release_i BEFORE INSERT ON release"
+    "  WHEN NEW.state <> 'intended' BEGIN"
+    "  SELECT RAISE(ABORT, 'a release begins as intended: sluice promote'); END;"
+    "CREATE TRIGGER guard_release_u BEFORE UPDATE ON release WHEN"
+    "  NEW.id IS NOT OLD.id OR NEW.model IS NOT OLD.model"
+    "  OR NEW.alias IS NOT OLD.alias OR NEW.number IS NOT OLD.number"
+    "  OR NEW.verb IS NOT OLD.verb OR NEW.replaces IS NOT OLD.replaces"
+    "  OR NEW.stands_at IS NOT OLD.stands_at OR NEW.latest_id IS NOT OLD.latest_id"
+    "  OR NEW.latest IS NOT OLD.latest OR NEW.actor IS NOT OLD.actor"
+    "  OR NEW.reason IS NOT OLD.reason OR (NEW.state <> OLD.state AND NOT"
+    "   ((OLD.state = 'intended' AND NEW.state IN ('live', 'cancelled'))"
+    "    OR (OLD.state = 'live' AND NEW.state = 'past'))) BEGIN"
+    "  SELECT RAISE(ABORT, 'a release is never changed: sluice promote'); END;"
+    "CREATE TRIGGER guard_release_live BEFORE UPDATE ON release"
+    "  WHEN NEW.state = 'live' AND OLD.state = 'intended' AND EXISTS"
+    "   (SELECT 1 FROM release_member m WHERE m.release_id = NEW.id"
+    "   AND m.weight > 0"
+    "   AND NOT EXISTS (SELECT 1 FROM gate_pass p WHERE p.release_id = NEW.id"
+    "    AND p.version_id = m.version_id)"
+    "   AND m.weight > coalesce((SELECT max(o.weight) FROM release_member o"
+    "    JOIN release b ON b.id = o.release_id WHERE b.model = NEW.model"
+    "    AND b.alias = NEW.alias AND b.number = NEW.replaces"
+    "    AND o.version_id = m.version_id), 0)"
+    "   AND NOT (NEW.verb = 'rollback' AND EXISTS (SELECT 1 FROM release_member o"
+    "    JOIN release b ON b.id = o.release_id WHERE b.model = NEW.model"
+    "    AND b.alias = NEW.alias AND b.state IN ('live', 'past')"
+    "    AND o.version_id = m.version_id AND o.weight > 0))) BEGIN"
+    "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;"
+    "CREATE TRIGGER guard_member_i BEFORE INSERT ON release_member"
+    "  WHEN NOT EXISTS (SELECT 1 FROM release WHERE id = NEW.release_id"
+    "   AND state = 'intended') BEGIN"
+    "  SELECT RAISE(ABORT, 'a release is never changed: sluice promote'); END;"
+    "CREATE TRIGGER guard_member_u BEFORE UPDATE ON release_member BEGIN"
+    "  SELECT RAISE(ABORT, 'a release is never changed: sluice weights'); END;"
+    "CREATE TRIGGER guard_pass_u BEFORE UPDATE ON gate_pass BEGIN"
+    "  SELECT RAISE(ABORT, 'what a gate said is never changed'); END;"
+    "CREATE TRIGGER guard_alias_i BEFORE INSERT ON alias WHEN NOT EXISTS"
+    "  (SELECT 1 FROM release r JOIN model o ON o.id = NEW.model_id"
+    "   WHERE r.id = NEW.release_id AND r.model = o.name AND r.alias = NEW.name"
+    "   AND r.state = 'live' AND r.latest_id = NEW.version_id) BEGIN"
+    "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;"
+    "CREATE TRIGGER guard_alias_u BEFORE UPDATE ON alias WHEN NOT EXISTS"
+    "  (SELECT 1 FROM release r JOIN model o ON o.id = NEW.model_id"
+    "   WHERE r.id = NEW.release_id AND r.model = o.name AND r.alias = NEW.name"
+    "   AND r.state = 'live' AND r.latest_id = NEW.version_id) BEGIN"
+    "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;";
+
+static const char *const migrations[] = { first, guards };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
@@ -100,9 +168,9 @@ static const char *const was_live[] = {
     NULL,
 };
 
-static const char *const facts[] = { "target", "release", "release_member",
-                                     "intent", "mark",    "freeze",
-                                     NULL };
+static const char *const facts[] = { "target",    "release",     "release_member",
+                                     "intent",    "mark",        "freeze",
+                                     "gate_pass", "release_age", NULL };
 
 const struct db_schema deploy_schema = {
     .module = "deploy",

@@ -65,6 +65,7 @@ fsck_facts(struct fsck *f, struct err *err)
 {
     struct err ignored = ERR_INIT;
     struct db *db AUTO(db_close_p) = NULL;
+    struct buf guards AUTO(buf_release) = BUF_INIT;
     int r = db_open(&db, "the log's facts", DB_MEMORY, err);
 
     if (r == 0)
@@ -73,6 +74,8 @@ fsck_facts(struct fsck *f, struct err *err)
         r = db_begin(db, err);
     if (r == 0)
         r = db_run(db, err, "PRAGMA defer_foreign_keys = 1", "");
+    if (r == 0)
+        r = db_guards_lift(db, &guards, err);
     if (r == 0)
         r = db_run(f->r->db, err, "BEGIN", "");
     if (r < 0)

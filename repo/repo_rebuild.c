@@ -405,11 +405,14 @@ static int
 fill(struct rebuild *b, struct db *old, struct err *err)
 {
     struct buf ignored AUTO(buf_release) = BUF_INIT;
+    struct buf guards AUTO(buf_release) = BUF_INIT;
     int rc = db_begin(b->r.db, err);
 
     if (rc < 0)
         return rc;
     rc = db_run(b->r.db, err, "PRAGMA defer_foreign_keys = 1", "");
+    if (rc == 0)
+        rc = db_guards_lift(b->r.db, &guards, err);
     if (rc == 0)
         rc = replay(b, old, err);
     if (rc == 0)
@@ -425,6 +428,8 @@ fill(struct rebuild *b, struct db *old, struct err *err)
     /* all of it is in the log already, but for what was found elsewhere */
     if (rc == 0 && b->out->n_lost == 0)
         rc = db_facts_take(b->r.db, &ignored, err) < 0 ? -(int)err->code : 0;
+    if (rc == 0)
+        rc = db_guards_set(b->r.db, &guards, err);
     if (rc == 0)
         rc = db_commit(b->r.db, err);
     db_rollback(b->r.db);

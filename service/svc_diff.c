@@ -478,7 +478,7 @@ svc_do_diff(struct svc_call *c, struct err *err)
     cJSON *tags = cJSON_AddArrayToObject(c->reply, "tag_sets");
     bool breaks = lone_tags(tags, &a, &b, "removed");
     lone_tags(tags, &b, &a, "added");
-    breaks |= svc_diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"),
+    breaks |= val_diff_signatures(cJSON_AddArrayToObject(c->reply, "signatures"),
                                   a.meta, b.meta);
     json_put_bool(c->reply, "breaks_callers", breaks);
     if (diff_graphs(c->reply, &a, &b, err) < 0 ||

@@ -106,6 +106,11 @@ void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
  * for the rows of a rebuild. */
 void svc_put_event(cJSON *o, const char *verb_key, const struct acc_event_row *row);
 
+/* In a transaction of its own, with the call's event: a request for approval of field
+ * `ref` for an alias, which is the reply then. */
+int svc_ask_approval(struct svc_call *c, const char *alias, bool when_approved,
+                     struct err *err) MUST_CHECK;
+
 /* A checkpoint to look at: a prefix, or a directory that has one. */
 struct svc_ckpt {
     struct buf prefix;
@@ -176,9 +181,6 @@ struct svc_pairs {
 void svc_pair_tensors(struct svc_pairs *out, const struct svc_weights *a,
                       const struct svc_weights *b);
 void svc_pairs_release(struct svc_pairs *p); /* for AUTO */
-/* What changed in the signatures from a to b, as elements of `list`: {"signature",
- * "change", "breaks_callers", "why"}. Returns whether a caller of a fails on b. */
-bool svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
 
 /* Files beside the graph: `assets`, `assets_extra`, and of keras_metadata.pb
  * `keras` (or `keras_error`). */

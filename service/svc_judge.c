@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* validate, policy set, policy show */
+/* validate */
 #include "service/svc_int.h"
 
 #include "base/clock.h"
@@ -256,41 +256,4 @@ svc_do_validate(struct svc_call *c, struct err *err)
     if (r >= 0 && verdict_err.code != ERR_OK)
         r = err_set(err, verdict_err.code, "%s", verdict_err.msg);
     return r;
-}
-
-int
-svc_do_policy_set(struct svc_call *c, struct err *err)
-{
-    const char *alias = svc_str(c, "alias");
-    cJSON *policy = cJSON_CreateObject();
-    cJSON *rule = cJSON_CreateObject();
-    cJSON_AddItemToArray(cJSON_AddArrayToObject(policy, "require"), rule);
-    json_put_str(rule, "acceptance", svc_str(c, "require_acceptance"));
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    json_print(policy, &text, true);
-    snprintf(c->object, sizeof c->object, "%s@%s",
-             svc_str(c, "model") ? svc_str(c, "model") : "*", alias);
-    json_put_str(c->reply, "alias", alias);
-    json_put_str(c->reply, "model", svc_str(c, "model"));
-    cJSON_AddItemToObject(c->body, "policy", cJSON_Duplicate(policy, true));
-    cJSON_AddItemToObject(c->reply, "policy", policy);
-    if (repo_check_alias_name(alias, err) < 0 || db_begin(c->repo->db, err) < 0 ||
-        val_policy_set(c->repo, alias, svc_str(c, "model"), buf_str(&text), err) < 0)
-        return -(int)err->code;
-    return svc_commit(c, err);
-}
-
-int
-svc_do_policy_show(struct svc_call *c, struct err *err)
-{
-    const char *alias = svc_str(c, "alias"), *model = svc_str(c, "model");
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    int found = val_policy_get(c->repo, alias, model ? model : "", &text, err);
-    if (found < 0)
-        return found;
-    json_put_str(c->reply, "alias", alias);
-    json_put_str(c->reply, "model", model);
-    cJSON *policy = found ? cJSON_Parse(buf_str(&text)) : cJSON_CreateNull();
-    cJSON_AddItemToObject(c->reply, "policy", policy);
-    return 0;
 }

@@ -26,7 +26,7 @@ compare(struct svc_call *c, const struct svc_dir *before, const struct sm_model 
         val_lint_meta(was, svc_str(c, "tag_set"), &a, err) < 0 ||
         val_lint_meta(now, svc_str(c, "tag_set"), &b, err) < 0)
         return -(int)err->code;
-    svc_diff_signatures(changes, a, b);
+    val_diff_signatures(changes, a, b);
     return 0;
 }
 

@@ -71,6 +71,58 @@ change(struct svc_call *c, const struct deploy_change *change_, struct err *err)
     return r;
 }
 
+/* Only approvals are missing. */
+static bool
+waits_only(const cJSON *report)
+{
+    const cJSON *version, *gate;
+    bool waits = false;
+    cJSON_ArrayForEach(version, cJSON_GetObjectItem(report, "gates"))
+    {
+        cJSON_ArrayForEach(gate, cJSON_GetObjectItem(version, "gates"))
+        {
+            if (!cJSON_IsFalse(cJSON_GetObjectItem(gate, "ok")))
+                continue;
+            const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(gate, "gate"));
+            if (!name || strcmp(name, "approvals") != 0)
+                return false;
+            waits = true;
+        }
+    }
+    return waits;
+}
+
+/* promote --when-approved: asks, and the store does it when enough have said yes. */
+static int
+wait_for_approval(struct svc_call *c, const char *alias, struct err *err)
+{
+    err_clear(err);
+    svc_no_reply(c);
+    cJSON_DeleteItemFromObject(c->body, "gates");
+    json_put_bool(c->body, "pending", true);
+    if (svc_ask_approval(c, alias, true, err) < 0)
+        return -(int)err->code;
+    return err_set(
+        err, ERR_PENDING,
+        "%s waits for approval; the store promotes it to %s when enough have "
+        "said: sluice approve approve %s --for %s",
+        c->object, alias, c->object, alias);
+}
+
+/* A reason to overrule the policy, and the right to. */
+static int
+check_glass(struct svc_call *c, const char *model, const char **out, struct err *err)
+{
+    *out = svc_str(c, "break_glass");
+    if (!*out)
+        return 0;
+    if (!**out || strlen(*out) > 200)
+        return err_set(err, ERR_USAGE,
+                       "--break_glass needs a reason of 1 to 200 bytes");
+    json_put_str(c->body, "break_glass", *out);
+    return acc_check(c->repo->acc, ACC_BREAK_GLASS, model, err);
+}
+
 int
 svc_do_promote(struct svc_call *c, struct err *err)
 {
@@ -86,7 +138,12 @@ svc_do_promote(struct svc_call *c, struct err *err)
                                .expect_release = svc_int(c, "expect", 0),
                                .again = svc_flag(c, "again"),
                                .reason = svc_str(c, "reason") };
-    return change(c, &d, err);
+    if (check_glass(c, v.model, &d.break_glass, err) < 0)
+        return -(int)err->code;
+    int e = change(c, &d, err);
+    if (e == -(int)ERR_REFUSED && svc_flag(c, "when_approved") && waits_only(c->reply))
+        return wait_for_approval(c, alias, err);
+    return e;
 }
 
 /* "1=90%" or "1=9": number and share. Percentages are shares too; they must not be
@@ -153,6 +210,8 @@ svc_do_weights(struct svc_call *c, struct err *err)
                                .expect_release = svc_int(c, "expect", 0),
                                .again = svc_flag(c, "again"),
                                .reason = svc_str(c, "reason") };
+    if (check_glass(c, ref.model, &d.break_glass, err) < 0)
+        return -(int)err->code;
     return change(c, &d, err);
 }
 

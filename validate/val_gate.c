@@ -3,6 +3,8 @@
  * judged before, and a verdict is bound to the version's and the set's digest. */
 #include "validate/val_int.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +15,8 @@ struct gate {
     cJSON *report;
     struct buf refused;      /* a line for each gate that said no */
     int n_refused, n_hidden; /* hidden: without a line, for which there was no room */
+    bool is_policy;          /* what is asked now can be overruled by break_glass */
+    const char *max_age;     /* of verdicts; NULL: any */
 };
 
 /* One gate's answer. */
@@ -29,7 +33,9 @@ add_gate(struct gate *g, const char *name, const char *wanted, const char *saw, 
     if (!ok)
         json_put_str(o, "fix", fix);
     cJSON_AddItemToArray(g->report, o);
-    if (ok)
+    if (!ok && g->is_policy && g->args->break_glass)
+        json_put_str(o, "overruled", g->args->break_glass);
+    if (ok || (g->is_policy && g->args->break_glass))
         return;
     g->n_refused++;
     if (g->refused.len + strlen(wanted) + strlen(saw) + strlen(fix) >
@@ -169,6 +175,40 @@ ask_verdict(struct gate *g, const struct val_set *s, struct buf *saw, struct buf
     return 0;
 }
 
+/* A verdict that is older than the policy wants. Too old by either clock is too old. */
+static int
+ask_age(struct gate *g, const struct val_set *s, struct buf *saw, struct buf *fix,
+        bool *ok, struct err *err)
+{
+    const struct repo_version *v = g->args->version;
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int64_t max_ns, since_ns = -1, wall_ns = 0;
+    int e = clock_parse_span(g->max_age, &max_ns, err);
+
+    if (e == 0)
+        e = db_query(g->r->db, &st, err,
+                     "SELECT v.created_ns, a.age_ns FROM verdict v "
+                     "LEFT JOIN verdict_age a ON a.verdict_id = v.id "
+                     "WHERE v.version_id = ? AND v.set_digest = ? "
+                     "ORDER BY v.id DESC LIMIT 1",
+                     "ib", v->id, s->digest.b, sizeof(s->digest.b));
+    if (e == 0)
+        e = db_step(st, err);
+    if (e == 1) {
+        wall_ns = clock_now_ns() - db_int(st, 0);
+        e = val_since(g->r, db_is_null(st, 1) ? -1 : db_int(st, 1), &since_ns, err);
+    }
+    if (e < 0 || (since_ns >= 0 && since_ns <= max_ns && wall_ns <= max_ns))
+        return e < 0 ? e : 0;
+    *ok = false;
+    buf_clear(saw);
+    buf_clear(fix);
+    buf_adds(saw, since_ns < 0 ? "passed, but nobody knows how long ago"
+                               : "passed, but too long ago");
+    buf_addf(fix, "sluice validate %s@%" PRId64, v->model, v->number);
+    return 0;
+}
+
 static int
 ask_set(struct gate *g, const struct val_set *s, struct err *err)
 {
@@ -180,12 +220,16 @@ ask_set(struct gate *g, const struct val_set *s, struct err *err)
     if (val_set_limits(g->r, s, &limits, err) < 0 ||
         ask_verdict(g, s, &saw, &fix, &ok, err) < 0)
         return -(int)err->code;
+    if (ok && g->max_age && ask_age(g, s, &saw, &fix, &ok, err) < 0)
+        return -(int)err->code;
     digest_hex(&g->args->version->digest, hex);
     snprintf(name, sizeof(name), "%s %s", s->acceptance ? "acceptance" : "export set",
              s->name);
     buf_addf(&wanted, "a passing verdict on sha256:%.12s", hex);
     if (limits.len > 0)
         buf_addf(&wanted, " (%s)", buf_str(&limits));
+    if (g->max_age)
+        buf_addf(&wanted, " of the last %s", g->max_age);
     add_gate(g, name, buf_str(&wanted), buf_str(&saw), ok, buf_str(&fix));
     return 0;
 }
@@ -232,27 +276,60 @@ ask_rule(struct gate *g, const char *name, struct err *err)
 }
 
 static int
-ask_policy(struct gate *g, struct err *err)
+ask_one(struct gate *g, const cJSON *rule, const struct val_policy_now *policy,
+        struct err *err)
 {
-    const struct val_gate_args *a = g->args;
+    struct val_answer a AUTO(val_answer_release) = { .ok = false };
+    const char *name = val_text(rule, "acceptance");
+    int e;
+
+    if (*name) {
+        const char *age = val_text(rule, "max_age");
+
+        g->max_age = *age ? age : NULL;
+        return ask_rule(g, name, err);
+    }
+    e = val_gate_more(g->r, g->args, rule, policy, &name, &a, err);
+    if (e == 0)
+        add_gate(g, name, buf_str(&a.wanted), buf_str(&a.saw), a.ok, buf_str(&a.fix));
+    return e;
+}
+
+static int
+ask_policy(void *arg, const char *key, struct err *err)
+{
+    struct gate *g = arg;
+    struct val_policy_now policy AUTO(val_policy_now_release) = { .age_ns = -1 };
     cJSON *doc AUTO(json_free) = NULL;
-    struct buf text AUTO(buf_release) = BUF_INIT;
     const cJSON *rule;
-    int e = val_policy_get(g->r, a->alias, a->version->model, &text, err);
+    int e = val_policy_find(g->r, key, g->args->version->model, &policy, err);
 
     if (e <= 0)
         return e;
-    e = json_parse(&doc, (struct str){ buf_str(&text), text.len }, "policy", err);
+    e = json_parse(&doc, (struct str){ buf_str(&policy.rules), policy.rules.len },
+                   "policy", err);
     cJSON_ArrayForEach(rule, cJSON_GetObjectItemCaseSensitive(doc, "require"))
     {
-        const char *name = NULL;
-
         if (e == 0)
-            e = json_str(rule, "acceptance", NULL, &name, "policy", err);
-        if (e == 0)
-            e = ask_rule(g, name, err);
+            e = ask_one(g, rule, &policy, err);
     }
     return e;
+}
+
+int
+val_keys(const struct val_gate_args *args,
+         int (*fn)(void *arg, const char *key, struct err *err), void *arg,
+         struct err *err)
+{
+    int e = fn(arg, args->alias, err);
+
+    for (int i = 0; e >= 0 && i < args->n_targets; i++) {
+        char key[VAL_KEY_BYTES];
+
+        snprintf(key, sizeof(key), "target/%s", args->targets[i]);
+        e = fn(arg, key, err);
+    }
+    return e < 0 ? e : 0;
 }
 
 /* Ends a report: ERR_REFUSED with all that said no. */
@@ -315,7 +392,8 @@ val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
     ask_state(&g);
     ask_mark(&g);
     ask_freeze(&g);
-    e = ask_policy(&g, err);
+    g.is_policy = true;
+    e = val_keys(args, ask_policy, &g, err);
     *report = g.report;
     if (e == 0) {
         char *what AUTO(free_ptr) = xasprintf("get traffic of %s", args->alias);

@@ -3,7 +3,7 @@
 #ifndef VALIDATE_VAL_INT_H
 #define VALIDATE_VAL_INT_H
 
-#include "validate/validate.h"
+#include "validate/policy.h"
 
 /* ---- inline values (val_inline.c) ----------------------------------------------- */
 
@@ -169,5 +169,44 @@ bool val_read_digest(struct db_stmt *st, int col, struct digest *out);
 /* The limits of a set as val_limits_text put them when it was added. */
 int val_set_limits(struct repo *r, const struct val_set *s, struct buf *out,
                    struct err *err) MUST_CHECK;
+
+/* ---- policies and the gate (val_policy.c, val_gate.c, val_gate_more.c,
+ * val_approval.c)
+ */
+
+/* The policy that counts for a key and a model. */
+struct val_policy_now {
+    struct buf rules;
+    char set_by[64];
+    int64_t created_ns;
+    int64_t age_ns; /* of the store when it was set; -1: not known */
+};
+void val_policy_now_release(struct val_policy_now *p); /* for AUTO */
+/* 1, 0: none. */
+int val_policy_find(struct repo *r, const char *key, const char *model,
+                    struct val_policy_now *out, struct err *err) MUST_CHECK;
+
+/* Calls fn for the alias's key, then each target's. */
+int val_keys(const struct val_gate_args *args,
+             int (*fn)(void *arg, const char *key, struct err *err), void *arg,
+             struct err *err) MUST_CHECK;
+
+/* What one gate of a policy found. */
+struct val_answer {
+    struct buf wanted, saw, fix;
+    bool ok;
+};
+void val_answer_release(struct val_answer *a); /* for AUTO */
+/* `rule` names it; ERR_INVALID: none of val_gate_more.c's. */
+int val_gate_more(struct repo *r, const struct val_gate_args *args, const cJSON *rule,
+                  const struct val_policy_now *policy, const char **name,
+                  struct val_answer *out, struct err *err) MUST_CHECK;
+/* The gate "approvals". */
+int val_ask_approvals(struct repo *r, const struct val_gate_args *args,
+                      const cJSON *rule, struct val_answer *out,
+                      struct err *err) MUST_CHECK;
+/* How long ago something was, by the store's age; -1: that is not known. */
+int val_since(struct repo *r, int64_t then_age_ns, int64_t *out_ns,
+              struct err *err) MUST_CHECK;
 
 #endif

@@ -69,6 +69,42 @@ static const char *const migrations[] = {
     "DROP TABLE verdict;\n"
     "ALTER TABLE verdict_new RENAME TO verdict;\n"
     "CREATE INDEX verdict_of ON verdict(version_id, set_digest, id);\n",
+    /* ---- ages of evidence and policies (ns of the store's life), and approvals.
+     * policy.alias may also be 'target/NAME' ---- */
+    "CREATE TABLE verdict_age(\n"
+    "  verdict_id INTEGER PRIMARY KEY REFERENCES verdict(id),\n"
+    "  age_ns INTEGER NOT NULL      -- of the store when it was made\n"
+    ") STRICT;\n"
+    "CREATE TABLE policy_age(\n"
+    "  policy_id INTEGER PRIMARY KEY REFERENCES policy(id),\n"
+    "  age_ns INTEGER NOT NULL      -- of the store when it was set\n"
+    ") STRICT;\n"
+    "CREATE TABLE approval(\n"
+    "  id INTEGER PRIMARY KEY,      -- of a version and alias the largest counts\n"
+    "  model TEXT NOT NULL,         -- its name\n"
+    "  alias TEXT NOT NULL,\n"
+    "  version_id INTEGER NOT NULL REFERENCES version(id),\n"
+    "  number INTEGER NOT NULL,     -- of the version\n"
+    "  bound TEXT NOT NULL,         -- JSON: what was asked for, and what it rests on\n"
+    "  state TEXT NOT NULL CHECK(state IN\n"
+    "    ('open', 'rejected', 'withdrawn', 'replaced', 'done')),\n"
+    "  when_approved INTEGER NOT NULL CHECK(when_approved IN (0, 1)), -- 1: promote "
+    "then\n"
+    "  asked_by TEXT NOT NULL,      -- actor, as in event\n"
+    "  created_ns INTEGER NOT NULL, -- since 1970\n"
+    "  age_ns INTEGER NOT NULL,     -- of the store then\n"
+    "  reason TEXT NOT NULL\n"
+    ") STRICT;\n"
+    "CREATE INDEX approval_of ON approval(version_id, alias, id);\n"
+    "CREATE TABLE approval_said(\n"
+    "  id INTEGER PRIMARY KEY,\n"
+    "  approval_id INTEGER NOT NULL REFERENCES approval(id),\n"
+    "  what TEXT NOT NULL CHECK(what IN ('approve', 'reject', 'comment')),\n"
+    "  actor TEXT NOT NULL,         -- as in event\n"
+    "  text TEXT NOT NULL,\n"
+    "  time_ns INTEGER NOT NULL     -- since 1970\n"
+    ") STRICT;\n"
+    "CREATE INDEX approval_said_of ON approval_said(approval_id, id);\n",
 };
 
 /* A verdict's evidence stays; an export set goes with its version. */
@@ -78,7 +114,9 @@ static const char *const object_refs[] = {
     NULL,
 };
 
-static const char *const facts[] = { "golden_set", "verdict", "policy", NULL };
+static const char *const facts[] = { "golden_set",    "verdict",    "policy",
+                                     "verdict_age",   "policy_age", "approval",
+                                     "approval_said", NULL };
 
 const struct db_schema val_schema = {
     .module = "validate",

@@ -3,6 +3,7 @@
 #include "validate/val_int.h"
 
 #include "base/clock.h"
+#include "repo/gc.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -88,9 +89,16 @@ val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
             v->backend, v->created_ns, v->made_by, v->report_json, v->signature,
             v->is_signed ? sizeof(v->signature) : (size_t)0);
 
-    if (e == 0)
-        v->id = db_last_id(r->db);
-    return e;
+    int64_t age_ns;
+
+    if (e < 0)
+        return e;
+    v->id = db_last_id(r->db);
+    e = repo_age_tick(r, &age_ns, err);
+    return e < 0 ? e
+                 : db_run(r->db, err,
+                          "INSERT INTO verdict_age(verdict_id, age_ns) VALUES(?, ?)",
+                          "ii", v->id, age_ns);
 }
 
 int

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Golden sets, comparison, verdicts, policies and the gate.
+/* Golden sets, comparison, verdicts and the gate.
  *
  * A golden set is a directory with golden.json (docs/formats.md). Export sets come with
  * a version and show that the export equals the framework; acceptance sets belong to
@@ -342,24 +342,29 @@ int val_document_diff(const cJSON *was, const cJSON *is, cJSON *list);
 int val_export(const cJSON *doc, const cJSON *compared, const char *form,
                struct buf *out, struct err *err) MUST_CHECK;
 
-/* ---- policy and gate ------------------------------------------------------------ */
+/* What changed in the signatures from a to b, as elements of `list`: {"signature",
+ * "change", "breaks_callers", "why"}. Returns whether a caller of a fails on b. */
+bool val_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b);
 
-/* A policy on an alias (of every model, or of one, which then counts alone): which
- * acceptance sets must have passed. JSON: {"require": [{"acceptance": NAME}]}, "*" for
- * every acceptance set the model has, at least one; an empty list asks nothing. In the
- * caller's transaction. ERR_INVALID: a gate nobody knows. */
-int val_policy_set(struct repo *r, const char *alias, const char *model_or_null,
-                   const char *policy_json, struct err *err) MUST_CHECK;
-/* 1 and the JSON appended, 0 none. */
-int val_policy_get(struct repo *r, const char *alias, const char *model,
-                   struct buf *out, struct err *err) MUST_CHECK;
+/* ---- the gate (policies and approvals: validate/policy.h) -------------------------
+ */
+
+struct val_gate_args;
+/* What the gate asks of those that stand above this module. */
+struct val_outside {
+    /* For how long a version has had traffic of an alias, by the store's age. */
+    int (*served)(struct repo *r, const struct repo_version *v, const char *alias,
+                  int64_t *out_ns, struct err *err);
+    /* Runs STORE/hooks/gate-NAME. 1 yes, 0 no; what it said is appended. */
+    int (*program)(struct repo *r, const struct val_gate_args *args, const char *name,
+                   struct buf *said, struct err *err);
+};
 
 /* The one gate function: every verb that can give a version traffic it did not have
- * calls it. Asks version state (ready), the bad mark unless `again`, freeze, then the
- * policy: for each required set a passed verdict bound to this digest and the set's
- * current digest, and its relative limits (max_drop) against the version that is live
- * now; a live version without a verdict on the set refuses. No policy: passes. Reads
- * only. `report` (always made, the caller frees it): JSON array, one object a gate:
+ * calls it. Asks version state (ready), the bad mark unless `again`, freeze, then each
+ * gate of the policies on the alias and on the targets that show it. No policy: passes.
+ * It changes nothing; outside a transaction, because it may look into files. `report`
+ * (always made, the caller frees it): JSON array, one object a gate:
  * {"gate","wanted","saw","ok","fix"} where fix is what would satisfy it. ERR_REFUSED:
  * the message has a line "  gate: wanted …; saw …; fix" for each that said no. */
 struct val_gate_args {
@@ -369,6 +374,12 @@ struct val_gate_args {
     bool marked_bad;           /* deploy/ knows */
     bool again;                /* --again */
     const char *frozen_reason; /* NULL: not frozen */
+    int64_t live_release;      /* its number; 0: nothing is live */
+    char *const *targets;      /* names of those that show the alias */
+    int n_targets;
+    const char *reason;         /* of the change; may be NULL */
+    const char *break_glass;    /* why the policy does not count; NULL: it does */
+    struct val_outside outside; /* without one, such gates refuse */
 };
 int val_gate(struct repo *r, const struct val_gate_args *args, cJSON **report,
              struct err *err) MUST_CHECK;

@@ -74,7 +74,11 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         config_set) set -- quarantine on ;;
         log | golden_list) set -- digits ;;
         policy_set) set -- production --require-acceptance '*' ;;
-        policy_show) set -- production ;;
+        policy_show | policy_history) set -- production ;;
+        policy_check) set -- digits@1 --for production ;;
+        approve_request | approve_show | approve_approve | approve_withdraw) set -- digits@1 --for production ;;
+        approve_reject) set -- digits@1 --for production --reason x ;;
+        approve_comment) set -- digits@1 x --for production ;;
         target_add) set -- web "$scratch/stranger" --alias production ;;
         promote) set -- digits@1 --to production ;;
         weights) set -- digits@production 1=1 ;;

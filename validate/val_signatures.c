@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What changed in the signatures of a model, and whether its callers break. */
-#include "service/svc_int.h"
+#include "validate/val_int.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +22,17 @@ note(struct change *ch, bool breaks, const char *fmt, ...)
     va_end(ap);
     cJSON_AddItemToArray(ch->why, cJSON_CreateString(text));
     ch->breaks |= breaks;
+}
+
+static cJSON *
+add_signature(cJSON *list, struct str name)
+{
+    cJSON *o = cJSON_CreateObject();
+    char *text AUTO(free_ptr) = xstrndup(name.p ? name.p : "", name.n);
+
+    json_put_str(o, "signature", text);
+    cJSON_AddItemToArray(list, o);
+    return o;
 }
 
 static const struct sm_tensor_info *
@@ -102,7 +113,7 @@ find_signature(const struct sm_meta *m, struct str key)
 
 /* Returns whether a caller of A fails on B. */
 bool
-svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
+val_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *b)
 {
     bool breaks = false;
     for (int i = 0; i < a->n_signatures; i++) {
@@ -128,7 +139,7 @@ svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *
             cJSON_Delete(ch.why);
             continue;
         }
-        cJSON *o = svc_add_named(list, "signature", s->key);
+        cJSON *o = add_signature(list, s->key);
         json_put_str(o, "change", t ? "changed" : "removed");
         json_put_bool(o, "breaks_callers", ch.breaks);
         cJSON_AddItemToObject(o, "why", ch.why);
@@ -137,7 +148,7 @@ svc_diff_signatures(cJSON *list, const struct sm_meta *a, const struct sm_meta *
     for (int i = 0; i < b->n_signatures; i++)
         if (!sm_signature_hidden(&b->signatures[i]) &&
             !find_signature(a, b->signatures[i].key)) {
-            cJSON *o = svc_add_named(list, "signature", b->signatures[i].key);
+            cJSON *o = add_signature(list, b->signatures[i].key);
             json_put_str(o, "change", "added");
             json_put_bool(o, "breaks_callers", false);
         }
