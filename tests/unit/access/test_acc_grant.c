@@ -12,7 +12,8 @@ TEST(test_acc_grant__rights_parse)
     CHECK_INT(right, ACC_PROMOTE);
     CHECK_STR(acc_right_text(ACC_READ), "read");
     CHECK_INT(acc_right_parse("fly", &right, &err), -ERR_INVALID);
-    CHECK(strstr(err.msg, "read, push, promote, judge, delete, hold, admin") != NULL);
+    CHECK(strstr(err.msg, "read, push, promote, judge, delete, hold, approve, "
+                          "break-glass, admin") != NULL);
 }
 
 TEST(test_acc_grant__owner_may_everything)

@@ -2,7 +2,6 @@
 /* Sets, verdicts, policies and the gate in a real store, with the fake backend. */
 #include "tests/unit/validate/fake_backend.h"
 
-#include "repo/gc.h"
 #include "validate/val_int.h"
 
 #define EXAM_FORM                                                                      \
@@ -318,6 +317,15 @@ TEST(test_val_policy__refuses_what_nobody_knows)
         "{\"require\": [{\"acceptance\": \"*\", \"approval\": 2}]}",
         "{\"require\": [{\"acceptance\": 1}]}",
         "{\"require\": [{\"acceptance\": \"a b\"}]}",
+        "{\"policy\": 2, \"require\": []}",
+        "{\"require\": [{\"scan\": \"dirty\"}]}",
+        "{\"require\": [{\"earlier\": \"staging\", \"for\": \"soon\"}]}",
+        "{\"require\": [{\"earlier\": \"production\"}]}",
+        "{\"require\": [{\"approvals\": 1.5}]}",
+        "{\"require\": [{\"approvals\": 1, \"role\": \"king\"}]}",
+        "{\"require\": [{\"freeze\": \"x\", \"from\": \"2026-01-01\"}]}",
+        "{\"require\": [{\"program\": \"../x\"}]}",
+        "{\"require\": [{\"signed_by\": \"abcd\"}]}",
     };
     struct repo *r AUTO(repo_close_p) = new_store();
     struct err err = ERR_INIT;
@@ -427,4 +435,24 @@ TEST(test_val_verdict__all_stay_on_record)
     CHECK_STR(found.set_name, "a");
     CHECK(found.acceptance && found.outcome == VAL_PASSED && found.created_ns > 0);
     CHECK_STR(found.made_by, acc_actor(r->acc));
+}
+
+/* A verdict's age: too old, and one that nobody knows. */
+TEST(test_val_gate__evidence_must_be_fresh)
+{
+    struct repo *r AUTO(repo_close_p) = new_store();
+    struct repo_version v = push(r, "scale 1");
+    struct val_set s = exam(r, "quality", LIMITS);
+    struct err err = ERR_INIT;
+
+    set_policy(r, NULL,
+               "{\"require\": [{\"acceptance\": \"*\", \"max_age\": \"1h\"}]}");
+    validate(r, &v, &s);
+    CHECK_STR(ask_for(r, &v, NULL), "");
+    CHECK_OK(db_run(r->db, &err, "UPDATE store_age SET age_ns = age_ns + 3700000000000",
+                    ""));
+    CHECK(strstr(ask_for(r, &v, NULL), "too long ago") != NULL);
+    CHECK_OK(db_run(r->db, &err, "UPDATE store_age SET age_ns = 0", ""));
+    CHECK_OK(db_run(r->db, &err, "UPDATE verdict_age SET age_ns = 99000000000000", ""));
+    CHECK(strstr(ask_for(r, &v, NULL), "nobody knows how long ago") != NULL);
 }
