@@ -3,6 +3,7 @@
 #include "service/svc_int.h"
 
 #include "base/clock.h"
+#include "base/fs.h"
 
 #include <float.h>
 #include <math.h>
@@ -124,6 +125,38 @@ baseline(struct svc_call *c, const struct repo_version *v, struct repo_version *
     return 1;
 }
 
+static int
+add_size(void *arg, const struct fs_entry *e, struct err *err)
+{
+    (void)err;
+    if (S_ISREG(e->st.st_mode))
+        *(double *)arg += (double)e->st.st_size / 1e6;
+    return 0;
+}
+
+/* The set's budgets and those asked for; beside the baseline's directory, if any. */
+static int
+budgets_dir(struct svc_call *c, struct val_sides *sides, const struct val_golden *g,
+            const struct backend_ops *ops, enum val_outcome *outcome, cJSON *report,
+            struct err *err)
+{
+    const cJSON *asked = cJSON_GetObjectItemCaseSensitive(c->req, "budget"), *one;
+    const cJSON *lists[] = { g->budgets, asked };
+    cJSON *all AUTO(json_free) = cJSON_CreateArray();
+    for (int i = 0; i < 2; i++)
+        cJSON_ArrayForEach(one, lists[i])
+            cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
+    if (!all->child)
+        return 0;
+    if (asked)
+        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(asked, true));
+    if (fs_walk(AT_FDCWD, sides->dir, add_size, &sides->size_mb, err) < 0 ||
+        (sides->baseline_dir && fs_walk(AT_FDCWD, sides->baseline_dir, add_size,
+                                        &sides->baseline_size_mb, err) < 0))
+        return -(int)err->code;
+    return val_budgets_judge(all, sides, g, ops, report, outcome, err);
+}
+
 /* As judging a version does, without a store. */
 static int
 judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
@@ -131,17 +164,13 @@ judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
           struct err *err)
 {
     const char *base = svc_str(c, "baseline");
-    const struct val_sides sides = {
-        .dir = dir, .baseline_dir = base, .size_mb = NAN, .baseline_size_mb = NAN
-    };
+    struct val_sides sides = { .dir = dir, .baseline_dir = base };
     enum val_outcome seen = VAL_FAILED;
     struct val_beside l;
     cJSON *beside = NULL;
-
     if (limits(c, &l, err) < 0 ||
         val_judge_dir(dir, g, ops, outcome, report, err) < 0 ||
-        (g->budgets &&
-         val_budgets_judge(g->budgets, &sides, g, ops, *report, outcome, err) < 0) ||
+        budgets_dir(c, &sides, g, ops, outcome, *report, err) < 0 ||
         (base && val_beside_dir(dir, base, g, ops, &l, &seen, &beside, err) < 0))
         return -(int)err->code;
     if (base)
@@ -157,8 +186,8 @@ validate_dir(struct svc_call *c, struct err *err)
     if (!dir || !golden)
         return err_set(err, ERR_USAGE,
                        "validate needs a version, or --dir DIR with --golden FILE");
-    if (cJSON_HasObjectItem(c->req, "budget"))
-        return err_set(err, ERR_USAGE, "--budget is for a version in a store");
+    if (val_budgets_check(cJSON_GetObjectItemCaseSensitive(c->req, "budget"), err) < 0)
+        return -(int)err->code;
     struct val_golden g = { 0 };
     struct backend_ops ops;
     enum val_outcome outcome;

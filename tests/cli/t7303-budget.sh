@@ -61,4 +61,13 @@ json.dump(d, open("golden/golden.json", "w"))
 P
 sl validate --dir "$digits/v1" --golden golden
 fails "a set's own budgets count" 1 "failed"
+sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --budget size_mb=0.0001
+fails "so do those asked for of a directory" 1 "failed"
+sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --budget size_mb=+900% --budget peak_mb=+900% --baseline "$digits/v2"
+ok "beside another directory"
+sl validate digits@2 --budget size_mb=+900% --baseline digits@2
+ok "and beside any version"
+sl verdict show digits@2 --json
+prints "which is named" '"budget_baseline": *\{ *$|"budget_baseline": *\{"digest'
+prints "by its number" '"number": *2'
 finish
