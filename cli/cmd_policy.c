@@ -4,20 +4,34 @@
 
 #include <string.h>
 
+static void
+add_value(const cJSON *v, struct buf *out)
+{
+    if (cJSON_IsString(v))
+        buf_adds(out, v->valuestring);
+    else
+        json_print(v, out, true);
+}
+
 /* "earlier staging (for 24h)" */
 static void
 add_gate(const cJSON *rule, struct buf *out)
 {
-    const char *sep = " (";
+    const char *sep = " (", *set = cli_str(rule, "acceptance");
+    if (strcmp(set, "*") == 0)
+        buf_adds(out, "a passing verdict on every acceptance set the model has, one at "
+                      "least");
+    else if (set[0])
+        buf_addf(out, "a passing verdict on acceptance set %s", set);
     for (const cJSON *v = rule->child; v; v = v->next) {
-        buf_addf(out, "%s%s ", v == rule->child ? "" : sep, v->string);
-        if (cJSON_IsNumber(v))
-            buf_addf(out, "%g", v->valuedouble);
-        else
-            buf_adds(out, v->valuestring ? v->valuestring : "");
-        sep = v == rule->child ? sep : ", ";
+        if (set[0] && v->valuestring == set)
+            continue;
+        const bool gate = !set[0] && v == rule->child;
+        buf_addf(out, "%s%s ", gate ? "" : sep, v->string);
+        add_value(v, out);
+        sep = gate ? sep : ", ";
     }
-    buf_adds(out, rule->child && rule->child->next ? ")" : "");
+    buf_adds(out, sep[0] == ',' ? ")" : "");
 }
 
 static void
@@ -30,17 +44,8 @@ add_policy(const cJSON *reply, struct buf *out)
     if (!cli_list(policy, "require"))
         buf_adds(out, " none");
     for (const cJSON *r = cli_list(policy, "require"); r; r = r->next) {
-        const char *set = cli_str(r, "acceptance");
         buf_adds(out, "\n  ");
-        if (strcmp(set, "*") == 0)
-            buf_adds(out, "a passing verdict on every acceptance set the model has, "
-                          "one at least");
-        else if (set[0])
-            buf_addf(out, "a passing verdict on acceptance set %s", set);
-        else
-            add_gate(r, out);
-        if (set[0] && cli_str(r, "max_age")[0])
-            buf_addf(out, ", of the last %s", cli_str(r, "max_age"));
+        add_gate(r, out);
     }
     buf_addc(out, '\n');
 }

@@ -268,11 +268,11 @@ check_output(cJSON *report, const char *ref, const cJSON *o, const struct val_be
     if (json_has(o, "why"))
         buf_adds(&saw, val_text(o, "why"));
     else if (decisions)
-        buf_addf(&saw, "%g of %g flipped", val_export_number(decisions, "flipped"),
-                 val_export_number(decisions, "n"));
+        buf_addf(&saw, "%g of %g flipped", val_number(decisions, "flipped"),
+                 val_number(decisions, "n"));
     if (!json_has(o, "why") && errors)
         buf_addf(&saw, "%smean moved by %.3g", saw.len ? ", " : "",
-                 val_export_number(errors, "shift"));
+                 val_number(errors, "shift"));
     val_check_add(report, id, wanted.len ? buf_str(&wanted) : "the same form",
                   saw.len ? buf_str(&saw) : "the same form", val_export_ok(o));
 }

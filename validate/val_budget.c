@@ -158,38 +158,50 @@ put_measured(cJSON *times, const char *key, const struct measured *m)
     }
 }
 
+enum standing { KEPT, MISSED, UNSURE, NO_BASELINE, NO_VALUE };
+static const char *const standings[] = { "kept", "missed",
+                                         "the limit lies inside the noise",
+                                         "no baseline to measure beside",
+                                         "this backend cannot say" };
+
+static enum standing
+stand(const struct budget *b, const struct measured *m,
+      const struct measured *base_or_null, double *limit)
+{
+    const double base = base_or_null ? base_or_null->value[b->kind] : NAN;
+    const double base_noise = base_or_null ? base_or_null->noise[b->kind] : 0;
+    const double noise =
+        m->noise[b->kind] + (b->relative ? base_noise * (1 + b->limit) : 0);
+    double over;
+
+    *limit = b->relative ? base * (1 + b->limit) : b->limit;
+    over = (m->value[b->kind] - *limit) * (b->kind == THROUGHPUT ? -1 : 1);
+    if (!isfinite(over))
+        return b->relative ? NO_BASELINE : NO_VALUE;
+    if (noise > 0 && fabs(over) <= noise)
+        return UNSURE;
+    return over > 0 ? MISSED : KEPT;
+}
+
 /* What was measured stands under "times": a check says only where the limit lies. */
 static void
 judge(cJSON *report, const struct budget *b, const struct measured *m,
       const struct measured *base_or_null, int *n_missed, int *n_unsure)
 {
-    const bool more_is_better = b->kind == THROUGHPUT;
-    const double base = base_or_null ? base_or_null->value[b->kind] : NAN;
-    const double limit = b->relative ? base * (1 + b->limit) : b->limit;
-    const double noise =
-        m->noise[b->kind] +
-        (b->relative ? base_or_null ? base_or_null->noise[b->kind] * (1 + b->limit) : 0
-                     : 0);
-    const double over = (m->value[b->kind] - limit) * (more_is_better ? -1 : 1);
     char *id AUTO(free_ptr) = xasprintf("budget %s", b->text);
-    const bool known = isfinite(over);
-    const bool unsure = known && noise > 0 && fabs(over) <= noise;
+    double limit;
+    const enum standing s = stand(b, m, base_or_null, &limit);
 
-    val_check_add(report, id, more_is_better ? "at least this" : "at most this",
-                  !known && b->relative ? "no baseline to measure beside"
-                  : !known              ? "this backend cannot say"
-                  : unsure              ? "the limit lies inside the noise"
-                  : over > 0            ? "missed"
-                                        : "kept",
-                  known && !unsure && over <= 0);
-    if (unsure) {
+    val_check_add(report, id, b->kind == THROUGHPUT ? "at least this" : "at most this",
+                  standings[s], s == KEPT);
+    if (s == UNSURE) {
         const cJSON *list = cJSON_GetObjectItemCaseSensitive(report, "checks");
 
         json_put_bool(cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1),
                       "inconclusive", true);
         (*n_unsure)++;
     } else {
-        *n_missed += !known || over > 0;
+        *n_missed += s != KEPT;
     }
 }
 
@@ -271,6 +283,50 @@ val_budgets_judge(const cJSON *list, const struct val_sides *sides,
         *outcome = n_missed > 0   ? VAL_FAILED
                    : n_unsure > 0 ? VAL_INCONCLUSIVE
                                   : VAL_PASSED;
+    }
+    while (n > 0)
+        free(v[--n].text);
+    return r;
+}
+
+/* ---- of a policy ----------------------------------------------------------------- */
+
+static void
+read_measured(const cJSON *times, const char *key, struct measured *out)
+{
+    const cJSON *o = cJSON_GetObjectItemCaseSensitive(times, key);
+
+    for (int k = 0; k < N_KINDS; k++) {
+        const cJSON *one = cJSON_GetObjectItemCaseSensitive(o, kinds[k]);
+
+        out->value[k] = val_number(one, "value");
+        out->noise[k] = val_number(one, "noise");
+    }
+}
+
+int
+val_budgets_look(const cJSON *list, const cJSON *times, bool beside, bool allow_unsure,
+                 struct val_answer *out, struct err *err)
+{
+    struct budget v[MAX_BUDGETS];
+    struct measured m, base;
+    int n = 0, r = parse_all(v, &n, list, err);
+
+    read_measured(times, "measured", &m);
+    read_measured(times, "measured_baseline", &base);
+    out->ok = r == 0;
+    for (int i = 0; r == 0 && i < n; i++) {
+        double limit;
+        const enum standing s = stand(&v[i], &m, &base, &limit);
+
+        if (v[i].relative && !beside)
+            continue;
+        buf_addf(&out->saw, "%s%s %.3g ± %.2g, limit %.3g: %s",
+                 out->saw.len ? "; " : "", kinds[v[i].kind], m.value[v[i].kind],
+                 m.noise[v[i].kind], limit, standings[s]);
+        if (s == UNSURE && allow_unsure)
+            buf_adds(&out->saw, " (the policy lets that through)");
+        out->ok &= s == KEPT || (s == UNSURE && allow_unsure);
     }
     while (n > 0)
         free(v[--n].text);

@@ -64,10 +64,10 @@ check_case(cJSON *report, const cJSON *c)
     cJSON_ArrayForEach(o, outputs)
     {
         char *id AUTO(free_ptr) = xasprintf("case %s: %s", name, val_text(o, "name"));
-        char *saw AUTO(free_ptr) = val_export_ok(o)
-                                       ? xasprintf("error %.3g of its tolerance",
-                                                   val_export_number(o, "worst"))
-                                       : xstrdup(val_text(o, "why"));
+        char *saw AUTO(free_ptr) =
+            val_export_ok(o)
+                ? xasprintf("error %.3g of its tolerance", val_number(o, "worst"))
+                : xstrdup(val_text(o, "why"));
 
         val_check_add(report, id, "the expected answer", saw, val_export_ok(o));
     }
@@ -86,12 +86,11 @@ check_metric(cJSON *report, const cJSON *m)
     char *id AUTO(free_ptr) = xasprintf("metric %s", val_text(m, "title"));
 
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
-        if (!isnan(val_export_number(m, limits[i].key)))
+        if (!isnan(val_number(m, limits[i].key)))
             buf_addf(&wanted, "%s%s%g", wanted.len ? ", " : "", limits[i].before,
-                     val_export_number(m, limits[i].key));
-    if (!isnan(val_export_number(m, "value")))
-        val_add_number(&saw, val_export_number(m, "value"),
-                       val_export_number(m, "min"));
+                     val_number(m, limits[i].key));
+    if (!isnan(val_number(m, "value")))
+        val_add_number(&saw, val_number(m, "value"), val_number(m, "min"));
     else
         buf_adds(&saw, val_text(m, "why"));
     val_check_add(report, id, wanted.len ? buf_str(&wanted) : "a value", buf_str(&saw),
@@ -205,7 +204,7 @@ val_statement(const struct val_verdict *v, struct buf *out)
     char hex[DIGEST_HEX_BYTES];
 
     buf_addf(&name, "%s@%.0f", val_text(subject, "model"),
-             val_export_number(subject, "number"));
+             val_number(subject, "number"));
     digest_hex(&v->version_digest, hex);
     buf_addf(out,
              "{\"_type\":\"" STATEMENT_TYPE "\",\"predicate\":%s,\"predicateType\":"

@@ -56,21 +56,12 @@ live_value(struct repo *r, const struct repo_version *live, const struct digest 
     return e < 0 ? e : 0;
 }
 
-/* A number member; NaN: there is none. */
-static double
-number(const cJSON *obj, const char *key)
-{
-    const cJSON *n = cJSON_GetObjectItemCaseSensitive(obj, key);
-
-    return cJSON_IsNumber(n) ? n->valuedouble : NAN;
-}
-
 static void
 compare(const cJSON *metric, const struct repo_version *live, struct val_drop *d)
 {
-    const double value = number(metric, "value");
-    const double max_drop = number(metric, "max_drop");
-    const double max_share = number(metric, "max_drop_relative");
+    const double value = val_number(metric, "value");
+    const double max_drop = val_number(metric, "max_drop");
+    const double max_share = val_number(metric, "max_drop_relative");
     const double drop =
         cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(metric, "higher_is_better"))
             ? value - d->live_value

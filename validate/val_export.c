@@ -17,7 +17,7 @@ val_export_title(const cJSON *doc, struct buf *out)
 
     if (subject)
         buf_addf(out, "%s@%.0f", val_text(subject, "model"),
-                 val_export_number(subject, "number"));
+                 val_number(subject, "number"));
     else
         buf_adds(out, "a directory");
     if (set)
@@ -33,7 +33,7 @@ val_export_first(const cJSON *o, const char *key)
 }
 
 double
-val_export_number(const cJSON *o, const char *key)
+val_number(const cJSON *o, const char *key)
 {
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
 
@@ -201,7 +201,7 @@ sarif(const cJSON *doc, const cJSON *compared, struct buf *out)
     const cJSON *subject = cJSON_GetObjectItemCaseSensitive(doc, "subject");
     char *uri AUTO(free_ptr) =
         subject ? xasprintf("models/%s/%.0f", val_text(subject, "model"),
-                            val_export_number(subject, "number"))
+                            val_number(subject, "number"))
                 : xstrdup("model");
 
     (void)compared;
@@ -258,7 +258,7 @@ val_export_compared(const cJSON *compared, const char *mark, bool html, struct b
              cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(compared, "breaks_callers"))
                  ? "callers break"
                  : "signatures compatible",
-             n, n == 1 ? "" : "s", val_export_number(compared, "tensors_same"), end);
+             n, n == 1 ? "" : "s", val_number(compared, "tensors_same"), end);
     for (o = val_export_first(compared, "signatures"); o; o = o->next) {
         buf_adds(out, mark);
         buf_adds(out, "signature ");

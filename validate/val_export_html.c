@@ -82,7 +82,7 @@ plot_errors(const cJSON *doc, struct buf *out)
     for (int pass = 0; pass < 2; pass++)
         for (const cJSON *c = val_export_first(doc, "cases"); c; c = c->next)
             for (const cJSON *o = val_export_first(c, "outputs"); o; o = o->next) {
-                const double worst = val_export_number(o, "worst");
+                const double worst = val_number(o, "worst");
                 char *name AUTO(free_ptr) =
                     xasprintf("%s: %s", val_text(c, "name"), val_text(o, "name"));
 
@@ -100,10 +100,10 @@ plot_times(const cJSON *doc, struct buf *out)
     const cJSON *times = cJSON_GetObjectItemCaseSensitive(doc, "times"), *t;
     struct plot p = { .bars = BUF_INIT, .limit = NAN, .unit = " ms" };
 
-    p.most = fmax(0, val_export_number(times, "load_ms"));
+    p.most = fmax(0, val_number(times, "load_ms"));
     for (t = val_export_first(times, "run_ms"); t; t = t->next)
         p.most = fmax(p.most, t->valuedouble);
-    add_bar(&p, "load", val_export_number(times, "load_ms"));
+    add_bar(&p, "load", val_number(times, "load_ms"));
     for (t = val_export_first(times, "run_ms"); t; t = t->next)
         add_bar(&p, t->string, t->valuedouble);
     end_plot(&p, "Times", out);

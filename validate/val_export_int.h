@@ -8,7 +8,6 @@
 /* "fraud@3 by quality", "a directory". */
 void val_export_title(const cJSON *doc, struct buf *out);
 const cJSON *val_export_first(const cJSON *o, const char *key); /* of a list, or NULL */
-double val_export_number(const cJSON *o, const char *key);      /* NaN: there is none */
 bool val_export_ok(const cJSON *check);
 /* As text or a quoted attribute of XML and HTML; what XML cannot hold becomes '?'. */
 void val_export_xml(struct buf *out, const char *text);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one gate function. It reads and never runs anything: what a model can do was
- * judged before, and a verdict is bound to the version's and the set's digest. */
+/* The one gate function. It reads and never runs a model: what that can do was judged
+ * before. */
 #include "validate/val_int.h"
-
-#include "base/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,11 +14,10 @@ struct gate {
     struct buf refused;      /* a line for each gate that said no */
     int n_refused, n_hidden; /* hidden: without a line, for which there was no room */
     bool is_policy;          /* what is asked now can be overruled by break_glass */
-    const char *max_age;     /* of verdicts; NULL: any */
 };
 
 /* One gate's answer. */
-static void
+static cJSON *
 add_gate(struct gate *g, const char *name, const char *wanted, const char *saw, bool ok,
          const char *fix)
 {
@@ -36,13 +33,24 @@ add_gate(struct gate *g, const char *name, const char *wanted, const char *saw, 
     if (!ok && g->is_policy && g->args->break_glass)
         json_put_str(o, "overruled", g->args->break_glass);
     if (ok || (g->is_policy && g->args->break_glass))
-        return;
+        return o;
     g->n_refused++;
     if (g->refused.len + strlen(wanted) + strlen(saw) + strlen(fix) >
         ERR_MSG_BYTES - 700)
         g->n_hidden++;
     else
         buf_addf(&g->refused, "\n  %s: wanted %s; saw %s; %s", name, wanted, saw, fix);
+    return o;
+}
+
+static void
+add_answer(struct gate *g, const char *name, const struct val_answer *a)
+{
+    cJSON *o = add_gate(g, name, buf_str(&a->wanted), buf_str(&a->saw), a->ok,
+                        buf_str(&a->fix));
+
+    if (a->said.len)
+        json_put_str(o, "said", buf_str(&a->said));
 }
 
 /* ---- the version and the alias -------------------------------------------------- */
@@ -91,183 +99,50 @@ ask_freeze(struct gate *g)
     add_gate(g, "freeze", "not frozen", saw, !a->frozen_reason, fix);
 }
 
-/* ---- acceptance sets ------------------------------------------------------------ */
+/* ---- golden sets ---------------------------------------------------------------- */
 
-/* The relative limits of a passed verdict against what is live now. The first one that
- * does not hold is put into saw and fix: *ok false. */
-static int
-ask_drops(struct gate *g, const struct val_set *s, const cJSON *report, struct buf *saw,
-          struct buf *fix, bool *ok, struct err *err)
-{
-    const struct val_gate_args *a = g->args;
-    const cJSON *m;
-
-    cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(report, "metrics"))
-    {
-        const cJSON *baseline = cJSON_GetObjectItemCaseSensitive(m, "baseline");
-        int64_t live_id = a->live_version_id, release_id = 0;
-        struct val_drop d;
-
-        if (!cJSON_IsString(baseline))
-            continue;
-        if (strcmp(baseline->valuestring, a->alias) != 0) {
-            live_id = 0;
-            if (repo_alias_get(g->r, a->version->model_id, baseline->valuestring,
-                               &live_id, &release_id, err) < 0)
-                return -(int)err->code;
-        }
-        if (val_drop_check(g->r, a->version, &s->digest, m, live_id, &d, err) < 0)
-            return -(int)err->code;
-        if (d.state == VAL_DROP_OK || d.state == VAL_DROP_NO_LIVE)
-            continue;
-        *ok = false;
-        buf_addf(saw, "passed, but %s", d.why);
-        if (d.state == VAL_DROP_UNKNOWN)
-            buf_adds(fix, d.fix);
-        else
-            buf_addf(fix, "push a better version");
-        return 0;
-    }
-    return 0;
-}
-
-/* What the newest verdict says. */
-static int
-ask_verdict(struct gate *g, const struct val_set *s, struct buf *saw, struct buf *fix,
-            bool *ok, struct err *err)
-{
-    const struct repo_version *v = g->args->version;
-    struct val_verdict verdict AUTO(val_verdict_release) = { .id = 0 };
-    cJSON *report AUTO(json_free) = NULL;
-    const char *summary = NULL;
-    int e = val_verdict_newest(g->r, v->id, &s->digest, &verdict, err);
-
-    *ok = false;
-    if (e < 0)
-        return e;
-    if (e == 0) {
-        buf_adds(saw, "no verdict yet");
-        buf_addf(fix, "sluice validate %s@%" PRId64, v->model, v->number);
-        return 0;
-    }
-    if (!digest_eq(&verdict.version_digest, &v->digest))
-        return err_set(err, ERR_CORRUPT,
-                       "verdict %" PRId64 " is bound to other bytes than %s@%" PRId64,
-                       verdict.id, v->model, v->number);
-    if (json_parse(&report, str_of(verdict.report_json), "verdict", err) < 0 ||
-        json_str(report, "summary", "", &summary, "verdict", err) < 0)
-        return -(int)err->code;
-    *ok = verdict.outcome == VAL_PASSED;
-    if (*ok) {
-        e = ask_drops(g, s, report, saw, fix, ok, err);
-        if (*ok)
-            buf_addf(saw, "passed: %s", summary);
-        return e;
-    }
-    buf_addf(saw, "%s: ", val_outcome_text(verdict.outcome));
-    val_add_short(saw, summary);
-    if (verdict.outcome == VAL_UNSUPPORTED)
-        buf_adds(saw, " (what cannot be run never counts as passed)");
-    buf_addf(fix,
-             "push a better version; sluice validate %s@%" PRId64
-             " judges this one again",
-             v->model, v->number);
-    return 0;
-}
-
-/* A verdict that is older than the policy wants. Too old by either clock is too old. */
-static int
-ask_age(struct gate *g, const struct val_set *s, struct buf *saw, struct buf *fix,
-        bool *ok, struct err *err)
-{
-    const struct repo_version *v = g->args->version;
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    int64_t max_ns, since_ns = -1, wall_ns = 0;
-    int e = clock_parse_span(g->max_age, &max_ns, err);
-
-    if (e == 0)
-        e = db_query(g->r->db, &st, err,
-                     "SELECT v.created_ns, a.age_ns FROM verdict v "
-                     "LEFT JOIN verdict_age a ON a.verdict_id = v.id "
-                     "WHERE v.version_id = ? AND v.set_digest = ? "
-                     "ORDER BY v.id DESC LIMIT 1",
-                     "ib", v->id, s->digest.b, sizeof(s->digest.b));
-    if (e == 0)
-        e = db_step(st, err);
-    if (e == 1) {
-        wall_ns = clock_now_ns() - db_int(st, 0);
-        e = val_since(g->r, db_is_null(st, 1) ? -1 : db_int(st, 1), &since_ns, err);
-    }
-    if (e < 0 || (since_ns >= 0 && since_ns <= max_ns && wall_ns <= max_ns))
-        return e < 0 ? e : 0;
-    *ok = false;
-    buf_clear(saw);
-    buf_clear(fix);
-    buf_adds(saw, since_ns < 0 ? "passed, but nobody knows how long ago"
-                               : "passed, but too long ago");
-    buf_addf(fix, "sluice validate %s@%" PRId64, v->model, v->number);
-    return 0;
-}
-
-static int
-ask_set(struct gate *g, const struct val_set *s, struct err *err)
-{
-    struct buf limits AUTO(buf_release) = BUF_INIT, wanted AUTO(buf_release) = BUF_INIT;
-    struct buf saw AUTO(buf_release) = BUF_INIT, fix AUTO(buf_release) = BUF_INIT;
-    char name[REPO_ALIAS_BYTES + 16], hex[DIGEST_HEX_BYTES];
-    bool ok = false;
-
-    if (val_set_limits(g->r, s, &limits, err) < 0 ||
-        ask_verdict(g, s, &saw, &fix, &ok, err) < 0)
-        return -(int)err->code;
-    if (ok && g->max_age && ask_age(g, s, &saw, &fix, &ok, err) < 0)
-        return -(int)err->code;
-    digest_hex(&g->args->version->digest, hex);
-    snprintf(name, sizeof(name), "%s %s", s->acceptance ? "acceptance" : "export set",
-             s->name);
-    buf_addf(&wanted, "a passing verdict on sha256:%.12s", hex);
-    if (limits.len > 0)
-        buf_addf(&wanted, " (%s)", buf_str(&limits));
-    if (g->max_age)
-        buf_addf(&wanted, " of the last %s", g->max_age);
-    add_gate(g, name, buf_str(&wanted), buf_str(&saw), ok, buf_str(&fix));
-    return 0;
-}
-
-/* ---- the policy ----------------------------------------------------------------- */
-
-struct rule {
+struct sets {
     struct gate *g;
-    const char *name; /* of a set, or "*" */
-    int n;            /* sets asked */
+    const struct val_set_gate *gate;
+    const cJSON *rule;
+    const char *names; /* VAL_EXPORT_SET, the name of an acceptance set, or "*" */
+    bool all;          /* whatever they are */
+    int n;             /* sets asked */
 };
 
 static int
-ask_if_named(void *arg, const struct val_set *s, struct err *err)
+ask_set(void *arg, const struct val_set *s, struct err *err)
 {
-    struct rule *rule = arg;
+    struct sets *x = arg;
+    struct val_answer a AUTO(val_answer_release) = { .ok = false };
+    struct buf name AUTO(buf_release) = BUF_INIT;
 
-    if (!s->acceptance ||
-        (strcmp(rule->name, "*") != 0 && strcmp(rule->name, s->name) != 0))
+    if (!x->all &&
+        (s->acceptance ? strcmp(x->names, "*") != 0 && strcmp(x->names, s->name) != 0
+                       : strcmp(x->names, VAL_EXPORT_SET) != 0))
         return 0;
-    rule->n++;
-    return ask_set(rule->g, s, err);
+    x->n++;
+    if (val_set_gate_ask(x->gate, x->g->r, x->g->args, x->rule, s, &name, &a, err) < 0)
+        return -(int)err->code;
+    add_answer(x->g, buf_str(&name), &a);
+    return 0;
 }
 
 static int
-ask_rule(struct gate *g, const char *name, struct err *err)
+ask_sets(struct sets *x, struct err *err)
 {
-    const char *model = g->args->version->model;
-    const bool any = strcmp(name, "*") == 0;
-    struct rule rule = { .g = g, .name = name };
-    int e = val_sets(g->r, model, 0, ask_if_named, &rule, err);
+    const struct repo_version *v = x->g->args->version;
+    int e = val_sets(x->g->r, v->model, v->id, ask_set, x, err);
 
-    if (e == 0 && rule.n == 0) {
-        char *gate AUTO(free_ptr) = xasprintf("acceptance %s", name);
-        char *fix AUTO(free_ptr) =
-            xasprintf("sluice golden add %s DIR --name %s", model, any ? "NAME" : name);
+    if (e == 0 && x->n == 0 && !x->all) {
+        const bool any = strcmp(x->names, "*") == 0;
+        const bool own = strcmp(x->names, VAL_EXPORT_SET) == 0;
+        char *gate AUTO(free_ptr) = xasprintf("%s %s", x->gate->name, x->names);
+        char *fix AUTO(free_ptr) = own ? xasprintf("push it with --golden DIR")
+                                       : xasprintf("sluice golden add %s DIR --name %s",
+                                                   v->model, any ? "NAME" : x->names);
 
-        add_gate(g, gate,
+        add_gate(x->g, gate,
                  any ? "a passing verdict on every acceptance set, and at least one"
                      : "a passing verdict on this set",
                  any ? "no acceptance set" : "no such set", false, fix);
@@ -275,23 +150,23 @@ ask_rule(struct gate *g, const char *name, struct err *err)
     return e;
 }
 
+/* ---- the policy ----------------------------------------------------------------- */
+
 static int
 ask_one(struct gate *g, const cJSON *rule, const struct val_policy_now *policy,
         struct err *err)
 {
     struct val_answer a AUTO(val_answer_release) = { .ok = false };
-    const char *name = val_text(rule, "acceptance");
+    struct sets sets = { .g = g, .rule = rule };
+    const char *name = "";
     int e;
 
-    if (*name) {
-        const char *age = val_text(rule, "max_age");
-
-        g->max_age = *age ? age : NULL;
-        return ask_rule(g, name, err);
-    }
+    sets.gate = val_set_gate(rule, &sets.names);
+    if (sets.gate)
+        return ask_sets(&sets, err);
     e = val_gate_more(g->r, g->args, rule, policy, &name, &a, err);
     if (e == 0)
-        add_gate(g, name, buf_str(&a.wanted), buf_str(&a.saw), a.ok, buf_str(&a.fix));
+        add_answer(g, name, &a);
     return e;
 }
 
@@ -348,25 +223,18 @@ answer(struct gate *g, const char *may_not, struct err *err)
                    buf_str(&g->refused));
 }
 
-static int
-ask_any(void *arg, const struct val_set *s, struct err *err)
-{
-    struct rule *rule = arg;
-
-    rule->n++;
-    return ask_set(rule->g, s, err);
-}
-
 int
 val_checks(struct repo *r, const struct repo_version *v, cJSON **report,
            struct err *err)
 {
     const struct val_gate_args args = { .version = v, .alias = "" };
     struct gate g = { .r = r, .args = &args, .report = cJSON_CreateArray() };
-    struct rule rule = { .g = &g };
-    int e = val_sets(r, v->model, v->id, ask_any, &rule, err);
+    struct sets sets = { .g = &g, .all = true };
+    int e;
 
-    if (e == 0 && rule.n == 0) {
+    sets.gate = val_set_gate(NULL, &sets.names);
+    e = ask_sets(&sets, err);
+    if (e == 0 && sets.n == 0) {
         char *fix AUTO(free_ptr) =
             xasprintf("sluice golden add %s DIR --name NAME, then sluice validate; or "
                       "sluice accept --unchecked --reason TEXT",

@@ -2,6 +2,7 @@
 /* Gates of a policy that look at something else than verdicts. */
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/proc.h"
 #include "repo/gc.h"
 #include "validate/lint.h"
 #include "validate/scan.h"
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { HTTP_WALL_MS = 40 * 1000, HTTP_SAID_BYTES = 16384 };
 
 struct ask {
     struct repo *r;
@@ -28,6 +31,7 @@ val_answer_release(struct val_answer *a)
     buf_release(&a->wanted);
     buf_release(&a->saw);
     buf_release(&a->fix);
+    buf_release(&a->said);
 }
 
 int
@@ -280,7 +284,64 @@ ask_program(struct ask *a, struct err *err)
     buf_addf(&a->out->wanted, "hooks/gate-%s says yes", a->value);
     buf_addf(&a->out->saw, "%s%s", a->out->ok ? "yes" : "no", said.len ? ": " : "");
     val_add_short(&a->out->saw, buf_str(&said));
+    buf_add(&a->out->said, said.data, said.len);
     buf_adds(&a->out->fix, "see what it says");
+    return 0;
+}
+
+/* What the address is told: all of the question that it could decide by. */
+static void
+put_question(const struct ask *a, struct buf *out)
+{
+    const struct val_gate_args *args = a->args;
+    cJSON *o AUTO(json_free) = cJSON_CreateObject();
+
+    json_put_str(o, "model", args->version->model);
+    val_put_version(o, args->version);
+    json_put_str(o, "alias", args->alias);
+    json_put_int(o, "replaces_release", args->live_release);
+    json_put_str(o, "actor", acc_actor(a->r->acc));
+    json_put_str(o, "reason", args->reason);
+    json_print(o, out, true);
+}
+
+/* The helper's first line is "HTTP 200", the answer follows. No answer is no yes. */
+static int
+ask_http(struct ask *a, struct err *err)
+{
+    struct buf helper AUTO(buf_release) = BUF_INIT, body AUTO(buf_release) = BUF_INIT;
+    struct buf said AUTO(buf_release) = { .cap_bytes = HTTP_SAID_BYTES };
+    const char *text;
+    int status = 0, code = 0;
+
+    put_question(a, &body);
+    if (proc_helper_path("sluice-http", &helper, err) < 0)
+        return -(int)err->code;
+    const char *const argv[] = { buf_str(&helper), a->value, "gate", buf_str(&body),
+                                 NULL };
+    const struct proc_args args = { .argv = argv, .timeout_ms = HTTP_WALL_MS };
+    buf_addf(&a->out->wanted, "%s answers with 2xx", a->value);
+    buf_adds(&a->out->fix, "see what it says");
+    if (proc_run(&args, &said, &status, err) < 0) {
+        if (err->code != ERR_LIMIT)
+            return -(int)err->code;
+        err_clear(err);
+        buf_adds(&a->out->saw, "no answer in time");
+        return 0;
+    }
+    text = buf_str(&said);
+    if (strncmp(text, "HTTP ", 5) == 0) {
+        code = (int)strtol(text + 5, NULL, 10);
+        text += strcspn(text, "\n");
+        text += *text == '\n';
+        buf_adds(&a->out->said, text);
+    }
+    a->out->ok = code >= 200 && code <= 299;
+    if (code)
+        buf_addf(&a->out->saw, "HTTP %d%s", code, *text ? ": " : "");
+    else
+        buf_adds(&a->out->saw, "no answer: ");
+    val_add_short(&a->out->saw, text);
     return 0;
 }
 
@@ -294,10 +355,11 @@ static const struct {
     const char *name;
     int (*ask)(struct ask *a, struct err *err);
 } gates[] = {
-    { "scan", ask_scan },       { "signature", ask_signature },
-    { "earlier", ask_earlier }, { "approvals", ask_approvals },
-    { "freeze", ask_freeze },   { "program", ask_program },
-    { "blessed", ask_blessed }, { "signed_by", ask_signed },
+    { "scan", ask_scan },        { "signature", ask_signature },
+    { "earlier", ask_earlier },  { "approvals", ask_approvals },
+    { "freeze", ask_freeze },    { "program", ask_program },
+    { "http", ask_http },        { "blessed", ask_blessed },
+    { "signed_by", ask_signed },
 };
 
 int

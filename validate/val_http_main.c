@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluice-http: runs a signature on a TF Serving through its REST API, in the column
  * form. Called as val_exec.c says, with the model's address before it:
- *   sluice-http http://HOST:PORT/v1/models/NAME[/versions/N] about|run DIR TAGS … */
+ *   sluice-http http://HOST:PORT/v1/models/NAME[/versions/N] about|run DIR TAGS …
+ * And asks whoever answers at an address a policy's question (JSON, by POST):
+ *   sluice-http URL gate QUESTION */
 #include "validate/val_int.h"
 
 #include "base/crypto.h"
@@ -14,6 +16,7 @@
 #include <string.h>
 
 enum { EXIT_UNSUPPORTED = 3, EXIT_AWAY = 75, CONNECT_S = 10, ANSWER_S = 600 };
+enum { GATE_S = 30, GATE_ANSWER_BYTES = 8192 };
 #define ANSWER_MAX_BYTES ((size_t)1 << 30)
 
 /* ---- one request ---------------------------------------------------------------- */
@@ -22,27 +25,29 @@ static size_t
 take(char *p, size_t size, size_t n, void *arg)
 {
     struct buf *b = arg;
+    const size_t room = b->cap_bytes - b->len, bytes = size * n;
 
-    buf_add(b, p, size * n);
-    return size * n;
+    buf_add(b, p, bytes < room ? bytes : room);
+    b->over |= bytes > room;
+    return bytes;
 }
 
-/* A POST when there is a body. */
+/* A POST when there is a body. Of an answer above the buffer's cap the beginning stays;
+ * buf_check tells. No redirect is followed. */
 static int
-ask(const char *url, const struct buf *body, struct buf *answer, long *status,
-    struct err *err)
+ask(const char *url, const struct buf *body, long wall_s, struct buf *answer,
+    long *status, struct err *err)
 {
     CURL *curl = curl_easy_init();
     CURLcode rc;
 
     if (!curl)
         return err_set(err, ERR_IO, "libcurl does not start");
-    answer->cap_bytes = ANSWER_MAX_BYTES;
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)ANSWER_S);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, wall_s);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     if (body) {
@@ -52,20 +57,20 @@ ask(const char *url, const struct buf *body, struct buf *answer, long *status,
     rc = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
     curl_easy_cleanup(curl);
-    if (rc != CURLE_OK)
-        return err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
-    return buf_check(answer, "the server's answer", err);
+    return rc == CURLE_OK ? 0
+                          : err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
 }
 
 /* The parsed answer; what the server says against it is the error. */
 static int
 ask_json(const char *url, const struct buf *body, cJSON **out, struct err *err)
 {
-    struct buf answer AUTO(buf_release) = BUF_INIT;
+    struct buf answer AUTO(buf_release) = { .cap_bytes = ANSWER_MAX_BYTES };
     const char *said;
     long status = 0;
 
-    if (ask(url, body, &answer, &status, err) < 0)
+    if (ask(url, body, ANSWER_S, &answer, &status, err) < 0 ||
+        buf_check(&answer, "the server's answer", err) < 0)
         return -(int)err->code;
     if (val_json_parse(out, (struct str){ buf_str(&answer), answer.len },
                        "the server's answer", err) < 0) {
@@ -252,6 +257,23 @@ run(const char *url, char **args, struct err *err)
     return 0;
 }
 
+/* ---- gate ----------------------------------------------------------------------- */
+
+/* Any answer is an answer: "HTTP 403", then the beginning of what it says. */
+static int
+gate(const char *url, const char *question, struct err *err)
+{
+    struct buf answer AUTO(buf_release) = { .cap_bytes = GATE_ANSWER_BYTES };
+    struct buf body AUTO(buf_release) = BUF_INIT;
+    long status = 0;
+
+    buf_adds(&body, question);
+    if (ask(url, &body, GATE_S, &answer, &status, err) < 0)
+        return -(int)err->code;
+    printf("HTTP %ld\n%s", status, buf_str(&answer));
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -263,6 +285,8 @@ main(int argc, char **argv)
         r = about(argv[1], &err);
     } else if (argc == 8 && strcmp(argv[2], "run") == 0) {
         r = run(argv[1], argv + 3, &err);
+    } else if (argc == 4 && strcmp(argv[2], "gate") == 0) {
+        r = gate(argv[1], argv[3], &err);
     } else {
         fputs("sluice-http: started by sluice, not by hand\n", stderr);
         return 2;

@@ -142,6 +142,7 @@ void val_report_problem(cJSON *report, const char *summary);
 
 /* A string member of a report's object; "" when there is none. */
 const char *val_text(const cJSON *obj, const char *key);
+double val_number(const cJSON *obj, const char *key); /* NaN: there is none */
 /* Appends `text`, a list cut to its first names "…, and N more". */
 void val_add_short(struct buf *out, const char *text);
 /* The limits that runs of a report had, 0 replaced by what it means. */
@@ -170,9 +171,7 @@ bool val_read_digest(struct db_stmt *st, int col, struct digest *out);
 int val_set_limits(struct repo *r, const struct val_set *s, struct buf *out,
                    struct err *err) MUST_CHECK;
 
-/* ---- policies and the gate (val_policy.c, val_gate.c, val_gate_more.c,
- * val_approval.c)
- */
+/* ---- policies and the gate ------------------------------------------------------- */
 
 /* The policy that counts for a key and a model. */
 struct val_policy_now {
@@ -194,9 +193,32 @@ int val_keys(const struct val_gate_args *args,
 /* What one gate of a policy found. */
 struct val_answer {
     struct buf wanted, saw, fix;
+    struct buf said; /* what somebody else answered, word for word: evidence */
     bool ok;
 };
 void val_answer_release(struct val_answer *a); /* for AUTO */
+/* The gates that look at the verdicts on golden sets (val_gate_set.c). */
+struct val_look;
+struct val_set_gate {
+    const char *name;
+    const char *sets; /* VAL_EXPORT_SET; NULL: its own value names them, "": "set" */
+    int (*ask)(struct val_look *l, struct err *err);
+};
+#define VAL_EXPORT_SET "export" /* no acceptance set has this name */
+/* The gate that a rule names (rule NULL: that they were passed), and the sets it is
+ * asked for: "*", VAL_EXPORT_SET or the name of an acceptance set. NULL: no such gate.
+ */
+const struct val_set_gate *val_set_gate(const cJSON *rule_or_null, const char **sets);
+/* Its answer for one set, and its name there. */
+int val_set_gate_ask(const struct val_set_gate *gate, struct repo *r,
+                     const struct val_gate_args *args, const cJSON *rule_or_null,
+                     const struct val_set *s, struct buf *name, struct val_answer *out,
+                     struct err *err) MUST_CHECK;
+/* Budgets of a policy against what a verdict measured ("times" of its document);
+ * without `beside`, shares of a baseline are not asked. */
+int val_budgets_look(const cJSON *list, const cJSON *times, bool beside,
+                     bool allow_unsure, struct val_answer *out,
+                     struct err *err) MUST_CHECK;
 /* `rule` names it; ERR_INVALID: none of val_gate_more.c's. */
 int val_gate_more(struct repo *r, const struct val_gate_args *args, const cJSON *rule,
                   const struct val_policy_now *policy, const char **name,

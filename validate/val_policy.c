@@ -18,14 +18,23 @@ enum kind {
     K_ALIAS, /* name of an alias */
     K_WORD,  /* the one word that there is */
     K_TEXT,
-    K_COUNT, /* 1 to 20 */
-    K_SPAN,  /* "24h" */
-    K_TIME,  /* RFC 3339 */
-    K_RIGHT, /* of access/rights.def */
-    K_NAME,  /* of a file in hooks/ */
-    K_KEY    /* 64 hex digits */
+    K_COUNT,   /* 1 to 20 */
+    K_SPAN,    /* "24h" */
+    K_TIME,    /* RFC 3339 */
+    K_RIGHT,   /* of access/rights.def */
+    K_NAME,    /* of a file in hooks/ */
+    K_KEY,     /* 64 hex digits */
+    K_NUMBER,  /* finite */
+    K_SHARE,   /* 0 to 1 */
+    K_YES,     /* true or false */
+    K_MEANS,   /* "refuse" or "allow": what an outcome that is no answer means */
+    K_CAPS,    /* of val_caps_parse */
+    K_BUDGETS, /* of val_budgets_check */
+    K_URL      /* http or https */
 };
-/* One line a gate: its name, what its value is, its options. */
+enum { OPTIONS_MAX = 9 };
+/* One line a gate: its name, what its value is, its options ("!": it needs this one).
+ */
 static const struct {
     const char *name;
     enum kind kind;
@@ -33,21 +42,60 @@ static const struct {
     struct {
         const char *name;
         enum kind kind;
-        bool needed;
-    } options[2];
+    } options[OPTIONS_MAX];
 } gates[] = {
-    { "acceptance", K_SET, NULL, { { "max_age", K_SPAN, false } } },
-    { "scan", K_WORD, "clean", { { "allow", K_TEXT, false } } },
-    { "signature", K_WORD, "compatible", { { NULL, K_NONE, false } } },
-    { "earlier", K_ALIAS, NULL, { { "for", K_SPAN, false } } },
-    { "approvals",
-      K_COUNT,
+    { "acceptance",
+      K_SET,
       NULL,
-      { { "role", K_RIGHT, false }, { "expires", K_SPAN, false } } },
-    { "freeze", K_TEXT, NULL, { { "from", K_TIME, true }, { "until", K_TIME, true } } },
-    { "program", K_NAME, NULL, { { NULL, K_NONE, false } } },
-    { "blessed", K_WORD, "tfx", { { NULL, K_NONE, false } } },
-    { "signed_by", K_KEY, NULL, { { NULL, K_NONE, false } } },
+      { { "max_age", K_SPAN },
+        { "caps", K_CAPS },
+        { "unsupported", K_MEANS },
+        { "inconclusive", K_MEANS } } },
+    { "export",
+      K_WORD,
+      "passed",
+      { { "max_age", K_SPAN },
+        { "caps", K_CAPS },
+        { "unsupported", K_MEANS },
+        { "inconclusive", K_MEANS } } },
+    { "quality",
+      K_TEXT,
+      NULL,
+      { { "set", K_SET },
+        { "min", K_NUMBER },
+        { "max", K_NUMBER },
+        { "max_drop", K_NUMBER },
+        { "max_drop_relative", K_NUMBER },
+        { "baseline", K_ALIAS },
+        { "optional", K_YES },
+        { "max_age", K_SPAN },
+        { "unsupported", K_MEANS } } },
+    { "budgets",
+      K_BUDGETS,
+      NULL,
+      { { "set", K_SET },
+        { "baseline", K_ALIAS },
+        { "optional", K_YES },
+        { "max_age", K_SPAN },
+        { "inconclusive", K_MEANS } } },
+    { "baseline",
+      K_ALIAS,
+      NULL,
+      { { "set", K_SET },
+        { "max_flips", K_SHARE },
+        { "max_shift", K_NUMBER },
+        { "optional", K_YES },
+        { "max_age", K_SPAN },
+        { "unsupported", K_MEANS } } },
+    { "scan", K_WORD, "clean", { { "allow", K_TEXT } } },
+    { "signature", K_WORD, "compatible", { { NULL, K_NONE } } },
+    { "earlier", K_ALIAS, NULL, { { "for", K_SPAN } } },
+    { "approvals", K_COUNT, NULL, { { "role", K_RIGHT }, { "expires", K_SPAN } } },
+    { "freeze", K_TEXT, NULL, { { "!from", K_TIME }, { "!until", K_TIME } } },
+    { "program", K_NAME, NULL, { { NULL, K_NONE } } },
+    { "http", K_URL, NULL, { { NULL, K_NONE } } },
+    { "blessed", K_WORD, "tfx", { { NULL, K_NONE } } },
+    { "signed_by", K_KEY, NULL, { { NULL, K_NONE } } },
 };
 #define N_GATES (sizeof(gates) / sizeof(gates[0]))
 
@@ -74,6 +122,12 @@ check_text(const char *gate, const cJSON *v, enum kind kind, const char *word,
     if (kind == K_WORD && strcmp(s, word) != 0)
         return err_set(err, ERR_INVALID, "policy: gate \"%s\": there is only \"%s\"",
                        gate, word);
+    if (kind == K_MEANS && strcmp(s, "refuse") != 0 && strcmp(s, "allow") != 0)
+        return bad_value(gate, v->string, "\"refuse\" or \"allow\"", err);
+    if (kind == K_URL &&
+        ((strncmp(s, "http://", 7) != 0 && strncmp(s, "https://", 8) != 0) ||
+         strpbrk(s, " \t\r\n")))
+        return bad_value(gate, v->string, "an address, http://… or https://…", err);
     if (kind == K_NAME &&
         (strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(s)))
         return bad_value(gate, v->string, "a name of a-z, 0-9 and -", err);
@@ -91,6 +145,26 @@ static int
 check_value(const char *gate, const cJSON *v, enum kind kind, const char *word,
             struct err *err)
 {
+    struct val_caps caps;
+
+    if ((kind == K_CAPS && val_caps_parse(v, &caps, err) < 0) ||
+        (kind == K_BUDGETS && val_budgets_check(v, err) < 0))
+        return err_ctx(err, "policy: gate \"%s\"", gate);
+    if (kind == K_CAPS)
+        return 0;
+    if (kind == K_BUDGETS)
+        return cJSON_IsArray(v) && v->child
+                   ? 0
+                   : bad_value(gate, v->string, "a list such as [\"p99_ms=5\"]", err);
+    if (kind == K_YES)
+        return cJSON_IsBool(v) ? 0 : bad_value(gate, v->string, "true or false", err);
+    if (kind == K_NUMBER || kind == K_SHARE) {
+        if (!cJSON_IsNumber(v) || !isfinite(v->valuedouble))
+            return bad_value(gate, v->string, "a number", err);
+        return kind == K_NUMBER || (v->valuedouble >= 0 && v->valuedouble <= 1)
+                   ? 0
+                   : bad_value(gate, v->string, "a share from 0 to 1", err);
+    }
     if (kind != K_COUNT)
         return check_text(gate, v, kind, word, err);
     if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 20 ||
@@ -119,6 +193,12 @@ find_gate(const cJSON *rule, struct err *err)
                    v->string, buf_str(&all));
 }
 
+static const char *
+option_name(const char *name)
+{
+    return name + (name[0] == '!');
+}
+
 static int
 check_rule(const cJSON *rule, struct err *err)
 {
@@ -131,8 +211,8 @@ check_rule(const cJSON *rule, struct err *err)
     {
         enum kind kind = strcmp(v->string, gates[g].name) == 0 ? gates[g].kind : K_NONE;
 
-        for (int i = 0; i < 2 && gates[g].options[i].name; i++)
-            if (strcmp(v->string, gates[g].options[i].name) == 0)
+        for (int i = 0; i < OPTIONS_MAX && gates[g].options[i].name; i++)
+            if (strcmp(v->string, option_name(gates[g].options[i].name)) == 0)
                 kind = gates[g].options[i].kind;
         if (kind == K_NONE)
             return err_set(err, ERR_INVALID, "policy: gate \"%s\" has no option \"%s\"",
@@ -140,10 +220,11 @@ check_rule(const cJSON *rule, struct err *err)
         if (check_value(gates[g].name, v, kind, gates[g].word, err) < 0)
             return -(int)err->code;
     }
-    for (int i = 0; i < 2 && gates[g].options[i].name; i++)
-        if (gates[g].options[i].needed && !json_has(rule, gates[g].options[i].name))
+    for (int i = 0; i < OPTIONS_MAX && gates[g].options[i].name; i++)
+        if (gates[g].options[i].name[0] == '!' &&
+            !json_has(rule, option_name(gates[g].options[i].name)))
             return err_set(err, ERR_INVALID, "policy: gate \"%s\" needs \"%s\"",
-                           gates[g].name, gates[g].options[i].name);
+                           gates[g].name, option_name(gates[g].options[i].name));
     return 0;
 }
 

@@ -10,7 +10,7 @@ sl push "$digits/v2" digits
 sl push "$digits/v3" digits
 policy '{"scan": "clean", "allow": "x"}, {"aproval": 2}'
 sl policy set production --file policy.json
-fails "an unknown gate is refused, with those there are" 1 'no gate "aproval"; there is "acceptance", "scan"'
+fails "an unknown gate is refused, with those there are" 1 'no gate "aproval"; there is "acceptance", "export"'
 policy '{"scan": "clean", "alow": "x"}'
 sl policy set production --file policy.json
 fails "so is an unknown option" 1 '"scan" has no option "alow"'

@@ -326,6 +326,13 @@ TEST(test_val_policy__refuses_what_nobody_knows)
         "{\"require\": [{\"freeze\": \"x\", \"from\": \"2026-01-01\"}]}",
         "{\"require\": [{\"program\": \"../x\"}]}",
         "{\"require\": [{\"signed_by\": \"abcd\"}]}",
+        "{\"require\": [{\"http\": \"ftp://x\"}]}",
+        "{\"require\": [{\"http\": \"http://a b\"}]}",
+        "{\"require\": [{\"baseline\": \"production\", \"max_shift\": \"1\"}]}",
+        "{\"require\": [{\"baseline\": \"production\", \"optional\": 1}]}",
+        "{\"require\": [{\"budgets\": []}]}",
+        "{\"require\": [{\"quality\": \"f1\", \"min\": true}]}",
+        "{\"require\": [{\"export\": \"*\"}]}",
     };
     struct repo *r AUTO(repo_close_p) = new_store();
     struct err err = ERR_INIT;
@@ -337,7 +344,7 @@ TEST(test_val_policy__refuses_what_nobody_knows)
     CHECK_ERR(val_policy_set(r, "production", "a/b", STAR, &err), ERR_INVALID);
     CHECK(val_policy_set(r, "production", NULL, bad[7], &err) < 0);
     CHECK(strstr(err.msg, "policy: there is no gate \"approval\"; there is "
-                          "\"acceptance\", \"scan\"") != NULL);
+                          "\"acceptance\", \"export\"") != NULL);
     db_rollback(r->db);
 }
 
@@ -455,4 +462,90 @@ TEST(test_val_gate__evidence_must_be_fresh)
     CHECK_OK(db_run(r->db, &err, "UPDATE store_age SET age_ns = 0", ""));
     CHECK_OK(db_run(r->db, &err, "UPDATE verdict_age SET age_ns = 99000000000000", ""));
     CHECK(strstr(ask_for(r, &v, NULL), "nobody knows how long ago") != NULL);
+}
+
+/* ---- what is no answer ----------------------------------------------------------- */
+
+TEST(test_val_gate__the_policy_says_what_no_answer_means)
+{
+    struct repo *r AUTO(repo_close_p) = new_store();
+    struct repo_version odd = push(r, "unsupported 0"), v = push(r, "scale 1");
+    struct val_set s = exam(r, "quality", LIMITS);
+    struct val_verdict unsure AUTO(val_verdict_release) = { .id = 0 };
+    struct err err = ERR_INIT;
+
+    CHECK_INT(validate(r, &odd, &s), VAL_UNSUPPORTED);
+    CHECK_OK(val_judge_version(r, &v, &s, NULL, &fake_backend, &unsure, &err));
+    unsure.outcome = VAL_INCONCLUSIVE;
+    CHECK_OK(db_begin(r->db, &err));
+    CHECK_OK(val_verdict_add(r, &unsure, &err));
+    CHECK_OK(db_commit(r->db, &err));
+    set_policy(r, NULL,
+               "{\"require\": [{\"acceptance\": \"*\", \"unsupported\": \"allow\"}]}");
+    CHECK_STR(ask_for(r, &odd, NULL), "");
+    CHECK(strstr(ask_for(r, &v, NULL), "saw inconclusive: "));
+    set_policy(r, NULL,
+               "{\"require\": [{\"acceptance\": \"*\", \"inconclusive\": \"allow\", "
+               "\"unsupported\": \"refuse\"}]}");
+    CHECK_STR(ask_for(r, &v, NULL), "");
+    CHECK(strstr(ask_for(r, &odd, NULL), "saw unsupported: "));
+}
+
+TEST(test_val_gate__budgets_look_at_what_was_measured)
+{
+    static const struct {
+        const char *budget;
+        bool beside, ok, ok_when_allowed;
+        const char *saw;
+    } rows[] = {
+        { "p99_ms=5", true, true, true, "p99_ms 4 ± 0.5, limit 5: kept" },
+        { "p99_ms=3", true, false, false, "p99_ms 4 ± 0.5, limit 3: missed" },
+        { "p99_ms=4.2", true, false, true, "the limit lies inside the noise" },
+        { "p99_ms=+150%", true, true, true, "p99_ms 4 ± 0.5, limit 5: kept" },
+        { "p99_ms=+10%", true, false, false, "limit 2.2: missed" },
+        { "p99_ms=+10%", false, true, true, "" }, /* optional, and there is none */
+        { "load_ms=5", true, false, false, "this backend cannot say" },
+        { "throughput=100", true, false, false,
+          "throughput 80 ± 1, limit 100: missed" },
+    };
+    cJSON *times AUTO(json_free) = cJSON_Parse(
+        "{\"measured\": {\"p99_ms\": {\"value\": 4, \"noise\": 0.5}, "
+        "\"throughput\": {\"value\": 80, \"noise\": 1}}, "
+        "\"measured_baseline\": {\"p99_ms\": {\"value\": 2, \"noise\": 0.1}}}");
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int allow = 0; allow < 2; allow++) {
+            struct val_answer a AUTO(val_answer_release) = { .ok = false };
+            cJSON *list AUTO(json_free) = cJSON_CreateArray();
+
+            json_put_str(list, NULL, rows[i].budget);
+            CHECK_OK(val_budgets_look(list, times, rows[i].beside, allow, &a, &err));
+            CHECK_INT(a.ok, allow ? rows[i].ok_when_allowed : rows[i].ok);
+            CHECK(strstr(buf_str(&a.saw), rows[i].saw));
+        }
+}
+
+/* What a set allows itself, and what the policy caps it at. */
+TEST(test_val_gate__caps_bound_what_a_set_allows_itself)
+{
+    static const char golden[] =
+        "{\"golden\": 1, \"kind\": \"acceptance\", \"cases\": [{\"inputs\": {\"x\": "
+        "[2]}, \"expected\": {\"y\": [4]}, \"tolerance\": {\"abs\": 0.5}}]}";
+    struct repo *r AUTO(repo_close_p) = new_store();
+    struct repo_version v = push(r, "scale 1");
+    struct err err = ERR_INIT;
+    struct val_set s;
+
+    CHECK_OK(add_set(r, NULL, "answers", golden, &s, &err));
+    CHECK_INT(validate(r, &v, &s), VAL_PASSED);
+    set_policy(r, NULL,
+               "{\"require\": [{\"acceptance\": \"*\", \"caps\": {\"abs\": 0.5}}]}");
+    CHECK_STR(ask_for(r, &v, NULL), "");
+    set_policy(r, NULL,
+               "{\"require\": [{\"acceptance\": \"*\", \"caps\": {\"abs\": 0.1}}]}");
+    CHECK(strstr(ask_for(r, &v, NULL),
+                 "output 'y': the set allows itself abs 0.5; the policy wants abs 0.1 "
+                 "or exact at most; a set with tighter tolerances: sluice golden add "
+                 "digits DIR --name answers"));
 }
