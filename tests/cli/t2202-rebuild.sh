@@ -52,6 +52,14 @@ sl push "$digits/v3" 'Ångström model'
 sl target add lab "$scratch/lab" --alias staging
 sl promote digits@1 --to staging
 sl unfreeze digits@production
+sl golden add digits "$digits/acceptance" --name old
+sl golden delete digits old --reason "wrong labels"
+sl validate digits@1 --budget size_mb=100 --baseline digits@2
+sl policy set dev --require-acceptance gone
+sl approve request digits@2 --for dev --reason "ticket"
+sl approve comment digits@2 "who will?" --for dev
+sl approve withdraw digits@2 --for dev
+sl promote digits@2 --to dev --break-glass "fire"
 ok "a store with a past"
 last=$(events)
 python3 dump.py store/catalogue.db "$last" >.before
