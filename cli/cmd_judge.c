@@ -118,6 +118,25 @@ add_baseline(const cJSON *b, struct buf *out)
     }
 }
 
+/* "  budget p99_ms=5: kept (3.21 ± 0.4)" */
+static void
+add_budgets(const cJSON *report, struct buf *out)
+{
+    const cJSON *times = cJSON_GetObjectItemCaseSensitive(report, "times");
+    const cJSON *measured = cJSON_GetObjectItemCaseSensitive(times, "measured");
+    for (const cJSON *c = cli_list(report, "checks"); c; c = c->next) {
+        const char *id = cli_str(c, "id");
+        if (strncmp(id, "budget ", 7) != 0)
+            continue;
+        char *kind AUTO(free_ptr) = xstrndup(id + 7, strcspn(id + 7, "="));
+        const cJSON *m = cJSON_GetObjectItemCaseSensitive(measured, kind);
+        buf_addf(out, "  %s: %s", id, cli_str(c, "saw"));
+        if (m)
+            buf_addf(out, " (%.3g ± %.2g)", cli_num(m, "value"), cli_num(m, "noise"));
+        buf_addc(out, '\n');
+    }
+}
+
 static void
 add_verdict(const cJSON *v, struct buf *out)
 {
@@ -145,6 +164,7 @@ add_verdict(const cJSON *v, struct buf *out)
     for (const cJSON *m = cli_list(report, "metrics"); m; m = m->next)
         if (cJSON_HasObjectItem(m, "value"))
             add_metric(m, out);
+    add_budgets(report, out);
 }
 
 void

@@ -3,9 +3,9 @@
  * flip, and how scores shift. Both see the same cases in the same order.
  *
  * Added to a report:
- *   "baseline": {"ref", "number", "digest", "ok", "why", "cases", "outputs": [{"name",
- * "ok", "why", "case", "at", "got", "want" (the largest error), "errors", "decisions"
- * (val_spread.h)}], "max_flips", "max_shift"} */
+ *   "baseline": {"ref", "number", "digest", "ok", "why", "unanswered", "cases",
+ * "outputs": [{"name", "ok", "why", "case", "at", "got", "want" (the largest error),
+ * "errors", "decisions" (val_spread.h)}], "max_flips", "max_shift"} */
 #include "validate/val_export_int.h"
 #include "validate/val_spread.h"
 
@@ -206,8 +206,10 @@ sides_json(const struct sides *s, const struct val_beside *l, struct buf *why)
     if (!isnan(l->max_shift))
         json_put_real(o, "max_shift", l->max_shift);
     list = cJSON_AddArrayToObject(o, "outputs");
-    if (s->failed)
+    if (s->failed) {
+        json_put_str(o, "unanswered", s->failed);
         buf_adds(why, s->failed);
+    }
     for (int i = 0; i < s->n; i++) {
         const struct side_output *out = &s->v[i];
         struct buf bad AUTO(buf_release) = BUF_INIT;
@@ -283,6 +285,8 @@ val_beside_put(cJSON *report, cJSON *beside, const char *ref,
                enum val_outcome seen, enum val_outcome *outcome)
 {
     char *id AUTO(free_ptr) = xasprintf("beside %s", ref);
+    const bool base_seen = beside != NULL;
+    const char *unanswered;
     const cJSON *o;
 
     if (!beside) {
@@ -298,11 +302,11 @@ val_beside_put(cJSON *report, cJSON *beside, const char *ref,
     if (limits->optional)
         json_put_bool(beside, "optional", true);
     cJSON_AddItemToObject(report, "baseline", beside);
+    unanswered = !base_seen ? val_text(beside, limits->optional ? "note" : "why")
+                            : val_text(beside, "unanswered");
     val_check_add(report, id, "an answer of both to each case",
-                  json_has(beside, "note")  ? val_text(beside, "note")
-                  : json_has(beside, "why") ? val_text(beside, "why")
-                                            : "both answered",
-                  seen == VAL_PASSED);
+                  *unanswered ? unanswered : "both answered",
+                  *unanswered == '\0' || (!base_seen && limits->optional));
     cJSON_ArrayForEach(o, cJSON_GetObjectItemCaseSensitive(beside, "outputs"))
         check_output(report, ref, o, limits);
     *outcome = val_outcome_worse(*outcome, seen);

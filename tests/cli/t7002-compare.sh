@@ -43,6 +43,9 @@ sl validate digits@2 --baseline digits@production --max-shift 0
 fails "a shift beyond its limit" 1 "failed"
 sl inspect digits@2
 prints "the verdict is stored" 'failed'
+sl verdict show digits@2
+prints "which says that both answered" 'ok +beside digits@production +an answer of both to each case +both answered'
+prints "and what moved" 'NO +beside digits@production: '
 sl push "$digits/v1" other
 sl validate digits@2 --baseline other@1
 fails "a baseline is of the same model" 1 "another model"

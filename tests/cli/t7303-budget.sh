@@ -22,6 +22,7 @@ sl replay digits@1
 ok "and replayed with the same budgets"
 sl validate digits@1 --budget size_mb=0.0001
 fails "a missed one" 1 "failed"
+prints "is told with its value" 'budget size_mb=0.0001: missed \(0.0[0-9]+ ± 0\)'
 sl verdict show digits@1
 prints "is named" '^NO +budget size_mb=0.0001 .*missed'
 sl validate digits@1 --budget load_ms=+10%
