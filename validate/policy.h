@@ -17,9 +17,11 @@
 
 #define VAL_KEY_BYTES (REPO_ALIAS_BYTES + 8)
 
-/* In the caller's transaction. `key`: an alias, or "target/NAME". ERR_INVALID: a gate
- * or option nobody knows; a value that does not fit; aliases that wait for each other.
- */
+/* One that the gates understand; the caller frees *out, whatever is returned.
+ * ERR_INVALID: a gate or option nobody knows; a value that does not fit. */
+int val_policy_parse(cJSON **out, struct str text, struct err *err) MUST_CHECK;
+/* In the caller's transaction. `key`: an alias, or "target/NAME". ERR_INVALID: as
+ * above; aliases that wait for each other. */
 int val_policy_set(struct repo *r, const char *key, const char *model_or_null,
                    const char *policy_json, struct err *err) MUST_CHECK;
 /* 1 and the JSON appended, 0 none. */

@@ -257,6 +257,14 @@ check_policy(const cJSON *doc, struct err *err)
     return 0;
 }
 
+int
+val_policy_parse(cJSON **out, struct str text, struct err *err)
+{
+    if (json_parse(out, text, "policy", err) < 0 || check_policy(*out, err) < 0)
+        return -(int)err->code;
+    return 0;
+}
+
 /* ---- aliases that wait for each other ------------------------------------------- */
 
 #define PATH_MAX_ALIASES 32
@@ -338,8 +346,7 @@ val_policy_set(struct repo *r, const char *key, const char *model,
     int e;
 
     if (check_key(key, err) < 0 || (model && repo_check_model_name(model, err) < 0) ||
-        json_parse(&doc, str_of(policy_json), "policy", err) < 0 ||
-        check_policy(doc, err) < 0)
+        val_policy_parse(&doc, str_of(policy_json), err) < 0)
         return -(int)err->code;
     json_print(doc, &text, true);
     e = repo_age_tick(r, &age_ns, err);
