@@ -57,7 +57,9 @@ cmd_golden_list(const cJSON *reply, bool failed, struct buf *out)
         if (cJSON_HasObjectItem(s, "version"))
             buf_addf(&cell, "@%.0f", cli_num(s, "version"));
         cli_table_cell_buf(&t, &cell);
-        cli_table_cell(&t, cli_str(s, "kind"));
+        buf_addf(&cell, "%s%s", cli_str(s, "kind"),
+                 cli_str(s, "recorded")[0] ? ", recorded" : "");
+        cli_table_cell_buf(&t, &cell);
         cli_short_digest(cli_str(s, "digest"), &cell);
         cli_table_cell_buf(&t, &cell);
         buf_addf(&cell, "%.0f", cli_num(s, "number"));
@@ -110,6 +112,35 @@ add_case(const cJSON *c, struct buf *out)
                  cli_num(t, "limit"));
 }
 
+/* Whose answers they are, and how they came about. */
+static void
+add_recording(const cJSON *reply, struct buf *out)
+{
+    const cJSON *r = cJSON_GetObjectItemCaseSensitive(reply, "recording");
+    const cJSON *probe = cJSON_GetObjectItemCaseSensitive(r, "probe");
+
+    buf_addf(out, "recorded from %s", cli_str(reply, "recorded"));
+    if (cli_str(r, "runtime")[0])
+        buf_addf(out, ", runtime %s %s,", cli_str(r, "runtime"),
+                 cli_str(r, "runtime_version"));
+    buf_adds(out, " on ");
+    cli_time(cli_str(reply, "added"), out);
+    buf_addf(out, " by %s: what it answered, not the truth\n", cli_str(reply, "by"));
+    if (probe)
+        buf_addf(out, "probes of seed %.0f, batches of %s\n", cli_num(probe, "seed"),
+                 cli_str(probe, "batch"));
+    for (const cJSON *f = cli_list(r, "inputs"); f; f = f->next)
+        buf_addf(out, "inputs of %s, SHA-256 %s\n", cli_str(f, "file"),
+                 cli_str(f, "sha256"));
+    if (json_has(r, "taken"))
+        buf_addf(out, "%.0f of %.0f inputs taken", cli_num(r, "taken"),
+                 cli_num(r, "found"));
+    if (json_has(r, "seed"))
+        buf_addf(out, ", drawn with seed %.0f", cli_num(r, "seed"));
+    buf_addf(out, "%s%.0f left out\n", json_has(r, "taken") ? "; " : "",
+             cli_num(r, "left_out"));
+}
+
 void
 cmd_golden_show(const cJSON *reply, bool failed, struct buf *out)
 {
@@ -124,8 +155,7 @@ cmd_golden_show(const cJSON *reply, bool failed, struct buf *out)
                  ? "; one session for all cases"
                  : "");
     if (cli_str(reply, "recorded")[0])
-        buf_addf(out, "recorded from %s: what that version answered, not the truth\n",
-                 cli_str(reply, "recorded"));
+        add_recording(reply, out);
     for (const cJSON *c = cli_list(reply, "cases"); c; c = c->next)
         add_case(c, out);
     for (const cJSON *m = cli_list(reply, "metrics"); m; m = m->next) {

@@ -147,8 +147,10 @@ add_verdict(const cJSON *v, struct buf *out)
         n_cases++;
         n_passed += strcmp(cli_str(c, "verdict"), "passed") == 0;
     }
-    buf_addf(out, "%-11s %s (%s): %d of %d cases\n", cli_str(v, "verdict"),
-             cli_str(v, "set"), cli_str(v, "kind"), n_passed, n_cases);
+    buf_addf(out, "%-11s %s (%s%s%s): %d of %d cases\n", cli_str(v, "verdict"),
+             cli_str(v, "set"), cli_str(v, "kind"),
+             cli_str(report, "recorded")[0] ? ", recorded from " : "",
+             cli_str(report, "recorded"), n_passed, n_cases);
     if (unsupported[0])
         buf_addf(out, "  %s\n", unsupported);
     if (cli_str(report, "error")[0])

@@ -608,6 +608,10 @@ struct sm_warmup {
 int sm_warmup_parse(struct str record, struct sm_warmup *out,
                     struct err *err) MUST_CHECK;
 void sm_warmup_release(struct sm_warmup *w); /* for AUTO */
+/* A session run names tensors: the first signature that has all of them becomes its
+ * only one, and the inputs get that one's keys. ERR_UNSUPPORTED: there is none. */
+int sm_warmup_session(struct sm_warmup *w, const struct sm_meta *meta,
+                      struct err *err) MUST_CHECK;
 const char *sm_warmup_kind_name(enum sm_warmup_kind kind);
 /* Append: a PredictionLog with a predict request; a record with its frame; the fields
  * of a TensorProto. Values are of dtypes with a fixed size, or strings. */

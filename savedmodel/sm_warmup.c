@@ -196,6 +196,44 @@ sm_warmup_parse(struct str record, struct sm_warmup *out, struct err *err)
     return rc;
 }
 
+/* The key under which a signature has the tensor name; NULL: it does not. */
+static const struct sm_tensor_info *
+by_tensor(const struct sm_tensor_info *v, int n, struct str name)
+{
+    for (int i = 0; i < n; i++)
+        if (str_eq(v[i].name, name))
+            return &v[i];
+    return NULL;
+}
+
+int
+sm_warmup_session(struct sm_warmup *w, const struct sm_meta *meta, struct err *err)
+{
+    for (int i = 0; i < meta->n_signatures; i++) {
+        const struct sm_signature *s = &meta->signatures[i];
+        bool fits = true;
+        for (int k = 0; fits && k < w->inputs.n; k++)
+            fits = by_tensor(s->inputs, s->n_inputs, str_of(w->inputs.v[k].name));
+        for (int k = 0; fits && k < w->n_fetches; k++)
+            fits = by_tensor(s->outputs, s->n_outputs, w->fetches[k]);
+        if (!fits)
+            continue;
+        for (int k = 0; k < w->inputs.n; k++) {
+            struct str name = str_of(w->inputs.v[k].name);
+            struct str key = by_tensor(s->inputs, s->n_inputs, name)->key;
+            char *text = xstrndup(key.p ? key.p : "", key.n);
+            free(w->inputs.v[k].name);
+            w->inputs.v[k].name = text;
+        }
+        w->signatures[0] = s->key;
+        return 0;
+    }
+    return err_set(
+        err, ERR_UNSUPPORTED,
+        "a session run whose feeds and fetches are no signature's inputs and "
+        "outputs");
+}
+
 void
 sm_warmup_release(struct sm_warmup *w)
 {

@@ -85,6 +85,8 @@ svc_put_set(cJSON *obj, const struct val_set *set)
     json_put_str(obj, "digest", digest);
     json_put_int(obj, "number", set->number);
     json_put_str(obj, "owner", set->owner);
+    if (set->recorded[0])
+        json_put_str(obj, "recorded", set->recorded);
 }
 
 static int

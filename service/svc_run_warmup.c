@@ -15,47 +15,6 @@ struct warmup {
     char first[512]; /* the first failure */
 };
 
-/* The key under which a signature has the tensor name; NULL: it does not. */
-static const struct sm_tensor_info *
-by_tensor(const struct sm_tensor_info *v, int n, struct str name)
-{
-    for (int i = 0; i < n; i++)
-        if (str_eq(v[i].name, name))
-            return &v[i];
-    return NULL;
-}
-
-/* A session run names tensors; the runtime runs signatures: the first one that has all
- * of them. The inputs get its keys. */
-static int
-find_session_signature(const struct sm_meta *meta, struct sm_warmup *w, struct str *out,
-                       struct err *err)
-{
-    for (int i = 0; i < meta->n_signatures; i++) {
-        const struct sm_signature *s = &meta->signatures[i];
-        bool fits = true;
-        for (int k = 0; fits && k < w->inputs.n; k++)
-            fits = by_tensor(s->inputs, s->n_inputs, str_of(w->inputs.v[k].name));
-        for (int k = 0; fits && k < w->n_fetches; k++)
-            fits = by_tensor(s->outputs, s->n_outputs, w->fetches[k]);
-        if (!fits)
-            continue;
-        for (int k = 0; k < w->inputs.n; k++) {
-            struct str name = str_of(w->inputs.v[k].name);
-            struct str key = by_tensor(s->inputs, s->n_inputs, name)->key;
-            char *text = xstrndup(key.p ? key.p : "", key.n);
-            free(w->inputs.v[k].name);
-            w->inputs.v[k].name = text;
-        }
-        *out = s->key;
-        return 0;
-    }
-    return err_set(
-        err, ERR_UNSUPPORTED,
-        "a session run whose feeds and fetches are no signature's inputs and "
-        "outputs");
-}
-
 static int
 run_signature(struct warmup *run, struct sm_warmup *w, struct str signature,
               struct err *err)
@@ -85,7 +44,7 @@ run_record(struct warmup *run, struct str record, cJSON *o, struct err *err)
     if (w.label.n)
         svc_put_slice(o, "label", w.label);
     if (w.kind == SM_WARMUP_SESSION_RUN)
-        r = find_session_signature(run->meta, &w, &w.signatures[0], err);
+        r = sm_warmup_session(&w, run->meta, err);
     for (int i = 0; i < w.n_signatures; i++)
         buf_addf(&names, "%s%.*s", i ? "," : "", STR_ARG(w.signatures[i]));
     json_put_str(o, "signature", buf_str(&names));

@@ -4,6 +4,7 @@
  * A tolerance is an object of kinds with their limits, all of which must hold, and
  * "outputs" with such an object for single outputs, which then counts alone:
  *   {"rel_max": 1e-5, "abs": 1e-3, "outputs": {"digit": {"exact": true}}} */
+#include "validate/record.h"
 #include "validate/val_int.h"
 
 #include "base/fs.h"
@@ -16,11 +17,12 @@
 
 #define JSON_MAX_BYTES ((size_t)64 << 20)
 #define ARRAYS_MAX_BYTES ((size_t)4 << 30) /* of all array files of a set */
-#define CASES_MAX 10000
+#define CASES_MAX VAL_RECORD_CASES_MAX
 #define METRICS_MAX 100
 #define KEYS_MAX 1024      /* of one array list */
 #define NAME_MAX_BYTES 200 /* of a case: outputs are written as NAME.npz */
 #define TOP_K_MAX 1000
+#define RECORDED_MAX_BYTES (REPO_NAME_BYTES + 24) /* "fraud@3" */
 
 struct loader {
     struct val_golden *g;
@@ -419,9 +421,13 @@ load_recorded(struct val_golden *g, const cJSON *doc, const char *file, struct e
     if (!cJSON_IsObject(o))
         return err_set(err, ERR_INVALID, "%s: \"recorded\": wanted an object", file);
     if (get_str(o, "ref", NULL, &ref, "recorded", err) < 0 ||
-        get_str(o, "digest", NULL, &digest, "recorded", err) < 0)
+        get_str(o, "digest", NULL, &digest, "recorded", err) < 0 ||
+        repo_check_text(ref, RECORDED_MAX_BYTES, false, "recorded: \"ref\"", err) < 0 ||
+        repo_check_text(digest, REPO_DIGEST_BYTES, false, "recorded: \"digest\"", err) <
+            0)
         return err_ctx(err, "%s", file);
     g->recorded = xasprintf("%s %s", ref, digest);
+    g->recording = cJSON_Duplicate(o, true);
     return 0;
 }
 
@@ -577,5 +583,6 @@ val_golden_release(struct val_golden *g)
     free(g->owner);
     free(g->recorded);
     json_free(&g->budgets);
+    json_free(&g->recording);
     *g = (struct val_golden){ .cases = NULL };
 }

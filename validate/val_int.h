@@ -34,6 +34,9 @@ bool val_inline_is_b64(const cJSON *j);
 int val_inline_convert(const struct sm_tensor *numbers, int dtype,
                        struct sm_tensor *out, struct err *err) MUST_CHECK;
 
+/* A number in [0, n), n > 0, from a state that it moves on; any state will do. */
+uint64_t val_random_below(uint64_t *state, uint64_t n);
+
 /* ---- golden files (val_golden.c) ------------------------------------------------ */
 
 /* val_golden_load on the text of golden.json; arrays are looked for below dirfd. */

@@ -15,6 +15,8 @@
  *                 "higher_is_better", "min", "max", "ok", "why", "max_drop",
  *                 "max_drop_relative", "baseline", …}],
  *    "error": why it does not load, "unsupported": what is missing,
+ *    "recorded": the version whose answers are expected, when they are not known to be
+ *    true,
  *    "times": {"load_ms", "run_ms": {CASE: ms}}, "summary": one line}
  * "worst" is the largest error in units of its tolerance: above 1 fails, none when
  * there is no measure (another shape). val_judge_version adds to metrics with
@@ -458,6 +460,8 @@ val_judge_dir(const char *model_dir, const struct val_golden *g,
     *report = NULL;
     j.cases = cJSON_AddArrayToObject(j.report, "cases");
     cJSON_AddArrayToObject(j.report, "metrics");
+    if (g->recorded && g->recorded[0])
+        json_put_str(j.report, "recorded", g->recorded);
     j.rows = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.rows));
     j.no_value = xcalloc((size_t)g->n_metrics + 1, sizeof(*j.no_value));
     j.slice_failed = xcalloc((size_t)g->n_slices + 1, sizeof(*j.slice_failed));

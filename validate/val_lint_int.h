@@ -61,6 +61,19 @@ void lint_walk_release(struct lint_walk *w); /* for AUTO */
 void lint_walk_signature(struct lint_walk *w, const struct sm_signature *s);
 int lint_node_body(const struct scan_graph *g, int node);
 
+/* ---- what a graph says of shapes (val_lint_shape.c) --------------------------------
+ */
+
+/* The shape of the variable or constant behind a node's input; false: not known. `path`
+ * are the calls that lead here, the last one into this body; without them a function
+ * that is called from several places is not known either. */
+bool lint_weight_shape(struct scan_graph *g, int body, struct str input,
+                       const int *path, int n_path, struct sm_shape *out);
+/* Ops that call a function with exactly their own inputs. */
+bool lint_is_plain_call(const struct sm_node *n, const struct scan_call *c);
+/* The name of argument `i` of a function; empty: it has fewer. */
+struct str lint_argument_name(const struct scan_graph *g, int body, int i);
+
 /* ---- rules -------------------------------------------------------------------------
  */
 

@@ -38,37 +38,44 @@ argument(const struct scan_graph *g, int body, struct str name)
     return -1;
 }
 
-/* Ops that call a function with exactly their own inputs. */
-static bool
-is_plain_call(const struct sm_node *n, const struct scan_call *c)
+bool
+lint_is_plain_call(const struct sm_node *n, const struct scan_call *c)
 {
     return !c->is_weak && (!c->attr.n || ((str_is(n->op, "PartitionedCall") ||
                                            str_is(n->op, "StatefulPartitionedCall")) &&
                                           str_is(c->attr, "f")));
 }
 
-/* The shape of the variable or constant behind `at`; false: not known, or called from
- * several places. */
-static bool
-weight(struct scan_graph *g, struct at at, struct sm_shape *out)
+/* NULL: none, or several. */
+static const struct scan_call *
+only_call(const struct scan_graph *g, int body)
 {
+    const struct scan_call *only = NULL;
+    for (int i = 0; i < g->n_calls; i++)
+        if (g->calls[i].callee == body) {
+            if (only)
+                return NULL;
+            only = &g->calls[i];
+        }
+    return only;
+}
+
+bool
+lint_weight_shape(struct scan_graph *g, int body, struct str input, const int *path,
+                  int n_path, struct sm_shape *out)
+{
+    struct at at = { body, scan_input_node(input) };
     for (int step = 0; step < MAX_STEPS; step++) {
-        struct str input;
         int arg = argument(g, at.body, at.name);
         if (arg >= 0) {
-            const struct scan_call *only = NULL;
-            for (int i = 0; i < g->n_calls; i++)
-                if (g->calls[i].callee == at.body) {
-                    if (only)
-                        return false;
-                    only = &g->calls[i];
-                }
-            if (!only)
+            const struct scan_call *call =
+                n_path ? &g->calls[path[--n_path]] : only_call(g, at.body);
+            if (!call)
                 return false;
-            struct sm_node n = scan_node(g, only->node);
-            if (!is_plain_call(&n, only) || !scan_data_input(&n, arg, &input))
+            struct sm_node n = scan_node(g, call->node);
+            if (!lint_is_plain_call(&n, call) || !scan_data_input(&n, arg, &input))
                 return false;
-            at = (struct at){ only->body, scan_input_node(input) };
+            at = (struct at){ call->body, scan_input_node(input) };
             continue;
         }
         int i = scan_body_find(g, at.body, at.name);
@@ -121,7 +128,7 @@ demand(struct scan_graph *g, int body, const struct sm_node *n, int rank)
         !((conv || depthwise) && rank == 4 && is_channels_last(n)))
         return -1;
     if (!scan_data_input(n, 1, &input) ||
-        !weight(g, (struct at){ body, scan_input_node(input) }, &w) || w.unknown_rank ||
+        !lint_weight_shape(g, body, input, NULL, 0, &w) || w.unknown_rank ||
         w.rank != rank)
         return -1;
     return w.dims[matmul ? (flag(n, "transpose_b") ? 1 : 0) : 2];
@@ -150,9 +157,8 @@ struct way {
     int64_t size;
 };
 
-/* The name of argument `i` of a function; empty: it has fewer. */
-static struct str
-argument_name(const struct scan_graph *g, int body, int i)
+struct str
+lint_argument_name(const struct scan_graph *g, int body, int i)
 {
     struct str it = g->bodies[body].signature, arg;
     while (sm_pb_next_msg(&it, 2, &arg) > 0)
@@ -182,9 +188,9 @@ step(struct way *w, int body, int node, int k, int rank)
         return false;
     for (int c = g->first_call[body]; c < g->first_call[body + 1]; c++) {
         const struct scan_call *call = &g->calls[c];
-        if (call->node != node || !is_plain_call(&n, call))
+        if (call->node != node || !lint_is_plain_call(&n, call))
             continue;
-        struct str name = argument_name(g, call->callee, k);
+        struct str name = lint_argument_name(g, call->callee, k);
         return name.n && follow(w, (struct at){ call->callee, name }, rank);
     }
     if (k)

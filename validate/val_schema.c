@@ -105,6 +105,9 @@ static const char *const migrations[] = {
     "  time_ns INTEGER NOT NULL     -- since 1970\n"
     ") STRICT;\n"
     "CREATE INDEX approval_said_of ON approval_said(approval_id, id);\n",
+    /* Whose answers are expected. */
+    "ALTER TABLE golden_set ADD COLUMN recorded TEXT NOT NULL DEFAULT ''; -- 'fraud@3 "
+    "sha256:…'; '': nobody's\n",
 };
 
 /* A verdict's evidence stays; an export set goes with its version. */

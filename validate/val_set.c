@@ -10,6 +10,7 @@
 
 #define COLUMNS                                                                        \
     "id, model, name, version_id, digest, created_ns, added_by, owner, replaced_ns, "  \
+    "recorded, "                                                                       \
     "(SELECT count(*) FROM golden_set o WHERE o.model = golden_set.model AND "         \
     "o.name = golden_set.name AND o.version_id IS golden_set.version_id AND "          \
     "o.id <= golden_set.id)"
@@ -34,12 +35,13 @@ read_set(struct db_stmt *st, struct val_set *out, struct err *err)
                              .version_id = db_is_null(st, 3) ? 0 : db_int(st, 3),
                              .created_ns = db_int(st, 5),
                              .replaced_ns = db_is_null(st, 8) ? 0 : db_int(st, 8),
-                             .number = db_int(st, 9) };
+                             .number = db_int(st, 10) };
     snprintf(out->model, sizeof(out->model), "%s", db_text(st, 1));
     snprintf(out->name, sizeof(out->name), "%s", db_text(st, 2));
     snprintf(out->added_by, sizeof(out->added_by), "%s", db_text(st, 6));
     snprintf(out->owner, sizeof(out->owner), "%s",
              db_text(st, 7)[0] ? db_text(st, 7) : out->added_by);
+    snprintf(out->recorded, sizeof(out->recorded), "%s", db_text(st, 9));
     if (!val_read_digest(st, 4, &out->digest))
         return err_set(err, ERR_CORRUPT, "golden_set %lld: no digest",
                        (long long)out->id);
@@ -73,7 +75,7 @@ find_current(struct repo *r, const char *model, int64_t version_id, const char *
 /* Reads the stored set as a judge will: malformed ones end here. */
 static int
 check_set(struct repo *r, const struct digest *manifest, bool acceptance,
-          struct buf *limits, struct err *err)
+          struct buf *limits, struct val_set *out, struct err *err)
 {
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct val_golden g;
@@ -92,6 +94,7 @@ check_set(struct repo *r, const struct digest *manifest, bool acceptance,
     if (e == 0)
         e = val_golden_judges(&g, err);
     val_limits_text(&g, limits);
+    snprintf(out->recorded, sizeof(out->recorded), "%s", g.recorded);
     val_golden_release(&g);
     return e;
 }
@@ -100,13 +103,15 @@ static int
 insert(struct repo *r, struct val_set *s, const char *limits, struct err *err)
 {
     const char *sql = "INSERT INTO golden_set(model, version_id, name, digest, limits, "
-                      "created_ns, added_by, owner) VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
-    int e = s->acceptance ? db_run(r->db, err, sql, "tntbtitt", s->model, s->name,
-                                   s->digest.b, sizeof(s->digest.b), limits,
-                                   s->created_ns, s->added_by, s->owner)
-                          : db_run(r->db, err, sql, "titbtitt", s->model, s->version_id,
-                                   s->name, s->digest.b, sizeof(s->digest.b), limits,
-                                   s->created_ns, s->added_by, s->owner);
+                      "created_ns, added_by, owner, recorded) "
+                      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    int e = s->acceptance
+                ? db_run(r->db, err, sql, "tntbtittt", s->model, s->name, s->digest.b,
+                         sizeof(s->digest.b), limits, s->created_ns, s->added_by,
+                         s->owner, s->recorded)
+                : db_run(r->db, err, sql, "titbtittt", s->model, s->version_id, s->name,
+                         s->digest.b, sizeof(s->digest.b), limits, s->created_ns,
+                         s->added_by, s->owner, s->recorded);
 
     if (e == 0)
         s->id = db_last_id(r->db);
@@ -157,6 +162,24 @@ may_write(struct repo *r, const char *model, const char *name,
 }
 
 int
+val_set_may_add(struct repo *r, const char *model, const char *name,
+                struct val_set *old, struct err *err)
+{
+    int e;
+
+    if (repo_check_model_name(model, err) < 0 || repo_check_alias_name(name, err) < 0)
+        return err_ctx(err, "golden set");
+    if (strcmp(name, "export") == 0)
+        return err_set(err, ERR_INVALID,
+                       "golden set: 'export' is the name of the sets that come with a "
+                       "push; give the exam another --name");
+    e = find_current(r, model, 0, name, old, err);
+    if (e >= 0 && may_write(r, model, name, e ? old : NULL, err) < 0)
+        e = -(int)err->code;
+    return e;
+}
+
+int
 val_set_add(struct repo *r, const char *model, const struct repo_version *version,
             const char *name, const struct repo_ingest *stored, bool acceptance,
             const char *owner_or_null, struct val_set *out, struct err *err)
@@ -168,13 +191,6 @@ val_set_add(struct repo *r, const char *model, const struct repo_version *versio
 
     if (acceptance != !version)
         BUG("an acceptance set belongs to the model, an export set to a version");
-    if (acceptance &&
-        (repo_check_model_name(model, err) < 0 || repo_check_alias_name(name, err) < 0))
-        return err_ctx(err, "golden set");
-    if (acceptance && strcmp(name, "export") == 0)
-        return err_set(err, ERR_INVALID,
-                       "golden set: 'export' is the name of the sets that come with a "
-                       "push; give the exam another --name");
     *out = (struct val_set){ .acceptance = acceptance,
                              .version_id = version ? version->id : 0,
                              .digest = *digest,
@@ -182,10 +198,11 @@ val_set_add(struct repo *r, const char *model, const struct repo_version *versio
     snprintf(out->model, sizeof(out->model), "%s", version ? version->model : model);
     snprintf(out->name, sizeof(out->name), "%s", version ? "export" : name);
     snprintf(out->added_by, sizeof(out->added_by), "%s", acc_actor(r->acc));
-    e = find_current(r, out->model, out->version_id, out->name, &old, err);
+    e = acceptance ? val_set_may_add(r, model, name, &old, err)
+                   : find_current(r, out->model, out->version_id, out->name, &old, err);
+    if (e < 0)
+        return e;
     out->number = 1;
-    if (e >= 0 && acceptance && may_write(r, model, name, e ? &old : NULL, err) < 0)
-        return -(int)err->code;
     snprintf(out->owner, sizeof(out->owner), "%s",
              owner_or_null ? owner_or_null
              : e == 1      ? old.owner
@@ -201,7 +218,7 @@ val_set_add(struct repo *r, const char *model, const struct repo_version *versio
     if (e == 0)
         e = repo_manifest_record(r, &stored->manifest, err);
     if (e == 0)
-        e = check_set(r, digest, acceptance, &limits, err);
+        e = check_set(r, digest, acceptance, &limits, out, err);
     if (e == 0)
         e = insert(r, out, buf_str(&limits), err);
     if (e == 0)

@@ -77,7 +77,8 @@ val_golden_describe(const struct val_golden *g, cJSON *to)
 
     json_put_str(to, "tags", g->tags);
     json_put_bool(to, "sequential", g->sequential);
-    json_put_str(to, "recorded", g->recorded && g->recorded[0] ? g->recorded : NULL);
+    if (g->recording)
+        cJSON_AddItemToObject(to, "recording", cJSON_Duplicate(g->recording, true));
     cases = cJSON_AddArrayToObject(to, "cases");
     for (int i = 0; i < g->n_cases; i++)
         put_case(cases, &g->cases[i]);

@@ -82,6 +82,7 @@ struct val_golden {
     char
         *recorded; /* "fraud@3 sha256:…": its answers, which nobody says are true; "" */
     cJSON *budgets; /* as given: ["p99_ms=5"]; NULL: none */
+    cJSON *recording; /* all that the file says of that; NULL: nothing was recorded */
     struct val_case *cases;
     int n_cases;
     struct val_metric *metrics;
@@ -234,7 +235,14 @@ struct val_set {
     int64_t replaced_ns; /* by a newer one, or deleted; 0: it counts */
     char added_by[64];
     char owner[64]; /* who may replace it; first who added it */
+    /* "fraud@3 sha256:…": its expected outputs are that version's answers; "": they are
+     * said to be true */
+    char recorded[REPO_NAME_BYTES + 24 + REPO_DIGEST_BYTES];
 };
+/* Whether the actor may add an acceptance set of that name: 1 and *old, which counts
+ * now; 0: there is none yet. ERR_INVALID, ERR_DENIED as val_set_add. */
+int val_set_may_add(struct repo *r, const char *model, const char *name,
+                    struct val_set *old, struct err *err) MUST_CHECK;
 /* Records an ingested set, in the caller's transaction, after reading it as a judge
  * will. version NULL: an acceptance set of `model`, which need not have a version yet,
  * named `name`. A new set replaces the one of the same name (of the same version) that

@@ -35,6 +35,8 @@ same() { # name
 # A life: sets, verdicts, a policy, releases of every kind, marks, a freeze, grants, a refusal.
 digits_live tfserving
 sl golden add digits "$digits/acceptance" --name quality
+sl golden probe digits --name probe
+sl golden delete digits probe
 sl push "$digits/v2" digits --golden "$digits/v2-golden"
 sl policy set production --require-acceptance '*'
 sl promote digits@2 --to production

@@ -56,6 +56,8 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         push) set -- "$digits/v1" digits ;;
         golden_add) set -- digits "$digits/acceptance" --name x ;;
         golden_show | golden_delete) set -- digits x ;;
+        golden_record) set -- digits@1 --inputs "$digits/predict.npz" ;;
+        golden_probe) set -- digits@1 ;;
         golden_export) set -- digits x "$scratch/stranger-set" ;;
         verdict_show | verdict_export | replay) set -- digits@1 ;;
         pull | inspect | show | validate | cold | warm | delete | undelete | unhold) set -- digits@1 ;;
