@@ -74,6 +74,8 @@ cmd_golden_probe(const cJSON *reply, bool failed, struct buf *out)
                  cli_str(i, "dtype"), cli_str(i, "shape"));
         if (json_has(i, "below"))
             buf_addf(out, ", ids below %.0f", cli_num(i, "below"));
+        if (json_has(i, "features"))
+            buf_addf(out, ", tf.Examples of %.0f features", cli_num(i, "features"));
         buf_addc(out, '\n');
     }
     for (const cJSON *s = cli_list(reply, "skipped"); s; s = s->next)

@@ -134,5 +134,8 @@ int val_probe(const struct sm_meta *meta, const struct val_probe_args *args,
  * as the graph says so; 0: it does not (val_ids.c). */
 struct scan_graph;
 int64_t val_ids_below(struct scan_graph *g, const struct sm_tensor_info *input);
+/* The node that parses an input's values as tf.Examples, and its body; -1: none does.
+ */
+int val_parse_node(struct scan_graph *g, const struct sm_tensor_info *input, int *body);
 
 #endif

@@ -15,7 +15,8 @@ struct way {
     struct scan_graph *g;
     int64_t work, below;
     int n_steps;
-    int path[MAX_DEPTH]; /* calls that led to where it is now */
+    int parse_body, parse_node; /* the first that parses it as Examples; -1: none */
+    int path[MAX_DEPTH];        /* calls that led to where it is now */
     int n_path;
 };
 
@@ -148,6 +149,11 @@ step(struct way *w, int body, int node, int k)
     for (size_t i = 0; i < sizeof(lookups) / sizeof(lookups[0]); i++)
         if (str_is(n.op, lookups[i].op) && k == lookups[i].value)
             look_up(w, body, &n, &lookups[i]);
+    if (k == 0 && w->parse_node < 0 &&
+        (str_is(n.op, "ParseExampleV2") || str_is(n.op, "ParseExample"))) {
+        w->parse_body = body;
+        w->parse_node = node;
+    }
     if (keeps_values(n.op, k))
         follow(w, body, n.name);
 }
@@ -179,9 +185,20 @@ follow(struct way *w, int body, struct str name)
 int64_t
 val_ids_below(struct scan_graph *g, const struct sm_tensor_info *input)
 {
-    struct way w = { .g = g };
+    struct way w = { .g = g, .parse_node = -1 };
 
     if (input->name.n)
         follow(&w, 0, scan_input_node(input->name));
     return w.below;
+}
+
+int
+val_parse_node(struct scan_graph *g, const struct sm_tensor_info *input, int *body)
+{
+    struct way w = { .g = g, .parse_node = -1 };
+
+    if (input->name.n)
+        follow(&w, 0, scan_input_node(input->name));
+    *body = w.parse_body;
+    return w.parse_node;
 }

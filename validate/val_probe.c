@@ -4,6 +4,7 @@
  * it is right nobody knows. Everything follows from the seed, the signature and the
  * names of case and input. */
 #include "validate/record.h"
+#include "validate/val_example.h"
 #include "validate/val_int.h"
 #include "validate/val_probe_int.h"
 #include "validate/val_scan_int.h"
@@ -161,8 +162,9 @@ given_dim(struct probe *p, struct str key, int axis)
 
 struct made {
     const struct sm_signature *s;
-    char *key;      /* of the signature */
-    int64_t *below; /* one an input */
+    char *key;                     /* of the signature */
+    int64_t *below;                /* one an input */
+    struct val_features *features; /* the same; none: no tf.Examples are wanted */
     unsigned families;
     bool is_batched, has_defaults;
     struct digest seen[64]; /* cases so far: of two that are the same one is made */
@@ -224,11 +226,12 @@ make_input(struct probe *p, const struct made *m, int i, const char *name,
              STR_ARG(t->key));
     sha256_of(text.data, text.len, &d);
     memcpy(&state, d.b, sizeof(state));
-    if (!(val_fill_family(dtype) & families))
-        fill = RANDOM;
     *out = (struct sm_tensor){ .dtype = dtype, .rank = rank, .n_elems = n };
     memcpy(out->dims, dims, sizeof(out->dims));
-    return val_fill(out, fill, m->below[i], &state, err);
+    if (m->features[i].n)
+        return val_examples_fill(out, &m->features[i], fill, families, &state, err);
+    return val_fill(out, val_fill_family(dtype) & families ? fill : RANDOM, m->below[i],
+                    &state, err);
 }
 
 /* 1: a case of the same values was made before. */
@@ -356,6 +359,8 @@ describe(struct probe *p, const struct made *m, int i)
     json_put_str(o, "shape", buf_str(&shape));
     if (m->below[i])
         json_put_int(o, "below", m->below[i]);
+    if (m->features[i].n)
+        json_put_int(o, "features", m->features[i].n);
 }
 
 static int
@@ -363,7 +368,9 @@ probe_signature(struct probe *p, const struct sm_signature *s, struct err *err)
 {
     struct made m = { .s = s,
                       .key = xstrndup(s->key.n ? s->key.p : "", s->key.n),
-                      .below = xcalloc((size_t)s->n_inputs + 1, sizeof(*m.below)) };
+                      .below = xcalloc((size_t)s->n_inputs + 1, sizeof(*m.below)),
+                      .features =
+                          xcalloc((size_t)s->n_inputs + 1, sizeof(*m.features)) };
     char *why AUTO(free_ptr) = why_not(s);
     int r = 0;
 
@@ -373,6 +380,9 @@ probe_signature(struct probe *p, const struct sm_signature *s, struct err *err)
 
         if (p->has_graph && (family & (INTS | REALS)))
             m.below[i] = val_ids_below(&p->graph, t);
+        if (p->has_graph && family == STRINGS &&
+            val_features_find(&p->graph, t, &m.features[i]))
+            m.families |= val_features_families(&m.features[i]);
         m.families |= family;
         m.has_defaults |= t->has_default;
         m.is_batched |=
@@ -385,6 +395,9 @@ probe_signature(struct probe *p, const struct sm_signature *s, struct err *err)
         r = make_cases(p, &m, err);
     free(m.key);
     free(m.below);
+    for (int i = 0; i < s->n_inputs; i++)
+        val_features_release(&m.features[i]);
+    free(m.features);
     return r;
 }
 

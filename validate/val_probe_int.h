@@ -4,6 +4,7 @@
 #define VALIDATE_VAL_PROBE_INT_H
 
 #include "savedmodel/tensor.h"
+#include "validate/val_int.h"
 
 /* Families of dtypes; complex numbers are reals twice. */
 enum family { REALS = 1, INTS = 2, BOOLS = 4, STRINGS = 8 };

@@ -114,6 +114,8 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
     owner grant root judge digits >/dev/null
     sl golden add digits "$digits/acceptance" --name exam
     fails "who pushes a model does not write its exam" 6 "root pushed digits@2, and who pushes"
+    sl golden probe digits@1
+    fails "nor records one" 6 "root pushed digits@2, and who pushes"
     owner golden add digits "$digits/acceptance" --name exam >/dev/null
     sl golden delete digits exam
     fails "nor deletes it" 6 "root pushed digits@2"

@@ -198,6 +198,9 @@ sl golden probe rec --signature_def lookup --name x --seed -1
 fails "--seed" 2 "0 to"
 sl golden probe rec --signature_def none --name x
 fails "an unknown signature" 7 "no signature 'none'"
+sl golden probe warm
+ok "inputs that are tf.Examples"
+prints "have the features that the graph parses" 'tf.Examples of [0-9]+ feature'
 sl push "$data/fail_assert/model" refuses
 sl golden probe refuses
 prints "what the model refuses is told, with its words" 'left out:'
