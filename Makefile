@@ -127,7 +127,7 @@ check-cli: $(PROGRAMS) ## command-line tests [T=part of a name] [B=flavour]
 include tests/crash.mk
 
 MUTATIONS := $(D)/tests/conformance/mutations
-$(MUTATIONS): $(MUTATIONS).o $(call libs_of,$(filter-out cli service,$(MODULES)))
+$(MUTATIONS): $(addprefix $(D)/tests/conformance/,mutations.o mutate.o reads.o) $(call libs_of,$(filter-out cli service,$(MODULES)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance models: each is caught
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/conformance/mutations.sh $(MUTATIONS)

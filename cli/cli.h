@@ -52,6 +52,8 @@ bool cli_bool(const cJSON *obj, const char *key);
 const cJSON *cli_list(const cJSON *obj, const char *key); /* first element or NULL */
 /* "sha256:0123456789ab", for lines where the whole digest would not fit. */
 void cli_short_digest(const char *digest, struct buf *out);
+/* The "trace" of a verdict (cmd_trace.c). */
+void cli_add_trace(const cJSON *trace, struct buf *out);
 /* "1.2 MB" */
 void cli_size(double bytes, struct buf *out);
 /* Stored times are UTC; this is RFC 3339 in the local zone, with offset, in seconds. */

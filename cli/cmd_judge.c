@@ -167,6 +167,8 @@ add_verdict(const cJSON *v, struct buf *out)
         if (cJSON_HasObjectItem(m, "value"))
             add_metric(m, out);
     add_budgets(report, out);
+    if (cJSON_HasObjectItem(report, "trace"))
+        cli_add_trace(cJSON_GetObjectItemCaseSensitive(report, "trace"), out);
 }
 
 void

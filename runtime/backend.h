@@ -13,9 +13,10 @@
 
 struct backend_args {
     const char *model_dir;
-    const char *tags;  /* "serve"; NULL: "serve" */
-    const char *where; /* backend_ops.where */
-    int n_threads;     /* 0: the backend's default (1) */
+    const char *tags;   /* "serve"; NULL: "serve" */
+    const char *where;  /* backend_ops.where */
+    int n_threads;      /* 0: the backend's default (1) */
+    const char *passes; /* as SLUICE_PLAN, which it overrides; NULL: nothing to say */
     /* Limits; 0: the backend's default. */
     size_t max_memory_bytes;
     int64_t max_wall_ms; /* of one call */
@@ -39,6 +40,14 @@ struct backend_signature {
     const struct backend_tensor *outputs;
     int n_outputs;
 };
+
+/* Tensors of a run that are to be brought along, ascending: output `at` of event
+ * `event` (of an earlier watch of the same run), or its input -1 - at. */
+struct backend_place {
+    int event, at;
+};
+/* What one watch brings at most; the rest is left out. */
+#define BACKEND_WATCH_BYTES ((size_t)64 << 20)
 
 struct backend_ops {
     const char *name;  /* "native" */
@@ -68,6 +77,14 @@ struct backend_ops {
      * model is run on zeros to learn shapes. NULL: this backend cannot say. */
     int (*plan)(struct backend *b, const char *signature, struct buf *json,
                 struct err *err);
+    /* As run, and appends every tensor that came to be, as a digest, to `json`
+     * (runtime/rt_watch.h). With `places`, nothing is told: those that they name go to
+     * `values` under "event:at". An error of the model's is part of what is told. NULL:
+     * this backend shows outputs only. */
+    int (*watch)(struct backend *b, const char *signature,
+                 const struct sm_tensor_list *in, const struct backend_place *places,
+                 int n_places, struct sm_tensor_list *values, struct buf *json,
+                 struct err *err);
     /* Back to the state right after load. */
     int (*reset)(struct backend *b, struct err *err);
     /* A JSON object {"name", "version", "device"} of what runs there, lent. NULL: this

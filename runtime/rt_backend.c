@@ -2,6 +2,7 @@
 /* The backend "native": loads a model, runs its signatures. */
 #include "runtime/rt_backend_int.h"
 #include "runtime/rt_trace.h"
+#include "runtime/rt_watch.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -72,7 +73,8 @@ load(struct backend **out, const struct backend_args *args, struct err *err)
     s->max_wall_ns =
         (args->max_wall_ms > 0 ? args->max_wall_ms : DEFAULT_WALL_MS) * 1000000;
     s->max_loop_steps = args->max_loop_steps;
-    if (rt_passes_parse(getenv("SLUICE_PLAN"), &s->passes, err) < 0)
+    if (rt_passes_parse(args->passes ? args->passes : getenv("SLUICE_PLAN"), &s->passes,
+                        err) < 0)
         return -(int)err->code;
     if (rt_model_read(&s->model, meta, err) < 0)
         return -(int)err->code;
@@ -119,11 +121,15 @@ run_plan(struct rt_run *run, const struct bound *n, struct rt_plan *plan,
     struct rt_tensor *outs AUTO(free_ptr) = xcalloc(n_out + 1, sizeof(outs[0]));
     if (run->trace)
         rt_trace_run(run->trace);
+    for (int i = 0; run->watch && i < n->lent.n_inputs; i++)
+        rt_watch_feed(run->watch, i, &args[i]);
     int rc = 0;
     if (n->n_captures > 0) /* behind the inputs */
         rc = rt_plan_run(run, n->capture_plan, NULL, &args[n->lent.n_inputs], err);
     if (rc == 0)
         rc = rt_plan_run(run, plan, args, outs, err);
+    for (int i = 0; rc == 0 && run->watch && i < n->lent.n_outputs; i++)
+        rt_watch_output(run->watch, n->lent.outputs[i].key, &outs[i]);
     if (rc == 0 && out)
         rc = rt_fetch(n, outs, out, err);
     for (size_t i = 0; i < n_out; i++)
@@ -133,7 +139,8 @@ run_plan(struct rt_run *run, const struct bound *n, struct rt_plan *plan,
 
 static int
 run_bound(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
-          struct rt_trace *trace, struct sm_tensor_list *out, struct err *err)
+          struct rt_trace *trace, struct rt_watch *watch, struct sm_tensor_list *out,
+          struct err *err)
 {
     size_t n_in = (size_t)n->lent.n_inputs + (size_t)n->n_captures;
     struct rt_tensor *args AUTO(free_ptr) = xcalloc(n_in + 1, sizeof(args[0]));
@@ -142,6 +149,7 @@ run_bound(struct backend *b, struct bound *n, const struct sm_tensor_list *in,
     struct rt_run run;
     rt_run_init(&run, &b->s);
     run.trace = trace;
+    run.watch = watch;
     unsigned fpu = rt_fpu_enter();
     int rc = rt_feed(b, n, in, args, given, err);
     if (rc == 0)
@@ -161,7 +169,8 @@ native_run(struct backend *b, const char *signature, const struct sm_tensor_list
 {
     int64_t begin_ns = clock_mono_ns();
     struct bound *n;
-    if (rt_bind(b, signature, &n, err) < 0 || run_bound(b, n, in, NULL, out, err) < 0)
+    if (rt_bind(b, signature, &n, err) < 0 ||
+        run_bound(b, n, in, NULL, NULL, out, err) < 0)
         return -(int)err->code;
     b->run_ms = ms_since(begin_ns);
     return 0;
@@ -175,7 +184,8 @@ native_profile(struct backend *b, const char *signature,
     struct rt_trace t AUTO(rt_trace_release);
     struct bound *n;
     rt_trace_init(&t);
-    if (rt_bind(b, signature, &n, err) < 0 || run_bound(b, n, in, &t, out, err) < 0)
+    if (rt_bind(b, signature, &n, err) < 0 ||
+        run_bound(b, n, in, &t, NULL, out, err) < 0)
         return -(int)err->code;
     /* Many runs of a slow model are fewer: the caller waits for all of them together.
      */
@@ -183,10 +193,29 @@ native_profile(struct backend *b, const char *signature,
         if (clock_mono_ns() - t.begin_ns > b->s.max_wall_ns / 2)
             break;
         rt_session_reset(&b->s);
-        if (run_bound(b, n, in, &t, NULL, err) < 0)
+        if (run_bound(b, n, in, &t, NULL, NULL, err) < 0)
             return err_ctx(err, "run %d", i + 2);
     }
     rt_trace_json(&t, json);
+    return 0;
+}
+
+/* What the model does wrong is part of what was seen; what is asked wrongly is not. */
+static int
+native_watch(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+             const struct backend_place *places, int n_places,
+             struct sm_tensor_list *values, struct buf *json, struct err *err)
+{
+    struct rt_watch w AUTO(rt_watch_release);
+    struct err bad = ERR_INIT;
+    struct bound *n;
+    rt_watch_init(&w, &b->s, places, n_places, values);
+    if (rt_bind(b, signature, &n, err) < 0)
+        return -(int)err->code;
+    if (run_bound(b, n, in, NULL, &w, NULL, &bad) < 0 && w.n_events == 0)
+        return err_set(err, bad.code, "%s", bad.msg);
+    if (n_places == 0)
+        rt_watch_json(&w, bad.code != ERR_OK ? bad.msg : NULL, json);
     return 0;
 }
 
@@ -285,6 +314,7 @@ const struct backend_ops rt_backend = {
     .run = native_run,
     .profile = native_profile,
     .plan = native_plan,
+    .watch = native_watch,
     .reset = native_reset,
     .load_ms = native_load_ms,
     .run_ms = native_run_ms,

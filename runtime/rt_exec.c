@@ -2,6 +2,7 @@
 /* Runs a plan step by step. A frame holds the values of one run of one plan; frames are
  * kept by the plan, with all slots empty. */
 #include "runtime/rt_trace.h"
+#include "runtime/rt_watch.h"
 
 #include "base/clock.h"
 
@@ -323,6 +324,8 @@ rt_step_run(struct rt_run *r, const struct rt_step *s, const struct rt_tensor **
                           .run = r,
                           .may_forward = s->may_forward };
     int rc = 0;
+    if (r->watch)
+        rt_watch_begin(r->watch, s, in);
     if (s->reads_ref)
         rc = read_refs(s, in, deref, err);
     if (rc == 0 && s->checked)
@@ -333,6 +336,8 @@ rt_step_run(struct rt_run *r, const struct rt_step *s, const struct rt_tensor **
         BUG("%s failed without an error", s->node.op);
     if (r->trace)
         rt_trace_end(r->trace, s, in, rc < 0 ? NULL : out);
+    if (r->watch)
+        rt_watch_end(r->watch, s, rc < 0 ? NULL : out);
     if (ctx.scratch)
         drop_scratch(&ctx);
     if (s->reads_ref)

@@ -24,6 +24,16 @@ int rt_names_find(const struct rt_names *h, struct str key); /* -1: absent */
 /* Returns the value that is there already, or -1 after adding. */
 int rt_names_add(struct rt_names *h, struct str key, int value);
 
+/* The same from addresses. */
+struct rt_ptrs {
+    const void **key; /* NULL: a free place */
+    int *value;
+    int n, cap;
+};
+void rt_ptrs_release(struct rt_ptrs *h);
+int rt_ptrs_find(const struct rt_ptrs *h, const void *key); /* -1: absent */
+void rt_ptrs_set(struct rt_ptrs *h, const void *key, int value);
+
 /* ---- memory (rt_mem.c, rt_buf.c) ------------------------------------------------- */
 
 #define RT_N_BINS 160
@@ -299,6 +309,7 @@ struct rt_run {
     int depth;           /* of function calls */
     unsigned tick;
     struct rt_trace *trace; /* rt_trace.h; NULL: nobody asked */
+    struct rt_watch *watch; /* rt_watch.h; NULL: nobody watches */
 };
 void rt_run_init(struct rt_run *r, struct rt_session *s);
 void rt_run_release(struct rt_run *r);

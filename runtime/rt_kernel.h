@@ -102,6 +102,7 @@ struct rt_node {
     const char *op;    /* "Conv2D" */
     const char *func;  /* the function it sits in; NULL: the graph */
     const char *group; /* ops whose work it does, "Conv2D+Relu"; NULL: its own only */
+    const char *gives; /* the node whose value it makes; "": nobody's; NULL: its own */
     const struct rt_op_def *def;
     int n_in, n_out;
     void *state; /* what prepare made, or NULL */

@@ -145,9 +145,11 @@ rt_pass_become(struct rt_rewrite *w, int at, const struct rt_draft *as, const in
         w->uses[in[i]]++;
     }
     const char *group = group_text(w, d, as);
+    const char *gives = d->s.node.gives ? d->s.node.gives : d->s.node.name;
     d->g = as->g;
     d->s.node = as->s.node;
     d->s.node.group = group;
+    d->s.node.gives = gives;
     d->s.node.n_in = n_in;
     d->s.run = as->s.run;
     d->s.check = check;

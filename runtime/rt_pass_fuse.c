@@ -401,6 +401,8 @@ swap_reshape(struct rt_rewrite *w, int at, int re)
     r->in = s->in;
     r->g = s->g;
     r->in[0] = s->first_value;
+    r->s.node.gives = product.s.node.gives; /* in its shape */
+    product.s.node.gives = "";
     s->s = product.s;
     s->in = product.in;
     s->g = product.g;

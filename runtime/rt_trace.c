@@ -22,7 +22,7 @@ rt_trace_release(struct rt_trace *t)
         free(t->seen[i].at);
     }
     free(t->seen);
-    free(t->place);
+    rt_ptrs_release(&t->places);
     free(t->events);
     free(t->open);
     *t = (struct rt_trace){ 0 };
@@ -35,44 +35,19 @@ rt_trace_run(struct rt_trace *t)
     t->depth = 0; /* the run before may have failed within a step */
 }
 
-/* ---- steps by address ------------------------------------------------------------ */
-
-static int
-place_of(const struct rt_trace *t, const struct rt_step *s)
-{
-    uint64_t h = (uint64_t)(uintptr_t)s * 0x9e3779b97f4a7c15u;
-    int i = (int)(h >> 32) & (t->cap_place - 1);
-    while (t->place[i] >= 0 && t->seen[t->place[i]].step != s)
-        i = (i + 1) & (t->cap_place - 1);
-    return i;
-}
-
 const struct rt_seen *
 rt_trace_find(const struct rt_trace *t, const struct rt_step *s)
 {
-    int at = t->cap_place ? t->place[place_of(t, s)] : -1;
+    int at = rt_ptrs_find(&t->places, s);
     return at < 0 ? NULL : &t->seen[at];
-}
-
-static void
-grow_places(struct rt_trace *t)
-{
-    t->cap_place = t->cap_place ? 2 * t->cap_place : 256;
-    t->place = xreallocarray(t->place, (size_t)t->cap_place, sizeof(t->place[0]));
-    for (int i = 0; i < t->cap_place; i++)
-        t->place[i] = -1;
-    for (int i = 0; i < t->n_seen; i++)
-        t->place[place_of(t, t->seen[i].step)] = i;
 }
 
 static int
 see(struct rt_trace *t, const struct rt_step *s)
 {
-    if (2 * t->n_seen >= t->cap_place)
-        grow_places(t);
-    int *at = &t->place[place_of(t, s)];
-    if (*at >= 0)
-        return *at;
+    int at = rt_ptrs_find(&t->places, s);
+    if (at >= 0)
+        return at;
     RT_GROW(t->seen, t->n_seen, t->cap_seen);
     t->seen[t->n_seen] =
         (struct rt_seen){ .step = s,
@@ -80,7 +55,8 @@ see(struct rt_trace *t, const struct rt_step *s)
                           .out = xcalloc((size_t)s->node.n_out + 1,
                                          sizeof(struct rt_tensor)),
                           .at = xcalloc((size_t)s->node.n_out + 1, sizeof(int64_t)) };
-    return *at = t->n_seen++;
+    rt_ptrs_set(&t->places, s, t->n_seen);
+    return t->n_seen++;
 }
 
 /* ---- recording ------------------------------------------------------------------- */

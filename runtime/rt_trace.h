@@ -31,8 +31,7 @@ struct rt_trace {
     int n_runs;
     struct rt_seen *seen; /* in the order of their first end */
     int n_seen, cap_seen;
-    int *place; /* hash of step to seen, -1: free */
-    int cap_place;
+    struct rt_ptrs places; /* of steps in seen */
     struct rt_event *events;
     int n_events, cap_events;
     int64_t n_lost; /* events beyond RT_EVENTS_MAX */

@@ -110,19 +110,60 @@ limits(const struct svc_call *c, struct val_beside *out, struct err *err)
 /* 1 the version, 0 there is none. Of another model it is refused: the caller may read
  * this one. */
 static int
-baseline(struct svc_call *c, const struct repo_version *v, struct repo_version *out,
-         struct err *err)
+baseline(struct svc_call *c, const char *field, const struct repo_version *v,
+         struct repo_version *out, struct err *err)
 {
-    if (repo_resolve(c->repo, svc_str(c, "baseline"), out, err) < 0) {
+    if (repo_resolve(c->repo, svc_str(c, field), out, err) < 0) {
         if (err->code != ERR_NOTFOUND)
             return -(int)err->code;
         err_clear(err);
         return 0;
     }
     if (out->model_id != v->model_id)
-        return err_set(err, ERR_INVALID, "--baseline: %s is of another model than %s",
-                       svc_str(c, "baseline"), c->object);
+        return err_set(err, ERR_INVALID, "%s: %s is of another model than %s",
+                       strcmp(field, "baseline") == 0 ? "--baseline"
+                                                      : "--trace-against",
+                       svc_str(c, field), c->object);
     return 1;
+}
+
+/* ---- trace ---- */
+
+/* The field that names what to trace against; NULL: no trace is asked for. */
+static const char *
+traces(const struct svc_call *c)
+{
+    if (svc_str(c, "trace_against"))
+        return "trace_against";
+    return svc_flag(c, "trace") ? "baseline" : NULL;
+}
+
+static int
+trace_dir(struct svc_call *c, const struct val_golden *g, const struct backend_ops *ops,
+          cJSON *report, struct err *err)
+{
+    const char *ref = traces(c) ? svc_str(c, traces(c)) : NULL;
+
+    if (!traces(c))
+        return 0;
+    return val_trace_dir(svc_str(c, "dir"),
+                         ref && strcmp(ref, VAL_TRACE_PASSES) == 0 ? NULL : ref, ref, g,
+                         ops, report, err);
+}
+
+/* *other is used when the field names a version. */
+static int
+ask_trace(struct svc_call *c, const struct repo_version *v, struct repo_version *other,
+          struct val_ask *ask, struct err *err)
+{
+    int has_other = 0;
+
+    ask->trace = traces(c) != NULL;
+    ask->trace_ref = ask->trace ? svc_str(c, traces(c)) : NULL;
+    if (ask->trace_ref && strcmp(ask->trace_ref, VAL_TRACE_PASSES) != 0)
+        has_other = baseline(c, traces(c), v, other, err);
+    ask->trace_against = has_other > 0 ? other : NULL;
+    return has_other < 0 ? has_other : 0;
 }
 
 static int
@@ -175,6 +216,8 @@ judge_dir(struct svc_call *c, const char *dir, const struct val_golden *g,
         return -(int)err->code;
     if (base)
         val_beside_put(*report, beside, base, NULL, &l, seen, outcome);
+    if (trace_dir(c, g, ops, *report, err) < 0)
+        return -(int)err->code;
     val_document(*report, *outcome, NULL, NULL, NULL, clock_now_ns());
     return 0;
 }
@@ -238,13 +281,15 @@ svc_do_validate(struct svc_call *c, struct err *err)
             "sluice golden add %s DIR --name NAME",
             c->object, v.model);
     struct val_ask ask = { .budgets = budgets, .baseline_ref = svc_str(c, "baseline") };
-    struct repo_version base;
+    struct repo_version base, other;
     int has_base = 0;
     if (limits(c, &ask.beside, err) < 0)
         return -(int)err->code;
-    if (ask.baseline_ref && (has_base = baseline(c, &v, &base, err)) < 0)
+    if (ask.baseline_ref && (has_base = baseline(c, "baseline", &v, &base, err)) < 0)
         return has_base;
     ask.baseline = has_base ? &base : NULL;
+    if (ask_trace(c, &v, &other, &ask, err) < 0)
+        return -(int)err->code;
     json_put_str(c->reply, "version", c->object);
     json_put_str(c->reply, "digest", c->digest);
     json_put_str(c->reply, "state", v.state);

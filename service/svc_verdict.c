@@ -270,6 +270,7 @@ svc_do_replay(struct svc_call *c, struct err *err)
         return -(int)err->code;
     json_put_str(c->reply, "was", val_outcome_text(was.outcome));
     json_put_str(c->reply, "is", val_outcome_text(is.outcome));
+    cJSON_DeleteItemFromObject(a, "trace"); /* a note, which is not made again */
     n = val_document_diff(a, b, cJSON_AddArrayToObject(c->reply, "differences"));
     if (n > 0)
         return err_set(err, ERR_FAILED, "verdict %lld: %d difference%s",

@@ -5,7 +5,8 @@
  * Added to a report:
  *   "baseline": {"ref", "number", "digest", "ok", "why", "unanswered", "cases",
  * "outputs": [{"name", "ok", "why", "case", "at", "got", "want" (the largest error),
- * "errors", "decisions" (val_spread.h)}], "max_flips", "max_shift"} */
+ * "flip_case" (the first in which a decision flips), "errors", "decisions"
+ * (val_spread.h)}], "max_flips", "max_shift"} */
 #include "validate/val_export_int.h"
 #include "validate/val_spread.h"
 
@@ -19,9 +20,10 @@ struct side_output {
     struct val_errors errors;
     struct val_flips flips;
     bool decides;
-    double worst; /* |a - b| of the element that "at" names */
-    cJSON *place; /* "case", "at", "got", "want" */
-    char *why;    /* cannot be set side by side; NULL: it can */
+    const char *flip_case; /* the first in which a decision flipped; NULL: none */
+    double worst;          /* |a - b| of the element that "at" names */
+    cJSON *place;          /* "case", "at", "got", "want" */
+    char *why;             /* cannot be set side by side; NULL: it can */
 };
 struct sides {
     struct side_output *v;
@@ -78,6 +80,8 @@ compare_output(struct sides *s, const char *case_name, const char *name,
     if (!val_is_discrete(base->dtype)) /* the mean of class numbers says nothing */
         val_errors_add(&o->errors, got, base);
     o->decides |= val_flips_add(&o->flips, base, got);
+    if (!o->flip_case && o->flips.n_flipped > 0)
+        o->flip_case = case_name;
     if (d.ok || d.worst <= o->worst)
         return;
     o->worst = d.worst;
@@ -218,6 +222,8 @@ sides_json(const struct sides *s, const struct val_beside *l, struct buf *why)
 
         check_limits(out, l, &bad);
         json_put_str(one, "name", out->name);
+        if (out->flip_case)
+            json_put_str(one, "flip_case", out->flip_case);
         json_put_bool(one, "ok", bad.len == 0);
         if (bad.len)
             json_put_str(one, "why", buf_str(&bad));

@@ -287,6 +287,22 @@ judge_beside(struct repo *r, const struct val_ask *ask, const struct val_golden 
     return 0;
 }
 
+static int
+judge_trace(struct repo *r, const struct val_ask *ask, const struct val_golden *g,
+            const char *dir, const struct backend_ops *ops, cJSON *report,
+            struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+
+    if (!ask->trace)
+        return 0;
+    if (ask->trace_against &&
+        repo_view_open(r, &ask->trace_against->digest, &view, err) < 0)
+        return -(int)err->code;
+    return val_trace_dir(dir, ask->trace_against ? view.path : NULL, ask->trace_ref, g,
+                         ops, report, err);
+}
+
 /* Loads both from the store and judges. */
 static int
 judge_stored(struct repo *r, const struct repo_version *v, const struct val_set *s,
@@ -307,6 +323,8 @@ judge_stored(struct repo *r, const struct repo_version *v, const struct val_set 
         e = judge_budgets(r, v, ask, &g, model.path, ops, outcome, *report, err);
     if (e == 0)
         e = judge_beside(r, ask, &g, model.path, ops, outcome, *report, err);
+    if (e == 0)
+        e = judge_trace(r, ask, &g, model.path, ops, *report, err);
     val_golden_release(&g);
     return e;
 }

@@ -81,7 +81,7 @@ struct val_golden {
     char *owner;
     char
         *recorded; /* "fraud@3 sha256:…": its answers, which nobody says are true; "" */
-    cJSON *budgets; /* as given: ["p99_ms=5"]; NULL: none */
+    cJSON *budgets;   /* as given: ["p99_ms=5"]; NULL: none */
     cJSON *recording; /* all that the file says of that; NULL: nothing was recorded */
     struct val_case *cases;
     int n_cases;
@@ -217,6 +217,16 @@ void val_beside_put(cJSON *report, cJSON *beside, const char *ref,
                     const struct repo_version *base, const struct val_beside *limits,
                     enum val_outcome seen, enum val_outcome *outcome);
 
+/* Adds "trace" to a report in which a case failed or a decision flipped: the first
+ * tensor at which `dir` parts from `against_dir` on that case, and what of it differs
+ * (val_trace_tell.c). It is a note: the outcome stays. `ref` is what the other side is
+ * called; VAL_TRACE_PASSES: the same model, planned without passes, which is also taken
+ * where `ops` shows outputs only. Without another side the note says what is needed. */
+#define VAL_TRACE_PASSES "passes"
+int val_trace_dir(const char *dir, const char *against_dir_or_null, const char *ref,
+                  const struct val_golden *g, const struct backend_ops *ops,
+                  cJSON *report, struct err *err) MUST_CHECK;
+
 /* "native" (NULL), "exec:CMD", "http://HOST:PORT/v1/models/NAME": whose `where` borrows
  * from `spec`. val_exec.c says what CMD must do. ERR_USAGE: none of these. */
 int val_backend(const char *spec, struct backend_ops *out, struct err *err) MUST_CHECK;
@@ -298,6 +308,9 @@ struct val_ask {
                                             what is live on production */
     const struct repo_version *baseline; /* NULL: the ref names none */
     struct val_beside beside;
+    bool trace;                               /* val_trace_dir, too */
+    const char *trace_ref;                    /* NULL: there is no other side */
+    const struct repo_version *trace_against; /* NULL: trace_ref is no version */
 };
 /* Judges a version by one stored set in a view of the store (no transaction open), then
  * the caller records it in its own transaction. Metrics with max_drop are compared with

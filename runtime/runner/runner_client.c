@@ -285,6 +285,7 @@ client_load(struct backend **out, const struct backend_args *a, struct err *err)
     wire_put_i64(&m, (int64_t)a->max_memory_bytes);
     wire_put_i64(&m, b->max_wall_ms);
     wire_put_i64(&m, a->max_loop_steps);
+    wire_put_text(&m, str_of(a->passes ? a->passes : ""));
     if (call(b, &m, err) < 0)
         return -(int)err->code;
     struct wire_in r = answer_of(&m);
@@ -401,6 +402,33 @@ client_plan(struct backend *b, const char *signature, struct buf *json, struct e
 }
 
 static int
+client_watch(struct backend *b, const char *signature, const struct sm_tensor_list *in,
+             const struct backend_place *places, int n_places,
+             struct sm_tensor_list *values, struct buf *json, struct err *err)
+{
+    struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
+    m.kind = WIRE_WATCH;
+    wire_put_text(&m, str_of(signature));
+    wire_put_u32(&m, (uint32_t)n_places);
+    for (int i = 0; i < n_places; i++) {
+        wire_put_u32(&m, (uint32_t)places[i].event);
+        wire_put_i64(&m, places[i].at);
+    }
+    if (wire_put_tensors(&m, in, err) < 0 || call(b, &m, err) < 0)
+        return -(int)err->code;
+    struct wire_in r = answer_of(&m);
+    if (wire_get_tensors(&m, &r, true, values, err) < 0) {
+        end_runner(b);
+        return err_ctx(err, "the answer of the model's process");
+    }
+    struct str text = wire_get_text(&r);
+    if (r.bad)
+        return bad_answer(b, err);
+    buf_add(json, text.p, text.n);
+    return 0;
+}
+
+static int
 client_reset(struct backend *b, struct err *err)
 {
     struct wire_msg m AUTO(wire_msg_release) = WIRE_MSG_INIT;
@@ -444,6 +472,7 @@ const struct backend_ops runner_backend = {
     .run = client_run,
     .profile = client_profile,
     .plan = client_plan,
+    .watch = client_watch,
     .reset = client_reset,
     .load_ms = client_load_ms,
     .peak_bytes = client_peak_bytes,

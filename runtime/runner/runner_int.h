@@ -15,11 +15,14 @@
  *   request         payload                       answer (kind WIRE_OK)
  *   WIRE_LOAD       text dir, text tags,          f64 load_ms
  *                   u32 threads, u64 memory,
- *                   i64 wall_ms, i64 steps
+ *                   i64 wall_ms, i64 steps,
+ *                   text passes ("": none said)
  *   WIRE_SIGNATURE  text key                      u32 n, inputs, u32 n, outputs
  *   WIRE_RUN        text key, tensors             f64 run_ms, tensors
  *   WIRE_PROFILE    text key, u32 more, tensors   f64 run_ms, tensors, text JSON
  *   WIRE_PLAN       text key                      text JSON
+ *   WIRE_WATCH      text key, u32 n, n times      tensors, text JSON
+ *                   (u32 event, i64 at), tensors
  *   WIRE_RESET      -                             -
  *   any of them     -                             WIRE_ERROR: u32 code, text message
  *
@@ -39,7 +42,8 @@ enum wire_kind {
     WIRE_RUN,
     WIRE_PROFILE,
     WIRE_PLAN,
-    WIRE_RESET
+    WIRE_RESET,
+    WIRE_WATCH
 };
 struct wire_head {
     uint32_t kind;

@@ -24,6 +24,8 @@ serve_load(struct server *s, struct wire_msg *in, struct wire_msg *out, struct e
     a.max_memory_bytes = (size_t)wire_get_i64(&r);
     a.max_wall_ms = wire_get_i64(&r);
     a.max_loop_steps = wire_get_i64(&r);
+    char *passes AUTO(free_ptr) = wire_get_cstr(&r);
+    a.passes = passes && passes[0] ? passes : NULL;
     if (r.bad || s->locked)
         return err_set(err, ERR_CORRUPT, "a malformed request");
     if (a.max_memory_bytes == 0)
@@ -115,6 +117,33 @@ serve_plan(struct server *s, struct wire_msg *in, struct wire_msg *out, struct e
 }
 
 static int
+serve_watch(struct server *s, struct wire_msg *in, struct wire_msg *out,
+            struct err *err)
+{
+    enum { PLACE_BYTES = 12 };
+    struct wire_in r = { { buf_str(&in->payload), in->payload.len }, false };
+    char *key AUTO(free_ptr) = wire_get_cstr(&r);
+    uint32_t n = wire_get_u32(&r);
+    struct buf json AUTO(buf_release) = { .cap_bytes = WIRE_PAYLOAD_MAX_BYTES / 2 };
+    struct sm_tensor_list args AUTO(sm_tensor_list_release) = { 0 };
+    struct sm_tensor_list values AUTO(sm_tensor_list_release) = { 0 };
+    if (r.bad || n > r.left.n / PLACE_BYTES)
+        return err_set(err, ERR_CORRUPT, "a malformed request");
+    struct backend_place *places AUTO(free_ptr) = xcalloc(n + 1, sizeof(places[0]));
+    for (uint32_t i = 0; i < n; i++) {
+        places[i].event = (int)wire_get_u32(&r);
+        places[i].at = (int)wire_get_i64(&r);
+    }
+    if (wire_get_tensors(in, &r, false, &args, err) < 0 ||
+        rt_backend.watch(s->b, key, &args, places, (int)n, &values, &json, err) < 0 ||
+        buf_check(&json, "what was seen", err) < 0 ||
+        wire_put_tensors(out, &values, err) < 0)
+        return -(int)err->code;
+    wire_put_text(out, (struct str){ buf_str(&json), json.len });
+    return 0;
+}
+
+static int
 serve_one(struct server *s, struct wire_msg *in, struct wire_msg *out, struct err *err)
 {
     if (in->kind == WIRE_LOAD)
@@ -129,6 +158,8 @@ serve_one(struct server *s, struct wire_msg *in, struct wire_msg *out, struct er
         return serve_run(s, in, out, err);
     case WIRE_PLAN:
         return serve_plan(s, in, out, err);
+    case WIRE_WATCH:
+        return serve_watch(s, in, out, err);
     case WIRE_RESET:
         return rt_backend.reset(s->b, err);
     default:
