@@ -38,9 +38,13 @@ add_set(const cJSON *reply, bool failed, struct buf *out)
         buf_addf(out, "recorded from %s: what it answers now, not the truth\n",
                  cli_str(reply, "recorded"));
     }
-    if (cli_num(reply, "taken") < cli_num(reply, "found"))
-        buf_addf(out, "%.0f of %.0f inputs were taken\n", cli_num(reply, "taken"),
+    if (cli_num(reply, "taken") < cli_num(reply, "found")) {
+        buf_addf(out, "%.0f of %.0f inputs were taken", cli_num(reply, "taken"),
                  cli_num(reply, "found"));
+        if (json_has(reply, "seed"))
+            buf_addf(out, ", drawn with seed %.0f", cli_num(reply, "seed"));
+        buf_addc(out, '\n');
+    }
     add_left_out(reply, out);
 }
 

@@ -208,8 +208,10 @@ pick(struct recording *x, struct err *err)
     val_inputs_first(&x->inputs, max);
     json_put_int(c->reply, "taken", x->inputs.n);
     json_put_int(x->recorded, "taken", x->inputs.n);
-    if (json_has(c->req, "sample"))
+    if (json_has(c->req, "sample")) {
+        json_put_int(c->reply, "seed", (int64_t)x->seed);
         json_put_int(x->recorded, "seed", (int64_t)x->seed);
+    }
     return x->inputs.n <= VAL_RECORD_CASES_MAX
                ? 0
                : err_set(err, ERR_LIMIT,

@@ -89,9 +89,6 @@ struct val_recorder;
 int val_record_open(struct val_recorder **out, const struct val_record_args *args,
                     struct err *err) MUST_CHECK;
 void val_record_close_p(struct val_recorder **r); /* for AUTO */
-int val_record_signature(struct val_recorder *r, const char *key,
-                         const struct backend_signature **out,
-                         struct err *err) MUST_CHECK;
 /* Runs one input and keeps what it gave. An input that does not run, or cannot be kept,
  * is left out, and said so: 0 as well. -code: the system is in the way. The name is
  * made one that no other case has. */

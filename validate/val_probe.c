@@ -181,9 +181,10 @@ shape_of(struct probe *p, const struct sm_tensor_info *t, int64_t batch, int64_t
     *rank = s->rank;
     if (s->unknown_rank) {
         *rank = 1;
-        for (int d = 1; d < SM_MAX_RANK; d++)
-            if (given_dim(p, t->key, d) > 0)
-                *rank = d + 1;
+        for (int i = 0; i < p->n_dims; i++)
+            if (p->dims[i].axis >= *rank &&
+                (!p->dims[i].input || str_is(t->key, p->dims[i].input)))
+                *rank = p->dims[i].axis + 1;
     }
     *n_elems = 1;
     for (int d = 0; d < *rank; d++) {

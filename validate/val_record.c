@@ -10,7 +10,6 @@
 #include "validate/record.h"
 #include "validate/val_int.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,14 +116,6 @@ val_record_close_p(struct val_recorder **p)
     free(r->name_texts);
     free(r->first_why);
     free(r);
-}
-
-int
-val_record_signature(struct val_recorder *r, const char *key,
-                     const struct backend_signature **out, struct err *err)
-{
-    return fresh(r, err) < 0 ? -(int)err->code
-                             : r->args.ops->signature(r->b, key, out, err);
 }
 
 /* ---- names ---------------------------------------------------------------------- */

@@ -68,6 +68,7 @@ prints "several files; --max-cases takes the first" '7 of 18 inputs were taken'
 sl golden record warm --inputs "$data/warmup/model/assets.extra/tf_serving_warmup_requests" --name warmup
 ok "the model's own warm-up file: predict, classify, multi-inference, session run"
 sl golden record mlp --inputs lines.jsonl --sample 4 --seed 9 --name s1
+prints "a sample, and its seed" '4 of 12 inputs were taken, drawn with seed 9'
 one=$(printf '%s\n' "$out" | sed -n 's/.*\(sha256:[0-9a-f]*\): [0-9]* case.*/\1/p' | head -n 1)
 sl golden record mlp --inputs lines.jsonl --sample 4 --seed 9 --name s2
 two=$(printf '%s\n' "$out" | sed -n 's/.*\(sha256:[0-9a-f]*\): [0-9]* case.*/\1/p' | head -n 1)
@@ -204,6 +205,9 @@ prints "have the features that the graph parses" 'tf.Examples of [0-9]+ feature'
 sl push "$data/fail_assert/model" refuses
 sl golden probe refuses
 prints "what the model refuses is told, with its words" 'left out:'
+sl push "$data/lint/unknown_rank" rank
+sl golden probe rank --dry-run --dim 1=3
+prints "as many axes as --dim names" 'x float32 \(7, 3\)'
 sl push "$data/sparse_signature/model" sparse
 sl golden probe sparse --dry-run
 prints "what cannot be made is told" 'no probes: input .* is no plain tensor'
