@@ -63,8 +63,11 @@ summarise(const cJSON *report, enum val_outcome outcome, struct buf *out)
     }
     if (outcome == VAL_PASSED) {
         if (n_compared > 0)
-            buf_addf(out, "%d case%s agree%s", n_compared, n_compared > 1 ? "s" : "",
-                     n_compared > 1 ? "" : "s");
+            buf_addf(out, "%d case%s agree%s%s%s", n_compared,
+                     n_compared > 1 ? "s" : "", n_compared > 1 ? "" : "s",
+                     json_has(report, "recorded") ? " with what was recorded from "
+                                                  : "",
+                     val_text(report, "recorded"));
         cJSON_ArrayForEach(o, metrics) add_metric_value(o, out);
         return;
     }

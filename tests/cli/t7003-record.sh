@@ -24,6 +24,7 @@ sl validate mlp@1
 prints "a version passes its own recording, and the verdict says whose it is" 'passed +recorded \(acceptance, recorded from mlp@1 sha256:.*\): 1 of 1'
 sl validate mlp@1 --json
 prints "in JSON too" '"recorded": *"mlp@1 sha256:'
+prints "and in its summary" '"summary": *"1 case agrees with what was recorded from mlp@1 sha256:'
 sl golden export mlp recorded set
 sl run --dir "$data/mlp_tiny/model" --golden set
 ok "it is a golden set like others"

@@ -5,6 +5,8 @@
 #include "tests/fuzz/scratch.h"
 #include "validate/record.h"
 
+#include <string.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static int
