@@ -179,9 +179,9 @@ add_values(const struct sm_tensor *t, struct buf *feature)
                     (struct str){ buf_str(&list), list.len });
 }
 
-int
-val_example_add(const struct val_features *f, enum fill fill, unsigned families,
-                uint64_t *state, struct buf *out, struct err *err)
+static int
+add_example(const struct val_features *f, enum fill fill, unsigned families,
+            uint64_t *state, struct buf *out, struct err *err)
 {
     struct buf features AUTO(buf_release) = BUF_INIT;
 
@@ -218,7 +218,7 @@ val_examples_fill(struct sm_tensor *t, const struct val_features *f, enum fill f
     struct buf bytes AUTO(buf_release) = BUF_INIT;
 
     for (int64_t i = 0; i < n; i++) {
-        if (val_example_add(f, fill, families, state, &bytes, err) < 0)
+        if (add_example(f, fill, families, state, &bytes, err) < 0)
             return -(int)err->code;
         ends[i + 1] = bytes.len;
     }

@@ -25,8 +25,5 @@ unsigned val_features_families(const struct val_features *f);
  * so, others at random. */
 int val_examples_fill(struct sm_tensor *t, const struct val_features *f, enum fill fill,
                       unsigned families, uint64_t *state, struct err *err) MUST_CHECK;
-/* Appends one. */
-int val_example_add(const struct val_features *f, enum fill fill, unsigned families,
-                    uint64_t *state, struct buf *out, struct err *err) MUST_CHECK;
 
 #endif
