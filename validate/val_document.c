@@ -97,12 +97,14 @@ check_metric(cJSON *report, const cJSON *m)
                   val_export_ok(m));
 }
 
+/* In front of those that budgets and baselines have added. */
 static void
 derive_checks(cJSON *report)
 {
     const char *bad = json_has(report, "error") ? val_text(report, "error")
                                                 : val_text(report, "unsupported");
     const cJSON *o;
+    cJSON *later = cJSON_DetachItemFromObjectCaseSensitive(report, "checks"), *one;
     const bool loaded =
         json_has(cJSON_GetObjectItemCaseSensitive(report, "times"), "load_ms");
 
@@ -112,6 +114,9 @@ derive_checks(cJSON *report)
         check_case(report, o);
     cJSON_ArrayForEach(o, cJSON_GetObjectItemCaseSensitive(report, "metrics"))
         check_metric(report, o);
+    while ((one = cJSON_DetachItemFromArray(later, 0)))
+        cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(report, "checks"), one);
+    cJSON_Delete(later);
 }
 
 /* ---- the document --------------------------------------------------------------- */

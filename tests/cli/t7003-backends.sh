@@ -24,8 +24,18 @@ sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend "exec:$PWD
 ok "a program that takes and gives npz"
 prints "is named with its version" '"version": *"7"'
 prints "and device" '"device": *"gpu:0"'
+sl init
+sl push "$digits/v1" digits --golden "$digits/v1-golden"
+sl validate digits@1 --backend "exec:$PWD/program" --json
+ok "of a stored version, too"
+sl replay digits@1
+ok "and asked again by replay"
+sl verdict show digits@1
+prints "the verdict says who it was" 'on mine 7'
 OTHER=$digits/v2
 export OTHER
+sl replay digits@1
+fails "which answers otherwise now" 1 "difference"
 sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend "exec:$PWD/program"
 fails "its answers are compared by us" 1 "failed"
 unset OTHER
