@@ -47,8 +47,8 @@ add_caps(const struct val_caps *caps, struct buf *out)
 
     for (int k = 0; k < VAL_EXACT; k++)
         if (!isnan(caps->limit[k]))
-            buf_addf(out, "%s%s %g", out->len > before ? ", " : "", val_tol_name(k),
-                     caps->limit[k]);
+            buf_addf(out, "%s%s %g", out->len > before ? ", " : "",
+                     val_tol_name((enum val_tol_kind)k), caps->limit[k]);
     buf_adds(out, out->len > before ? " or exact" : "exact");
 }
 

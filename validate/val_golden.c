@@ -213,7 +213,7 @@ add_tolerance(struct val_case *c, const char *output, const cJSON *j, struct err
         struct buf names AUTO(buf_release) = BUF_INIT;
 
         for (int i = VAL_REL_MAX; i <= VAL_EXACT; i++)
-            buf_addf(&names, " %s", val_tol_name(i));
+            buf_addf(&names, " %s", val_tol_name((enum val_tol_kind)i));
         return err_set(err, ERR_INVALID, "there is no \"%s\"; the kinds are%s",
                        j->string, buf_str(&names));
     }
