@@ -327,8 +327,7 @@ write_file(int dirfd, const struct layout_file *f, struct err *err)
     return e < 0 ? e : fs_fsync(fd, f->name, err);
 }
 
-/* Makes staging/<id> with all files and renames it to its place, for its owner only:
- * until its name is known to be on the disk, see settle_files. */
+/* Makes staging/<id> with all files and renames it to its place. */
 static int
 make_files(struct site *s, const struct layout_files *files, const char *id,
            const char *path, struct err *err)
@@ -337,7 +336,7 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
     int e = open_staging(s, &staging, err);
 
     if (e == 0)
-        e = fs_mkdirs(staging, id, 0700, err);
+        e = fs_mkdirs(staging, id, 0755, err);
     if (e == 0)
         e = fs_open_dir(&fd, staging, id, err);
     for (int i = 0; e == 0 && i < files->n; i++)
@@ -351,14 +350,15 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
     return e;
 }
 
-/* Who made it may have been killed before this. */
+/* Its name comes to the disk. Who made it may have been killed before this, so that it
+ * was done is kept as the sticky bit, which nobody minds and which may be lost. */
 static int
 settle_files(struct site *s, const char *path, struct err *err)
 {
     int e = fs_fsync_dir(s->dirfd, LAYOUT_RELEASES, err);
 
-    if (e == 0 && fchmodat(s->dirfd, path, 0755, 0) < 0)
-        e = err_sys(err, errno, "set the mode of %s", path);
+    if (e == 0)
+        (void)fchmodat(s->dirfd, path, S_ISVTX | 0755, 0);
     return e;
 }
 
@@ -379,7 +379,7 @@ site_put_files(struct site *s, const struct layout_files *files, const char *id,
     else
         e = errno == ENOENT ? make_files(s, files, id, path, err)
                             : err_sys(err, errno, "stat %s", path);
-    if (e == 0 && !(st.st_mode & S_IROTH))
+    if (e == 0 && !(st.st_mode & S_ISVTX))
         e = settle_files(s, path, err);
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
 }

@@ -298,7 +298,7 @@ exec_run(struct backend *b, const char *signature, const struct sm_tensor_list *
     struct buf npz AUTO(buf_release) = BUF_INIT, said AUTO(buf_release) = BUF_INIT;
     const int64_t begin_ns = clock_mono_ns();
 
-    (void)remove(out_path);
+    (void)unlink(out_path);
     if (sm_npz_write(in, &npz, err) < 0 ||
         fs_replace(AT_FDCWD, in_path, npz.data, npz.len, 0600, err) < 0 ||
         call(b, rest, &said, err) < 0 || read_answer(out_path, out, err) < 0)

@@ -370,6 +370,21 @@ fchmod(int fd, mode_t mode)
 }
 
 int
+fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+{
+    int e = shim_ask(CALL_chmod), r;
+
+    if (e > 0)
+        FAIL(e);
+    LOGGED(r, REAL(fchmodat)(dirfd, path, mode, flags),
+           shim_append((struct shim_op){ .kind = OP_MODE,
+                                         .ino = shim_ino(dirfd, path),
+                                         .mode = mode },
+                       NULL, NULL, NULL));
+    return r;
+}
+
+int
 fchown(int fd, uid_t uid, gid_t gid)
 {
     int e = shim_ask(CALL_chown);
