@@ -121,12 +121,12 @@ int
 acc_head_read(int fd, struct acc_head out[ACC_HEAD_SLOTS], struct err *err)
 {
     char text[ACC_HEAD_SLOTS * SLOT_BYTES + 1];
-    ssize_t n = pread(fd, text, sizeof(text), 0);
+    int64_t n = fs_read_at(fd, text, sizeof(text), 0, ACC_HEAD_FILE, err);
 
     if (n < 0)
-        return err_sys(err, errno, "read " ACC_HEAD_FILE);
+        return (int)n;
     if (n != ACC_HEAD_SLOTS * SLOT_BYTES)
-        return err_set(err, ERR_CORRUPT, ACC_HEAD_FILE ": %s%zd bytes, not %d",
+        return err_set(err, ERR_CORRUPT, ACC_HEAD_FILE ": %s%" PRId64 " bytes, not %d",
                        n > ACC_HEAD_SLOTS * SLOT_BYTES ? "at least " : "", n,
                        ACC_HEAD_SLOTS * SLOT_BYTES);
     for (int i = 0; i < ACC_HEAD_SLOTS; i++)

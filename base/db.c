@@ -284,16 +284,16 @@ note_wal(void *arg, sqlite3 *sql, const char *name, int n_pages)
     return SQLITE_OK;
 }
 
-/* Commits are durable again, and checkpoint. */
+/* Commits are durable again, and checkpoint. When memory is out, the next db_begin
+ * tries it once more. */
 static void
 end_quick(struct db *db)
 {
     if (!db->quick)
         return;
     sqlite3_wal_hook(db->sql, on_commit, db);
-    if (sqlite3_exec(db->sql, "PRAGMA synchronous=FULL", NULL, NULL, NULL) != SQLITE_OK)
-        BUG("%s: synchronous=FULL is refused", db->path);
-    db->quick = false;
+    db->quick =
+        sqlite3_exec(db->sql, "PRAGMA synchronous=FULL", NULL, NULL, NULL) != SQLITE_OK;
 }
 
 bool
@@ -317,8 +317,8 @@ check_in_place(const struct db *db, struct err *err)
                    db->path);
 }
 
-int
-db_begin(struct db *db, struct err *err)
+static int
+begin(struct db *db, struct err *err)
 {
     int r;
 
@@ -335,6 +335,13 @@ db_begin(struct db *db, struct err *err)
 }
 
 int
+db_begin(struct db *db, struct err *err)
+{
+    end_quick(db);
+    return db->quick ? db_fail(db, "make commits durable", err) : begin(db, err);
+}
+
+int
 db_begin_quick(struct db *db, struct err *err)
 {
     int r;
@@ -346,7 +353,7 @@ db_begin_quick(struct db *db, struct err *err)
         return r;
     db->quick = true;
     sqlite3_wal_hook(db->sql, note_wal, db);
-    r = db_begin(db, err);
+    r = begin(db, err);
     if (r < 0)
         end_quick(db);
     return r;

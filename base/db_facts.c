@@ -157,9 +157,10 @@ on_change(void *arg, sqlite3 *sql, int op, const char *schema, const char *name,
     struct db *db = arg;
     struct db_fact *f = NULL;
 
-    (void)schema;
     (void)old_id;
     (void)new_id;
+    if (strcmp(schema, "main") != 0) /* VACUUM fills a "vacuum_db" */
+        return;
     for (int i = 0; i < db->n_facts && !f; i++)
         if (strcmp(db->facts[i].name, name) == 0)
             f = &db->facts[i];
@@ -168,7 +169,8 @@ on_change(void *arg, sqlite3 *sql, int op, const char *schema, const char *name,
     if (!f->table) {
         f->table = xcalloc(1, sizeof(*f->table));
         if (read_table(db, f->name, f->table, &db->notes_err) < 0) {
-            free_ptr(&f->table);
+            free(f->table);
+            f->table = NULL;
             return;
         }
     }

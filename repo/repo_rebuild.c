@@ -106,17 +106,21 @@ add_files(struct rebuild *b, const struct repo_manifest *m, struct err *err)
 
 /* 1: the object begins as a manifest does, 0: not, or there is none. */
 static int
-is_manifest(struct rebuild *b, const struct digest *d)
+is_manifest(struct rebuild *b, const struct digest *d, struct err *err)
 {
     struct buf want AUTO(buf_release) = BUF_INIT;
     char got[32] = "";
-    struct err err = ERR_INIT;
     int fd AUTO(fs_close) = -1;
+    int rc = b->r.objects->ops->open(b->r.objects, d, &fd, err);
 
+    if (rc == -ERR_NOTFOUND) {
+        err_clear(err);
+        return 0;
+    }
     repo_manifest_begin(&want);
-    return b->r.objects->ops->open(b->r.objects, d, &fd, &err) == 0 &&
-           pread(fd, got, want.len, 0) == (ssize_t)want.len &&
-           memcmp(got, want.data, want.len) == 0;
+    if (rc == 0 && fs_read_at(fd, got, want.len, 0, "an object", err) < 0)
+        rc = -(int)err->code;
+    return rc < 0 ? rc : memcmp(got, want.data, want.len) == 0;
 }
 
 static int
@@ -124,7 +128,11 @@ add_named(struct rebuild *b, const struct digest *d, const char *where, struct e
 {
     struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
 
-    if (!is_manifest(b, d))
+    const int rc = is_manifest(b, d, err);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
         return add_object(b, d, -1, err);
     if (repo_manifest_get(&b->r, d, &m, err) == 0)
         return add_files(b, &m, err);
