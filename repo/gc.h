@@ -41,12 +41,15 @@ int repo_age_tick(struct repo *r, int64_t *out_ns, struct err *err) MUST_CHECK;
 /* One for each handle. A push's (NULL) keeps all that it finds, a pull's its version.
  * Outside a transaction; a second call renews the first one's lease when a quarter of
  * its time has gone. Ends with repo_lease_end, in or outside of a transaction, with the
- * handle, or REPO_LEASE_S after its process died. */
+ * handle, or when repo_lease_reap sees that its process died. */
 int repo_lease(struct repo *r, const struct repo_version *v_or_null,
                struct err *err) MUST_CHECK;
 void repo_lease_end(struct repo *r);
 /* Renews the handle's lease when it is time and no transaction is open; best effort. */
 void repo_lease_keep(struct repo *r);
+/* Ends the leases of processes that are gone; best effort, in or outside of a
+ * transaction. */
+void repo_lease_reap(struct repo *r);
 /* A push has found this object: gc leaves it to the push. Outside a transaction. */
 int repo_rescue(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
 
@@ -118,8 +121,8 @@ int repo_gc_run(struct repo_gc *g, bool empty_trash, struct repo_gc_totals *out,
 
 /* What stands between `need_bytes` and the file system's free bytes, safest first. */
 struct repo_gc_item {
-    const char *kind;              /* trash orphans unused deleted retention */
-    const struct repo_version *v;  /* of deleted and retention */
+    const char *kind;              /* trash orphans unused cold deleted retention */
+    const struct repo_version *v;  /* of cold, deleted and retention */
     const char *why;               /* for a person */
     int64_t n_objects, size_bytes; /* that only this item keeps */
     int64_t frees_bytes;           /* on the disk; a link elsewhere keeps a file */
@@ -136,6 +139,10 @@ struct repo_gc_need {
     int (*before_purge)(void *arg, const struct repo_version *v, struct err *err);
     /* links to a file of this version that before_purge would take away */
     int (*n_links)(void *arg, const struct repo_version *v, struct err *err);
+    /* makes a version cold (`apply`), or looks what that would give: fills the item's
+     * numbers; 0 objects: it stays as it is. NULL: none becomes cold */
+    int (*make_cold)(void *arg, const struct repo_version *v, struct repo_gc_item *item,
+                     struct err *err);
     repo_gc_item_fn *fn;
     void *arg;
 };

@@ -31,6 +31,7 @@ struct repo {
     int n_schemas;
     int64_t lease_id;      /* repo/gc.h; 0: none */
     int64_t lease_mono_ns; /* when it was taken or renewed */
+    int lease_fd;          /* its lock; -1: none */
     bool has_keep_views;   /* the temporary views of repo_gc.c are made */
 };
 
@@ -347,11 +348,11 @@ enum repo_checkout_how {
 int repo_checkout(struct repo *r, const struct digest *manifest, int dest_dirfd,
                   const char *dest, enum repo_checkout_how how,
                   struct err *err) MUST_CHECK;
-/* A short-lived tree of links below stage/ for a reader (the runner); removed by
- * repo_view_close. */
+/* A short-lived tree of links below stage/ for a reader (the runner), or of copies
+ * below $TMPDIR when the store is read-only; removed by repo_view_close. */
 struct repo_view {
     struct repo *r;
-    char *path;  /* "STORE/stage/view-<random>" */
+    char *path;  /* "STORE/stage/view-<random>", "/tmp/sluice-view-<random>" */
     int lock_fd; /* held while the reader lives */
 };
 #define REPO_VIEW_INIT                                                                 \

@@ -107,6 +107,7 @@ repo_delete(struct repo *r, const struct repo_version *v, int64_t window_days,
                        v->model, v->number, was.by);
     if (rc == 0)
         rc = repo_age_tick(r, &age_ns, err);
+    repo_lease_reap(r); /* who pulls it may have been killed */
     if (rc == 0)
         rc = refuse_kept(r, v, err);
     if (rc == 0)

@@ -31,6 +31,8 @@ repo_gc_open(struct repo_gc **out, struct repo *r, bool look_only, struct err *e
                  ? err_set(err, ERR_BUSY,
                            "another gc, or fsck, is at work: wait until it ends")
                  : err_sys(err, errno, "lock trash");
+    if (rc == 0 && !r->is_read_only) /* so that a plan counts what is done */
+        repo_lease_reap(r);
     if (rc == 0 && !look_only)
         rc = repo_trash_heal(r, err);
     if (rc == 0)

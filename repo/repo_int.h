@@ -6,6 +6,7 @@
 #include "repo/repo.h"
 
 #define REPO_MODE 0700                        /* directories of a store */
+#define REPO_FORMAT "format"                  /* file that says what this is */
 #define REPO_RESERVE "reserve"                /* file that repo_room.c spends */
 #define REPO_FILES_MAX 1000000                /* of one manifest */
 #define REPO_MANIFEST_MAX ((size_t)256 << 20) /* bytes of its text */

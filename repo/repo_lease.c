@@ -1,15 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leases: what is under way and must not be swept under its feet. They are committed
- * without waiting for the disk: a power cut ends pushes and pulls, too. */
+ * without waiting for the disk: a power cut ends pushes and pulls, too.
+ *
+ * Whose lease is alive holds a lock on the byte of `format` that has the lease's id for
+ * its offset. A lock dies with its process, so a lease without one is a dead one's. (A
+ * pid would say less: two containers may share a store.) */
 #include "repo/gc.h"
 
 #include "base/clock.h"
 #include "repo/repo_int.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <unistd.h>
 
 #define LEASE_NS (REPO_LEASE_S * 1000000000)
+
+static struct flock
+byte_of(int64_t lease_id, short type)
+{
+    return (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = lease_id, .l_len = 1
+    };
+}
+
+/* Before its row can be seen. */
+static int
+lock_byte(struct repo *r, int64_t lease_id, struct err *err)
+{
+    struct flock byte = byte_of(lease_id, F_RDLCK);
+
+    fs_close(&r->lease_fd); /* of one that ran out */
+    if (fs_open(&r->lease_fd, r->dirfd, REPO_FORMAT, O_RDONLY | O_NOFOLLOW, 0, err) < 0)
+        return -(int)err->code;
+    return fcntl(r->lease_fd, F_OFD_SETLK, &byte) < 0
+               ? err_sys(err, errno, "lock " REPO_FORMAT)
+               : 0;
+}
+
+/* A file system that cannot tell counts as a sign of life: then the lease runs out. */
+static bool
+is_dead(int format_fd, int64_t lease_id)
+{
+    struct flock byte = byte_of(lease_id, F_WRLCK);
+
+    return fcntl(format_fd, F_OFD_GETLK, &byte) == 0 && byte.l_type == F_UNLCK;
+}
 
 static int
 insert(struct repo *r, const struct repo_version *v, int64_t age_ns, struct err *err)
@@ -23,8 +60,10 @@ insert(struct repo *r, const struct repo_version *v, int64_t age_ns, struct err 
         v ? db_run(r->db, err, sql, "itii", v->id, holder, age_ns, age_ns + LEASE_NS)
           : db_run(r->db, err, sql, "ntii", holder, age_ns, age_ns + LEASE_NS);
 
-    if (rc == 0)
+    if (rc == 0) {
         r->lease_id = db_last_id(r->db);
+        rc = lock_byte(r, r->lease_id, err);
+    }
     return rc;
 }
 
@@ -109,8 +148,51 @@ repo_lease_end(struct repo *r)
     if (!inside)
         db_rollback(r->db);
     if (rc < 0)
-        err_clear(&err); /* it runs out by itself */
+        err_clear(&err); /* it runs out by itself, or is found without a lock */
     r->lease_id = 0;
+    fs_close(&r->lease_fd);
+}
+
+/* -1: none. */
+static int
+find_dead(struct repo *r, int format_fd, int64_t *out, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = db_query(r->db, &st, err, "SELECT id FROM lease", "");
+
+    *out = -1;
+    while (rc >= 0 && *out < 0 && (rc = db_step(st, err)) == 1)
+        if (is_dead(format_fd, db_int(st, 0)))
+            *out = db_int(st, 0);
+    return rc < 0 ? rc : 0;
+}
+
+void
+repo_lease_reap(struct repo *r)
+{
+    struct err err = ERR_INIT;
+    const bool inside = db_in_tx(r->db);
+    int fd AUTO(fs_close) = -1;
+    int64_t id = -1;
+    int rc = fs_open(&fd, r->dirfd, REPO_FORMAT, O_RDONLY | O_NOFOLLOW, 0, &err);
+
+    if (rc == 0)
+        rc = find_dead(r, fd, &id, &err);
+    if (rc == 0 && id >= 0 && !inside)
+        rc = db_begin_quick(r->db, &err);
+    /* once more under the write lock: an id that is free is given again */
+    while (rc == 0 && id >= 0) {
+        rc = find_dead(r, fd, &id, &err);
+        if (rc == 0 && id >= 0)
+            rc = db_run(r->db, &err, "DELETE FROM lease WHERE id = ?", "i", id);
+    }
+    if (!inside) {
+        if (rc == 0 && db_in_tx(r->db))
+            rc = db_commit(r->db, &err);
+        db_rollback(r->db);
+    }
+    if (rc < 0)
+        err_clear(&err); /* they run out by themselves */
 }
 
 int

@@ -541,12 +541,14 @@ repo_rebuild(const char *path, const struct db_schema *schemas, int n_schemas,
              int (*lost)(void *arg, const char *what, struct err *err), void *arg,
              struct err *err)
 {
-    struct rebuild b = { .r = { .path = (char *)(uintptr_t)path, .dirfd = -1 },
-                         .schemas = schemas,
-                         .n_schemas = n_schemas,
-                         .out = out,
-                         .lost = lost,
-                         .arg = arg };
+    struct rebuild b = {
+        .r = { .path = (char *)(uintptr_t)path, .dirfd = -1, .lease_fd = -1 },
+        .schemas = schemas,
+        .n_schemas = n_schemas,
+        .out = out,
+        .lost = lost,
+        .arg = arg
+    };
     struct err ignored = ERR_INIT;
     int lock_fd AUTO(fs_close) = -1;
     int rc;

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT "format"
 #define UNFINISHED "format.unfinished"
 #define FORMAT_TEXT "sluice-store 1\n"
 #define CATALOGUE "catalogue.db"
@@ -65,7 +64,7 @@ clear(int dirfd, struct err *err)
 static int
 refuse_store(int dirfd, const char *path, struct err *err)
 {
-    int r = fs_exists(dirfd, FORMAT, err);
+    int r = fs_exists(dirfd, REPO_FORMAT, err);
 
     return r == 1 ? err_set(err, ERR_CONFLICT, "%s: there is a store already", path)
                   : r;
@@ -163,7 +162,7 @@ repo_make_folders(int dirfd, struct err *err)
     for (size_t i = 0; r == 0 && i < N_FOLDERS; i++)
         r = fs_mkdirs(dirfd, folders[i], REPO_MODE, err);
     return r < 0 ? r
-                 : fs_replace(dirfd, FORMAT, FORMAT_TEXT, strlen(FORMAT_TEXT),
+                 : fs_replace(dirfd, REPO_FORMAT, FORMAT_TEXT, strlen(FORMAT_TEXT),
                               0666 & ~022, err);
 }
 
@@ -188,8 +187,8 @@ fill(int dirfd, const char *path, const struct db_schema *schemas, int n_schemas
     if (r == 0)
         r = fs_open(&fd, dirfd, UNFINISHED, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0, err);
     if (r == 0)
-        r = fs_write_all(fd, FORMAT_TEXT, strlen(FORMAT_TEXT), FORMAT, err);
-    return r < 0 ? r : fs_fsync(fd, FORMAT, err);
+        r = fs_write_all(fd, FORMAT_TEXT, strlen(FORMAT_TEXT), REPO_FORMAT, err);
+    return r < 0 ? r : fs_fsync(fd, REPO_FORMAT, err);
 }
 
 /* The names in `dir` and that of `dir` in its parent. */
@@ -224,7 +223,7 @@ init_in(int dirfd, const char *path, const struct db_schema *schemas, int n_sche
     if (r == 0)
         r = sync_names(dirfd, path, err);
     if (r == 0)
-        r = fs_rename_new(dirfd, UNFINISHED, dirfd, FORMAT, err);
+        r = fs_rename_new(dirfd, UNFINISHED, dirfd, REPO_FORMAT, err);
     if (r < 0) {
         if (clear(dirfd, &ignored) < 0 || fs_unlink(dirfd, UNFINISHED, &ignored) < 0)
             err_clear(&ignored); /* what is left is marked as unfinished */
@@ -260,7 +259,7 @@ static int
 check_format(int dirfd, const char *path, struct err *err)
 {
     struct buf text AUTO(buf_release) = { .cap_bytes = 64 };
-    int r = fs_read(dirfd, FORMAT, &text, err);
+    int r = fs_read(dirfd, REPO_FORMAT, &text, err);
 
     if (r < 0 && err->sys == ENOENT) {
         err_clear(err);
@@ -283,7 +282,7 @@ check_format(int dirfd, const char *path, struct err *err)
                        "%s: a store of format %.*s; this program knows format 1: use a "
                        "newer one",
                        path, (int)strcspn(text.data + 13, "\n"), text.data + 13);
-    return err_set(err, ERR_CORRUPT, "%s/" FORMAT ": does not say '%.14s'", path,
+    return err_set(err, ERR_CORRUPT, "%s/" REPO_FORMAT ": does not say '%.14s'", path,
                    FORMAT_TEXT);
 }
 
@@ -374,7 +373,7 @@ repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
     struct repo *r AUTO(repo_close_p) = xcalloc(1, sizeof(*r));
     int rc;
 
-    r->dirfd = -1;
+    r->dirfd = r->lease_fd = -1;
     r->path = xstrdup(path);
     r->schemas = xreallocarray(NULL, (size_t)n_schemas, sizeof(*schemas));
     memcpy(r->schemas, schemas, (size_t)n_schemas * sizeof(*schemas));
@@ -395,6 +394,7 @@ repo_close(struct repo *r)
         return;
     if (r->db)
         repo_lease_end(r);
+    fs_close(&r->lease_fd);
     acc_close(r->acc);
     objects_close(r->objects);
     db_close(r->db);

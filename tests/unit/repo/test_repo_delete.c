@@ -76,8 +76,9 @@ TEST(test_repo_delete__what_needs_it_is_named_with_the_way_out)
 
     CHECK_OK(repo_lease(f.r, &two, &err)); /* a pull of it */
     CHECK_ERR(try_delete(&f, &two, 14, &err), ERR_REFUSED);
-    repo_lease_end(f.r);
+    fs_close(&f.r->lease_fd); /* as when its process is killed */
     CHECK_OK(try_delete(&f, &two, 14, &err));
+    repo_lease_end(f.r);
     fixture_close(&f);
 }
 
