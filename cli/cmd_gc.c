@@ -73,7 +73,9 @@ add_items(const cJSON *reply, struct buf *out)
     struct cli_table t;
     struct buf cell AUTO(buf_release) = BUF_INIT;
     if (!cli_list(reply, "items")) {
-        buf_adds(out, "nothing has to go\n");
+        buf_adds(out, cli_num(reply, "free_after") < cli_num(reply, "need")
+                          ? "nothing is left that could go\n"
+                          : "nothing has to go\n");
     } else {
         cli_table_start(&t, 6, titles);
         for (const cJSON *i = cli_list(reply, "items"); i; i = i->next) {

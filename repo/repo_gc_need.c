@@ -336,6 +336,50 @@ do_versions(struct needer *n, const char *kind, struct err *err)
     return rc;
 }
 
+static int
+add_all(void *arg, const struct repo_version *v, struct err *err)
+{
+    return add_candidate(arg, v, false, "", err);
+}
+
+static bool
+has_version(const struct candidates *c, int64_t id)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->v[i].id == id)
+            return true;
+    return false;
+}
+
+/* Those that no later stage deletes: nothing counts twice. */
+static int
+do_cold(struct needer *n, struct err *err)
+{
+    struct candidates all AUTO(candidates_release) = { .n = 0 };
+    struct candidates gone AUTO(candidates_release) = { .n = 0 };
+    int rc;
+
+    if (!n->need->make_cold || is_enough(n))
+        return 0;
+    rc = list_deleted(n->g, &gone, err);
+    if (rc == 0)
+        rc = repo_retention_all(n->g->r, add_candidate, &gone, err);
+    if (rc == 0)
+        rc = repo_versions(n->g->r, NULL, add_all, &all, err);
+    if (rc == 0 && all.n > 0)
+        qsort(all.v, (size_t)all.n, sizeof(*all.v), oldest_first);
+    for (int i = 0; rc == 0 && i < all.n && !is_enough(n); i++) {
+        struct repo_gc_item item = { .kind = "cold", .v = &all.v[i] };
+
+        if (has_version(&gone, all.v[i].id))
+            continue;
+        rc = n->need->make_cold(n->need->arg, item.v, &item, err);
+        if (rc == 0)
+            rc = tell(n, &item, err);
+    }
+    return rc;
+}
+
 int
 repo_gc_need(struct repo_gc *g, const struct repo_gc_need *need, struct err *err)
 {
@@ -352,6 +396,8 @@ repo_gc_need(struct repo_gc *g, const struct repo_gc_need *need, struct err *err
         rc = gc_limits(g, n.age_ns, &n.before_ns, err);
     for (size_t i = 0; rc == 0 && i < sizeof(stages) / sizeof(stages[0]); i++)
         rc = do_stage(&n, &stages[i], err);
+    if (rc == 0)
+        rc = do_cold(&n, err);
     if (rc == 0)
         rc = do_versions(&n, "deleted", err);
     if (rc == 0)

@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "repo/cold.h"
+#include "repo/gc.h"
 #include "service/svc_int.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +95,87 @@ make_cold(struct svc_call *c, const struct repo_version *v,
     return r;
 }
 
+/* `policy` points at *use. */
+static int
+policy_start(struct svc_call *c, const char *older, struct repo_cold_policy *policy,
+             struct in_use *use, struct err *err)
+{
+    int64_t older_ns;
+    int r = clock_parse_span(older ? older : OLDER, &older_ns, err);
+
+    if (r < 0)
+        return r;
+    *policy =
+        (struct repo_cold_policy){ .before_ns = older_ns > 0 ? clock_now_ns() - older_ns
+                                                             : INT64_MAX,
+                                   .keep_newest = true,
+                                   .in_use = is_in_use,
+                                   .arg = use };
+    *use = (struct in_use){ .repo = c->repo, .since_ns = policy->before_ns };
+    return 0;
+}
+
+/* ---- for gc --need ---- */
+
+static int
+record_for_room(struct svc_call *c, const struct repo_version *v,
+                struct repo_cold *cold, struct err *err)
+{
+    char object[REPO_NAME_BYTES + 24], digest[REPO_DIGEST_BYTES];
+    struct acc_event e = {
+        .verb = "cold", .object = object, .digest = digest, .outcome = "ok"
+    };
+    cJSON *body AUTO(json_free) = cJSON_CreateObject();
+    char *text AUTO(free_ptr) = NULL;
+    int r = db_begin(c->repo->db, err);
+
+    if (r == 0)
+        r = repo_cold_record(c->repo, cold, err);
+    json_put_str(body, "why", "room was needed");
+    put_cold(body, cold);
+    put_objects(body, cold);
+    text = cJSON_PrintUnformatted(body);
+    snprintf(object, sizeof object, "%s@%" PRId64, v->model, v->number);
+    repo_digest_text(&v->digest, digest);
+    e.body = text;
+    if (r == 0)
+        r = acc_record(c->repo->acc, &e, err);
+    return r < 0 ? r : db_commit(c->repo->db, err);
+}
+
+int
+svc_cold_for_room(struct svc_call *c, const struct repo_version *v, bool apply,
+                  struct repo_gc_item *item, struct err *err)
+{
+    struct repo_cold cold AUTO(repo_cold_release) = { .items = NULL };
+    struct repo_cold_policy policy;
+    struct in_use use;
+    char why[80];
+    int r = policy_start(c, NULL, &policy, &use, err);
+
+    if (r == 0)
+        r = repo_cold_may(c->repo, v, &policy, why, err);
+    if (r <= 0)
+        return r;
+    r = repo_cold_make(c->repo, v, &policy, !apply, &cold, err);
+    if (r == 0 && apply && cold.n_items > 0)
+        r = record_for_room(c, v, &cold, err);
+    db_rollback(c->repo->db);
+    if (r == 0 && apply && cold.n_items > 0)
+        r = repo_cold_finish(c->repo, &cold, err);
+    if (r < 0 && (err->sys == ENOSPC || err->code == ERR_CORRUPT)) {
+        err_clear(err); /* no room for its delta, or what fsck will tell */
+        return 0;
+    }
+    item->why = "not used for " OLDER ": kept as what differs from another version";
+    item->n_objects = cold.n_items;
+    item->size_bytes = cold.size_bytes;
+    item->frees_bytes = cold.size_bytes - cold.stored_bytes;
+    return r;
+}
+
+/* ---- the verbs ---- */
+
 struct versions {
     struct repo_version *v;
     int n;
@@ -119,20 +202,13 @@ static int
 all_cold(struct svc_call *c, bool dry_run, cJSON *into, struct err *err)
 {
     struct versions all AUTO(versions_release) = { .v = NULL };
-    struct in_use use = { .repo = c->repo };
-    struct repo_cold_policy policy = { .keep_newest = true,
-                                       .in_use = is_in_use,
-                                       .arg = &use };
+    struct in_use use;
+    struct repo_cold_policy policy;
     cJSON *kept = cJSON_AddArrayToObject(c->reply, "kept");
-    int64_t older_ns;
-    int r = clock_parse_span(svc_str(c, "older") ? svc_str(c, "older") : OLDER,
-                             &older_ns, err);
+    int r = policy_start(c, svc_str(c, "older"), &policy, &use, err);
 
-    if (r < 0)
-        return r;
-    policy.before_ns = older_ns > 0 ? clock_now_ns() - older_ns : INT64_MAX;
-    use.since_ns = policy.before_ns;
-    r = dry_run ? 0 : repo_cold_sweep(c->repo, err);
+    if (r == 0 && !dry_run)
+        r = repo_cold_sweep(c->repo, err);
     if (r == 0)
         r = repo_versions(c->repo, NULL, add_version, &all, err);
     for (int i = 0; r == 0 && i < all.n; i++) {

@@ -266,6 +266,14 @@ version_dirs(void *arg, const struct repo_version *v, struct err *err)
 }
 
 static int
+make_cold(void *arg, const struct repo_version *v, struct repo_gc_item *item,
+          struct err *err)
+{
+    struct svc_call *c = ((struct need *)arg)->c;
+    return svc_cold_for_room(c, v, svc_flag(c, "yes"), item, err);
+}
+
+static int
 make_room(struct svc_call *c, struct repo_gc *g, int64_t need_bytes, struct err *err)
 {
     struct need n = { .c = c, .items = cJSON_AddArrayToObject(c->reply, "items") };
@@ -273,6 +281,7 @@ make_room(struct svc_call *c, struct repo_gc *g, int64_t need_bytes, struct err 
                                  .apply = svc_flag(c, "yes"),
                                  .before_purge = forget,
                                  .n_links = version_dirs,
+                                 .make_cold = make_cold,
                                  .fn = add_item,
                                  .arg = &n };
     int64_t was_bytes = repo_free_bytes(c->repo);
@@ -291,9 +300,9 @@ make_room(struct svc_call *c, struct repo_gc *g, int64_t need_bytes, struct err 
     if (free_bytes < need_bytes)
         return err_set(err, ERR_FAILED,
                        "%" PRId64 " bytes %s free, of %" PRId64
-                       " wanted: make old versions cold (sluice cold --all --dry_run), "
-                       "delete some (sluice retention set), or look for what is not "
-                       "Sluice's",
+                       " wanted: delete versions (sluice retention set), make younger "
+                       "ones cold (sluice cold --all --older 0 --dry-run), or look for "
+                       "what is not Sluice's",
                        free_bytes, need.apply ? "are" : "would be", need_bytes);
     return 0;
 }

@@ -97,6 +97,10 @@ int svc_put_version_sizes(struct svc_call *c, const struct repo_version *v, cJSO
                           struct err *err) MUST_CHECK;
 int svc_put_all_sizes(struct svc_call *c, const char *model_or_null,
                       struct err *err) MUST_CHECK;
+/* For repo_gc_need.make_cold, by the rules of `cold --all`. */
+struct repo_gc_item;
+int svc_cold_for_room(struct svc_call *c, const struct repo_version *v, bool apply,
+                      struct repo_gc_item *item, struct err *err) MUST_CHECK;
 
 /* Common pieces of replies. */
 void svc_no_reply(struct svc_call *c); /* forgets it: the call failed after all */

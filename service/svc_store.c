@@ -148,6 +148,20 @@ push_record(struct svc_call *c, const char *model, struct svc_taken *files,
     return svc_commit(c, err);
 }
 
+/* Whatever a push writes lies in the store. */
+static int
+name_way_out(struct err *err)
+{
+    if (err->sys == ENOSPC) {
+        const struct err full = *err;
+
+        err_clear(err);
+        err_set_at(err, full.code, full.sys, full.file, full.line,
+                   "%s; sluice gc --need 1G shows what can go to make room", full.msg);
+    }
+    return -(int)err->code;
+}
+
 int
 svc_do_push(struct svc_call *c, struct err *err)
 {
@@ -187,7 +201,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     if (r < 0 && onto->child && !json_has(c->reply, "onto"))
         cJSON_AddItemToObject(c->reply, "onto", cJSON_Duplicate(onto, true));
     if (r < 0)
-        return r;
+        return name_way_out(err);
     files.kept = golden_files.kept = true;
     return 0;
 }

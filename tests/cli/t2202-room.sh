@@ -92,6 +92,8 @@ cp /dev/zero disk/filler 2>/dev/null
 [ "$(df --output=avail disk | tail -n 1)" -eq 0 ] || exit 7
 sluice list >/dev/null || exit 8
 sluice pull m@3 pulled >/dev/null || exit 9
+sluice push vd m >/dev/null 2>push.err && exit 26
+grep -q 'No space left on device; sluice gc --need' push.err || exit 27
 sluice rollback m@production >rollback.out || exit 10
 [ "$(readlink disk/web/m/latest)" = v1 ] || exit 11
 sluice delete m@3 >/dev/null || exit 12
@@ -102,8 +104,9 @@ sluice gc --need 4M --yes >did.out || exit 16
 [ "$(df --output=avail -B1 disk | tail -n 1)" -ge 4000000 ] || exit 17
 sluice fsck >/dev/null || exit 18
 sluice audit verify >/dev/null || exit 19
-sluice gc --need 39M --yes >/dev/null 2>never.err
+sluice gc --need 39M --yes >never.out 2>never.err
 [ $? -eq 1 ] || exit 20
+grep -q 'nothing is left that could go' never.out || exit 28
 grep -q 'bytes are free' never.err || exit 21
 sluice status m >/dev/null || exit 22
 cmp disk/web/m/latest/assets/extra va/assets/extra || exit 23
@@ -111,7 +114,7 @@ rm disk/filler
 sluice gc >/dev/null || exit 24
 [ "$(stat -c %s disk/store/reserve)" -gt 1000000 ] || exit 25
 EOF
-for v in a b c; do copy_of v$v 5000000; done
+for v in a b c d; do copy_of v$v 5000000; done
 mkdir disk
 if unshare -rm true 2>/dev/null; then
     unshare -rm sh full.sh >full.out 2>&1
@@ -140,6 +143,30 @@ check "gc --need counts no room for what has links elsewhere (the manifest has n
     test "${frees:-5000000}" -lt 10000
 sl gc --need 1k
 prints "what is free already needs nothing" 'nothing has to go'
+# What is old and not used becomes cold, before anything is deleted.
+mkdir old && cp -r "$digits/v1/." old && head -c 3000000 /dev/urandom >old/extra
+for i in 1 2 3; do echo $i >>old/extra; sl push old old; done
+if TEST_FAULT=open:1:EIO sluice list >/dev/null 2>&1; then
+    skip "gc --need makes old versions cold" "this build has no TEST_CLOCK"
+else
+    export TEST_CLOCK=4000000:0
+    sl gc --need $((free + 50000000000))
+    prints "gc --need counts what cold versions give" '^cold +old@1 +1 +3.0 MB +3.0 MB +not used for 30d'
+    fails "and says what else there is" 1 'sluice cold --all --older 0'
+    is "but not the newest" "$(printf '%s\n' "$out" | grep -c '^cold .*old@3')" 0
+    is "safest first" "$(printf '%s\n' "$out" | awk '$1 == "cold" { c = NR } $1 == "deleted" && !d { d = NR } END { print (c && d && c < d) }')" 1
+    sl gc --need $((free + 50000000000)) --yes
+    prints "with --yes they become cold" '^cold +old@2 '
+    sl list old --sizes
+    prints "as list says" '^old@1 .* cold$'
+    sl fsck
+    ok "and nothing is lost"
+    sl audit log old --json
+    prints "each with its event" '"verb": "cold"'
+    sl gc --need $((free + 50000000000)) --dry-run
+    is "once" "$(printf '%s\n' "$out" | grep -c '^cold ')" 0
+    unset TEST_CLOCK
+fi
 sl gc --need 1k --explain 00000000
 fails "two questions" 2 "different questions"
 finish
