@@ -138,8 +138,9 @@ add_descents(struct walk *w, struct names *names, int fd, struct err *err)
         if (S_ISDIR(st.st_mode))
             names_take(names, xasprintf("%s/", name));
         else if (!S_ISREG(st.st_mode))
-            return err_set(err, ERR_INVALID, "%s%s: %s, not a regular file",
-                           buf_str(&w->path), name, fs_kind(st.st_mode));
+            return err_set(err, ERR_INVALID, "%s%s: %s, not a regular file%s",
+                           buf_str(&w->path), name, fs_kind(st.st_mode),
+                           S_ISLNK(st.st_mode) ? ": put there what it points to" : "");
     }
     return 0;
 }

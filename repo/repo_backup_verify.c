@@ -73,9 +73,14 @@ verify_object(void *arg, const struct digest *d, const char *name, int64_t size_
         return problem(v, err, "objects/%s: not an object's name", name);
     if (objects_verify(v->objects, d, err) < 0) {
         const struct err why = *err;
+        char hex[DIGEST_HEX_BYTES];
 
         err_clear(err);
-        return problem(v, err, "%s", why.msg);
+        digest_hex(d, hex);
+        return problem(v, err,
+                       "%s; way out: remove objects/%.2s/%s there: the next sluice "
+                       "backup copies it again if the store still has it",
+                       why.msg, hex, hex + 2);
     }
     add_good(v, d, size_bytes);
     return 0;

@@ -296,6 +296,30 @@ repo_stage_open(struct repo *r, struct repo_view *out, struct err *err)
     return 0;
 }
 
+/* Where the store cannot be written. What a kill leaves there nobody sweeps. */
+static int
+open_outside(struct repo *r, struct repo_view *out, struct err *err)
+{
+    struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
+    const char *tmp = getenv("TMPDIR");
+    char *path = xasprintf("%s/sluice-view-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    int rc;
+
+    if (!mkdtemp(path)) {
+        rc = err_sys(err, errno, "make %s", path);
+        free(path);
+        return rc;
+    }
+    v.r = r;
+    v.path = path;
+    rc = fs_open_dir(&v.lock_fd, AT_FDCWD, path, err);
+    if (rc < 0)
+        return rc;
+    *out = v;
+    v = (struct repo_view)REPO_VIEW_INIT;
+    return 0;
+}
+
 int
 repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
                struct err *err)
@@ -304,17 +328,11 @@ repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *
     struct repo_view v AUTO(repo_view_close) = REPO_VIEW_INIT;
     int rc = repo_manifest_get(r, manifest, &m, err);
 
-    if (rc == 0 && r->is_read_only)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "a look into a version makes links in the store, which is on a "
-            "read-only file system: sluice pull it, and name that directory");
-
     if (rc == 0)
-        rc = repo_stage_open(r, &v, err);
+        rc = r->is_read_only ? open_outside(r, &v, err) : repo_stage_open(r, &v, err);
     if (rc < 0)
         return rc;
-    rc = fill(r, &m, v.lock_fd, REPO_LINK, err);
+    rc = fill(r, &m, v.lock_fd, r->is_read_only ? REPO_COPY_QUICK : REPO_LINK, err);
     if (rc < 0)
         return err_ctx(err, "view");
     *out = v;

@@ -104,16 +104,27 @@ objects_cold_bring_back(struct objects *o, const struct digest *d, struct err *e
     return bring_back(cold_of(o), d, err);
 }
 
-/* For a reader: the file has no name and goes with its descriptor. */
+/* For a reader: the file has no name and goes with its descriptor. Where the store has
+ * no room, or cannot be written at all, it lies where other programs' such files do. */
 static int
 open_apart(struct cold *c, const struct digest *d, int *out_fd, struct err *err)
 {
+    const char *outside = getenv("TMPDIR");
     struct fs_tmp tmp AUTO(fs_tmp_abort) = FS_TMP_INIT;
     int stage AUTO(fs_close) = -1;
     int fd, r = fs_open_dir(&stage, c->dirfd, "stage", err);
 
     if (r == 0)
         r = make_whole(c, d, stage, &tmp, err);
+    if (r < 0 && (err->sys == EROFS || err->sys == ENOSPC || err->sys == EDQUOT)) {
+        err_clear(err);
+        fs_tmp_abort(&tmp);
+        fs_close(&stage);
+        r = fs_open_dir(&stage, AT_FDCWD, outside && outside[0] ? outside : "/tmp",
+                        err);
+        if (r == 0)
+            r = make_whole(c, d, stage, &tmp, err);
+    }
     if (r < 0)
         return r == -ERR_NOTFOUND ? r : err_ctx(err, "read a cold object");
     fd = fcntl(tmp.fd, F_DUPFD_CLOEXEC, 0);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- fsck: what a finding concerns ----------------------------------------------- */
@@ -240,13 +241,19 @@ add_place(void *arg, const struct deploy_target *t, struct err *err)
     return 0;
 }
 
-/* What --from names, or the target of that name; then every target. */
+/* What --from names, then every target. */
 static int
 find_places(struct svc_call *c, struct places *out, struct err *err)
 {
     const char *from = svc_str(c, "from");
-    if (from && access(from, R_OK) != 0)
+    struct stat st;
+    if (from && (access(from, R_OK) != 0 || stat(from, &st) < 0))
         return err_sys(err, errno, "--from %s", from);
+    if (from && !S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID,
+                       "--from %s is no directory: unpack a tar first, or sluice "
+                       "restore it --to DIR",
+                       from);
     if (from) {
         out->v = xcalloc(1, sizeof *out->v);
         out->v[out->n++] = xstrdup(from);

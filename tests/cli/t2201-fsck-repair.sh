@@ -107,6 +107,8 @@ sl fsck --from whole
 fails "--from alone" 2 "goes with --repair"
 sl fsck --repair --from nowhere
 fails "--from what is not there" 7 "nowhere"
+sl fsck --repair --from "$digits/predict.npz"
+fails "--from a file" 1 "is no directory: unpack a tar first"
 sl fsck --rate fast
 fails "--rate" 2 "bytes a second"
 sl fsck --minutes 3

@@ -62,6 +62,12 @@ if [ "$(id -u)" -eq 0 ] && mkdir ro && unshare --mount true 2>/dev/null &&
     there doctor
     prints "doctor says so" 'BAD +file system: .*mounted read-only'
     sl config set unrecorded_reads allow
+    cp -r "$digits/v2" two && cat "$BIN/sluice-unpack" >two/extra
+    cp -r two three && printf more >>three/extra
+    sl push two digits
+    sl push three digits
+    sl cold digits@2
+    prints "one version has a cold file" '^digits@2 +1 '
     there list digits --json
     ok "the store can allow it"
     prints "then it is given out" '"number": 1'
@@ -74,8 +80,20 @@ if [ "$(id -u)" -eq 0 ] && mkdir ro && unshare --mount true 2>/dev/null &&
     ok "inspect"
     there fsck
     ok "fsck"
-    there show digits@1 --all
-    fails "what needs a view says what to do" 1 'sluice pull it, and name that directory'
+    mkdir tmp
+    export TMPDIR="$scratch/tmp"
+    there show digits@1 --tag_set serve --signature_def serving_default
+    ok "show looks at a copy outside"
+    prints "which is the model" "inputs\['image'\]"
+    there run digits@1 --tag_set serve --signature_def serving_default --inputs "image=$digits/predict.npz[image]"
+    ok "run"
+    there pull digits@2 cold
+    ok "a cold version is put together outside, too"
+    check "and is itself" cmp cold/extra two/extra
+    there tensors digits@2
+    ok "so it is to be looked at"
+    is "and nothing stays there" "$(ls tmp)" ""
+    unset TMPDIR
     there promote digits@1 --to production
     fails "writes stay refused" 1 'only reading works'
     there config set unrecorded_reads default
