@@ -101,7 +101,7 @@ hash_main(void *arg)
     return NULL;
 }
 
-/* What hash_main found. */
+/* What hash_main found, unless the copy has failed already. */
 static int
 hasher_end(struct hasher *h, struct err *err)
 {
@@ -109,8 +109,6 @@ hasher_end(struct hasher *h, struct err *err)
         pthread_join(h->thread, NULL);
     else
         hash_main(h);
-    if (h->err.code == ERR_OK)
-        return 0;
     if (err->code == ERR_OK)
         *err = h->err;
     return -(int)err->code;

@@ -110,7 +110,13 @@ grep -q 'nothing is left that could go' never.out || exit 28
 grep -q 'bytes are free' never.err || exit 21
 sluice status m >/dev/null || exit 22
 cmp disk/web/m/latest/assets/extra va/assets/extra || exit 23
+mkdir tiny && mount -t tmpfs -o size=2m none tiny || exit 29
+sluice pull m@1 tiny/pulled >/dev/null 2>small.err && exit 30
+grep -q 'No space left' small.err && [ -z "$(ls -A tiny)" ] || exit 31
 rm disk/filler
+sluice target add tiny "$PWD/tiny/web" --alias canary >/dev/null || exit 32
+sluice promote m@1 --to canary >/dev/null 2>small.err
+[ $? -eq 1 ] && grep -q 'No space left' small.err || exit 33
 sluice gc >/dev/null || exit 24
 [ "$(stat -c %s disk/store/reserve)" -gt 1000000 ] || exit 25
 EOF
