@@ -11,15 +11,21 @@
 #define MAX_ROWS 12
 #define MAX_VECTORS 16
 #define TARGET __attribute__((target("avx512f")))
+#ifdef __SANITIZE_ADDRESS__ /* checks in every copy: clang takes minutes for them */
+#define INLINE
+#define UNROLL
+#else
+#define INLINE inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+#endif
 
 /* Rows i … i + R - 1, columns j … of V vectors; `last` are the lanes of the last one
  * that are there. R and V are constants where it is called. */
-TARGET static inline __attribute__((always_inline)) void
+TARGET static INLINE void
 tile(const struct nn_tiles *t, int64_t i, int64_t j, __mmask16 last, const int R,
      const int V)
 {
