@@ -205,6 +205,12 @@ str_of(const char *s)
     return (struct str){ s, s ? strlen(s) : 0 };
 }
 
+char *
+str_dup(struct str s)
+{
+    return xstrndup(s.n ? s.p : "", s.n);
+}
+
 bool
 str_eq(struct str a, struct str b)
 {

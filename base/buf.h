@@ -56,6 +56,7 @@ struct str {
 };
 #define STR_LIT(s) ((struct str){ (s), sizeof(s) - 1 })
 struct str str_of(const char *s);
+char *str_dup(struct str s); /* as xstrndup; s.p may be NULL where s.n is 0 */
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *s);
 int str_cmp(struct str a, struct str b); /* bytewise, a prefix sorts first */

@@ -31,12 +31,6 @@ bound_free(struct bound *b)
 
 /* ---- bind ------------------------------------------------------------------------ */
 
-static char *
-dup_str(struct str s)
-{
-    return xstrndup(s.p ? s.p : "", s.n);
-}
-
 enum { GRAPH_VERSIONS = 4, VERSION_PRODUCER = 1, PLACEHOLDER_KNOWS_SCALARS = 24 };
 
 /* What is fed must suit the placeholder itself; a signature may say something else. */
@@ -159,7 +153,7 @@ bind_tensors(struct backend *b, const struct sm_signature *sig, bool inputs,
     int n = inputs ? sig->n_inputs : sig->n_outputs, rc = 0;
     struct side s = { .b = b, .n = bound, .inputs = inputs };
     for (int i = 0; i < n && rc == 0; i++) {
-        char *key AUTO(free_ptr) = dup_str(info[i].key);
+        char *key AUTO(free_ptr) = str_dup(info[i].key);
         struct str none = { NULL, 0 };
         rc = add_info(&s, key, info[i].raw,
                       info[i].has_default ? info[i].default_value : none, 0, err);

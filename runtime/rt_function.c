@@ -244,7 +244,7 @@ find_table(struct captures *c, int id, int *node, struct err *err)
         if (!sm_node_attr(n, "shared_name", &a) || a.kind != SM_ATTR_S ||
             a.bytes.n == 0)
             continue;
-        char *op AUTO(free_ptr) = xstrndup(n->op.p, n->op.n);
+        char *op AUTO(free_ptr) = str_dup(n->op);
         *node = node_of_state(m, op, a.bytes);
         if (*node >= 0)
             return 0;
@@ -360,7 +360,7 @@ find_leaves(struct rt_arena *a, struct str value, struct str path, int depth,
 static char *
 unique_key(const struct backend_tensor *v, int n, struct str want)
 {
-    char *key = xstrndup(want.p ? want.p : "", want.n);
+    char *key = str_dup(want);
     for (int k = 1;; k++) {
         bool taken = false;
         for (int i = 0; i < n; i++)

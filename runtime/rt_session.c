@@ -104,7 +104,7 @@ int
 rt_session_read(struct rt_session *s, struct str path, struct buf *out, struct err *err)
 {
     size_t n = strlen(s->dir);
-    char *p = xstrndup(path.p ? path.p : "", path.n);
+    char *p = str_dup(path);
     int rc;
     if (path.n <= n || memcmp(p, s->dir, n) != 0 || p[n] != '/' || strstr(p + n, "/.."))
         rc = err_set(err, ERR_UNSUPPORTED,
@@ -229,8 +229,8 @@ restore_variable(struct rt_session *s, const struct sm_node *n, struct err *err)
     struct str shared = attr_str(n, "shared_name"),
                container = attr_str(n, "container");
     struct str named = shared.n > 0 ? shared : n->name;
-    char *name AUTO(free_ptr) = xstrndup(named.p, named.n);
-    char *in AUTO(free_ptr) = xstrndup(container.p, container.n);
+    char *name AUTO(free_ptr) = str_dup(named);
+    char *in AUTO(free_ptr) = str_dup(container);
     struct rt_var *v = rt_var_find(s, in, name, (int)a.i);
     rt_tensor_from_sm(&t, &value, RT_BUF_WEIGHT | (value.owned ? 0 : RT_BUF_MAPPED));
     int rc = t.dtype == v->dtype

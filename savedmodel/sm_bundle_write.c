@@ -124,7 +124,7 @@ note(struct sm_bundle_writer *w, struct str key, struct sm_entry *e)
         w->v = xreallocarray(w->v, w->alloc, sizeof(*w->v));
     }
     struct written *x = &w->v[w->n++];
-    *x = (struct written){ .key = xstrndup(key.p, key.n), .n_key = key.n };
+    *x = (struct written){ .key = str_dup(key), .n_key = key.n };
     e->offset = w->at;
     entry_make(e, &x->entry);
     w->at += e->size_bytes;

@@ -32,7 +32,7 @@ inside(struct str s, const char *open, const char *close, struct str *out)
 static int
 literal(struct str text, struct sm_tensor *out, struct err *err)
 {
-    char *s AUTO(free_ptr) = xstrndup(text.p, text.n);
+    char *s AUTO(free_ptr) = str_dup(text);
     return sm_literal_read(s, out, err);
 }
 

@@ -486,7 +486,7 @@ value(struct str text, int depth, struct sm_tensor *out, struct err *err)
     if (depth > NESTING_MAX)
         return err_set(err, ERR_LIMIT, "calls nested more than %d deep", NESTING_MAX);
     if (!take_numpy(&it)) {
-        char *literal AUTO(free_ptr) = xstrndup(it.p, it.n);
+        char *literal AUTO(free_ptr) = str_dup(it);
         return sm_literal_read(literal, out, err);
     }
     int rc = numpy_value(it, depth, out, err);

@@ -186,7 +186,7 @@ op_float_line(struct machine *m)
     char *end;
     if (!take_line(m, &line))
         return short_of(m);
-    char *text AUTO(free_ptr) = xstrndup(line.p, line.n);
+    char *text AUTO(free_ptr) = str_dup(line);
     pk_ref v = pk_new(&m->p, PK_FLOAT);
     m->p.v[v].d = strtod(text, &end);
     if (line.n == 0 || *end)

@@ -403,7 +403,7 @@ pk_arrays(struct pk *p, pk_ref top, const char *only, struct sm_tensor_list *out
             return err_set(p->err, ERR_UNSUPPORTED, "a key of the dict is no string");
         if (only && !str_is(key->s, only))
             continue;
-        char *name AUTO(free_ptr) = xstrndup(key->s.p, key->s.n);
+        char *name AUTO(free_ptr) = str_dup(key->s);
         rc = tensor_of(p, v->items[i + 1], &t);
         if (rc < 0)
             return err_ctx(p->err, "key \"%s\"", name);

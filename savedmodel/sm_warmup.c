@@ -50,7 +50,7 @@ tensor_add(struct str name, struct str proto, struct sm_warmup *out, struct err 
     struct sm_tensor t;
     if (name.n && memchr(name.p, '\0', name.n))
         return malformed(err, "name of a tensor");
-    char *key AUTO(free_ptr) = xstrndup(name.p ? name.p : "", name.n);
+    char *key AUTO(free_ptr) = str_dup(name);
     if (sm_tensor_proto(proto, &t, err) < 0)
         return err_ctx(err, "input \"%s\"", key);
     sm_tensor_list_add(&out->inputs, key, &t);
@@ -221,7 +221,7 @@ sm_warmup_session(struct sm_warmup *w, const struct sm_meta *meta, struct err *e
         for (int k = 0; k < w->inputs.n; k++) {
             struct str name = str_of(w->inputs.v[k].name);
             struct str key = by_tensor(s->inputs, s->n_inputs, name)->key;
-            char *text = xstrndup(key.p ? key.p : "", key.n);
+            char *text = str_dup(key);
             free(w->inputs.v[k].name);
             w->inputs.v[k].name = text;
         }

@@ -431,7 +431,7 @@ svc_version_json(const struct repo_version *v)
 void
 svc_put_slice(cJSON *o, const char *key_or_null, struct str s)
 {
-    char *text AUTO(free_ptr) = xstrndup(s.p ? s.p : "", s.n);
+    char *text AUTO(free_ptr) = str_dup(s);
     json_put_str(o, key_or_null, text);
 }
 

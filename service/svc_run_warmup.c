@@ -20,7 +20,7 @@ run_signature(struct warmup *run, struct sm_warmup *w, struct str signature,
               struct err *err)
 {
     struct sm_tensor_list outs AUTO(sm_tensor_list_release) = { 0 };
-    char *key AUTO(free_ptr) = xstrndup(signature.p ? signature.p : "", signature.n);
+    char *key AUTO(free_ptr) = str_dup(signature);
     const struct backend_signature *sig;
     if (runner_backend.signature(run->b, key, &sig, err) < 0)
         return -(int)err->code;

@@ -165,7 +165,7 @@ put_functions(const struct graph *g, const struct sm_node *node, cJSON *o)
 static void
 put_str(cJSON *o, const char *key, struct str s)
 {
-    char *text AUTO(free_ptr) = xstrndup(s.p, s.n);
+    char *text AUTO(free_ptr) = str_dup(s);
     json_put_str(o, key, text);
 }
 

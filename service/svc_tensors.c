@@ -120,7 +120,7 @@ add_entries(struct job *j)
 {
     for (int i = 0; j->bundle && i < sm_bundle_n_entries(j->bundle); i++) {
         const struct sm_entry *e = sm_bundle_entry(j->bundle, i);
-        char *name = xstrndup(e->key.p, e->key.n);
+        char *name = str_dup(e->key);
         enum sm_role role = sm_entry_role(j->bundle, e);
         if (role == SM_ROLE_OBJECT_GRAPH || !is_wanted(j, name)) {
             free(name);
@@ -418,7 +418,7 @@ draw(struct svc_call *c, struct job *j, const char *name, struct err *err)
         return err_set(err, ERR_UNSUPPORTED,
                        "'%s' is a %s, which has no numbers to draw", name,
                        sm_dtype_name(e->dtype));
-    struct item *x = add_item(j, xstrndup(e->key.p, e->key.n), e->dtype, &e->shape);
+    struct item *x = add_item(j, str_dup(e->key), e->dtype, &e->shape);
     x->entry = e;
     x->is_training = sm_entry_role(j->bundle, e) != SM_ROLE_WEIGHT;
     if (fp_look_entry(&x->look, j->bundle, e, FP_LOOK_DIGEST | FP_LOOK_STATS, NULL,

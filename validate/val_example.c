@@ -74,8 +74,7 @@ add_feature(struct val_features *f, struct str key, int dtype, int64_t n)
         (dtype != SM_FLOAT && dtype != SM_INT64 && dtype != SM_STRING))
         return false;
     f->v = xreallocarray(f->v, (size_t)f->n + 1, sizeof(*f->v));
-    f->v[f->n++] =
-        (struct val_feature){ xstrndup(key.n ? key.p : "", key.n), dtype, n };
+    f->v[f->n++] = (struct val_feature){ str_dup(key), dtype, n };
     return true;
 }
 

@@ -257,7 +257,7 @@ add_signature(struct val_request *out, struct str key)
 {
     out->signatures = xreallocarray(out->signatures, (size_t)out->n_signatures + 1,
                                     sizeof(*out->signatures));
-    out->signatures[out->n_signatures++] = xstrndup(key.n ? key.p : "", key.n);
+    out->signatures[out->n_signatures++] = str_dup(key);
 }
 
 static int

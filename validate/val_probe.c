@@ -276,7 +276,7 @@ make_case(struct probe *p, struct made *m, const char *name, enum fill fill,
 
     for (int i = 0; i < m->s->n_inputs; i++) {
         const struct sm_tensor_info *t = &m->s->inputs[i];
-        char *key AUTO(free_ptr) = xstrndup(t->key.n ? t->key.p : "", t->key.n);
+        char *key AUTO(free_ptr) = str_dup(t->key);
         struct sm_tensor x;
 
         if (!with_defaults && t->has_default)
@@ -350,7 +350,7 @@ describe(struct probe *p, const struct made *m, int i)
     const struct sm_tensor_info *t = &m->s->inputs[i];
     struct buf shape AUTO(buf_release) = BUF_INIT;
     cJSON *o = cJSON_CreateObject();
-    char *key AUTO(free_ptr) = xstrndup(t->key.n ? t->key.p : "", t->key.n);
+    char *key AUTO(free_ptr) = str_dup(t->key);
 
     sm_shape_text(&t->shape, &shape);
     cJSON_AddItemToArray(p->inputs, o);
@@ -368,7 +368,7 @@ static int
 probe_signature(struct probe *p, const struct sm_signature *s, struct err *err)
 {
     struct made m = { .s = s,
-                      .key = xstrndup(s->key.n ? s->key.p : "", s->key.n),
+                      .key = str_dup(s->key),
                       .below = xcalloc((size_t)s->n_inputs + 1, sizeof(*m.below)),
                       .features =
                           xcalloc((size_t)s->n_inputs + 1, sizeof(*m.features)) };

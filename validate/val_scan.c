@@ -94,7 +94,7 @@ scan_is_allowed(const char *list, cJSON *allowed, struct str name)
 {
     if (!name.n || !is_listed(list, name))
         return false;
-    char *key AUTO(free_ptr) = xstrndup(name.p, name.n);
+    char *key AUTO(free_ptr) = str_dup(name);
     cJSON *count = cJSON_GetObjectItemCaseSensitive(allowed, key);
     if (count)
         cJSON_SetNumberValue(count, count->valuedouble + 1);

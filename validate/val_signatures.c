@@ -28,7 +28,7 @@ static cJSON *
 add_signature(cJSON *list, struct str name)
 {
     cJSON *o = cJSON_CreateObject();
-    char *text AUTO(free_ptr) = xstrndup(name.p ? name.p : "", name.n);
+    char *text AUTO(free_ptr) = str_dup(name);
 
     json_put_str(o, "signature", text);
     cJSON_AddItemToArray(list, o);

@@ -245,7 +245,7 @@ wire_get_cstr(struct wire_in *in)
 {
     struct str s = wire_get_text(in);
     in->bad |= s.n > 0 && memchr(s.p, '\0', s.n) != NULL;
-    return xstrndup(s.p ? s.p : "", s.n);
+    return str_dup(s);
 }
 
 void
