@@ -112,6 +112,8 @@ const char *sm_form_file(enum sm_form form); /* "saved_model.pbtxt" */
  * well-formed: a field that a reader does not find is absent. */
 int sm_open(struct sm_model **out, int dirfd, const char *dir,
             struct err *err) MUST_CHECK;
+/* As sm_open, of the directory at a path. */
+int sm_open_path(struct sm_model **out, const char *dir, struct err *err) MUST_CHECK;
 void sm_close(struct sm_model *m);
 void sm_close_p(struct sm_model **m); /* for AUTO */
 enum sm_form sm_form(const struct sm_model *m);

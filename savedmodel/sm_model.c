@@ -217,6 +217,15 @@ sm_open(struct sm_model **out, int dirfd, const char *dir, struct err *err)
     return 0;
 }
 
+int
+sm_open_path(struct sm_model **out, const char *dir, struct err *err)
+{
+    int dirfd AUTO(fs_close) = -1;
+    int rc = fs_open_dir(&dirfd, AT_FDCWD, dir, err);
+    *out = NULL;
+    return rc < 0 ? rc : sm_open(out, dirfd, dir, err);
+}
+
 enum sm_form
 sm_form(const struct sm_model *m)
 {

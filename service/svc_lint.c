@@ -9,20 +9,12 @@
 #include <string.h>
 
 static int
-open_model(const struct svc_dir *dir, struct sm_model **out, struct err *err)
-{
-    int dirfd AUTO(fs_close) = -1;
-    int rc = fs_open_dir(&dirfd, AT_FDCWD, dir->path, err);
-    return rc < 0 ? rc : sm_open(out, dirfd, dir->path, err);
-}
-
-static int
 compare(struct svc_call *c, const struct svc_dir *before, const struct sm_model *now,
         cJSON *changes, struct err *err)
 {
     struct sm_model *was AUTO(sm_close_p) = NULL;
     const struct sm_meta *a, *b;
-    if (open_model(before, &was, err) < 0 ||
+    if (sm_open_path(&was, before->path, err) < 0 ||
         val_lint_meta(was, svc_str(c, "tag_set"), &a, err) < 0 ||
         val_lint_meta(now, svc_str(c, "tag_set"), &b, err) < 0)
         return -(int)err->code;
@@ -90,7 +82,7 @@ svc_do_lint(struct svc_call *c, struct err *err)
         against = name;
     if (against) {
         changes = cJSON_CreateArray();
-        if (open_model(&dir, &model, err) < 0)
+        if (sm_open_path(&model, dir.path, err) < 0)
             return -(int)err->code;
         if (compare(c, &before, model, changes, err) < 0)
             return err_ctx(err, "compare with %s", against);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arrays of a golden set as a signature wants them: inline numbers get their dtype, and
- * what NumPy cannot store gets it back. */
+/* Signatures, and the arrays of a golden set as they want them: inline numbers get
+ * their dtype, and what NumPy cannot store gets it back. */
 #include "validate/val_int.h"
 
 #include "runtime/rt_half.h"
@@ -19,6 +19,50 @@ val_borrow(struct sm_tensor_list *out, const struct sm_tensor_list *from)
         sm_tensor_list_add(out, from->v[i].name, &t);
     }
 }
+
+/* ---- signatures ----------------------------------------------------------------- */
+
+void
+val_signature_release(struct val_signature *s)
+{
+    for (int i = 0; s->keys && i <= s->sig.n_inputs + s->sig.n_outputs; i++)
+        free(s->keys[i]);
+    free(s->keys);
+    free(s->tensors);
+    *s = (struct val_signature){ .tensors = NULL };
+}
+
+static void
+put_tensor(struct val_signature *s, int at, const struct sm_tensor_info *info)
+{
+    s->keys[at] = str_dup(info->key);
+    s->tensors[at] = (struct backend_tensor){ .key = s->keys[at],
+                                              .dtype = info->dtype,
+                                              .shape = info->shape,
+                                              .has_default = info->has_default };
+    s->odd |= info->name.n == 0;
+}
+
+void
+val_signature_make(struct val_signature *out, const struct sm_signature *from)
+{
+    const size_t n = (size_t)from->n_inputs + (size_t)from->n_outputs;
+
+    *out = (struct val_signature){ .tensors = xcalloc(n + 1, sizeof(*out->tensors)),
+                                   .keys = xcalloc(n + 1, sizeof(*out->keys)) };
+    for (int i = 0; i < from->n_inputs; i++)
+        put_tensor(out, i, &from->inputs[i]);
+    for (int i = 0; i < from->n_outputs; i++)
+        put_tensor(out, from->n_inputs + i, &from->outputs[i]);
+    out->keys[n] = str_dup(from->key);
+    out->sig = (struct backend_signature){ .key = out->keys[n],
+                                           .inputs = out->tensors,
+                                           .n_inputs = from->n_inputs,
+                                           .outputs = out->tensors + from->n_inputs,
+                                           .n_outputs = from->n_outputs };
+}
+
+/* ---- arrays --------------------------------------------------------------------- */
 
 static const struct backend_tensor *
 find_key(const struct backend_tensor *keys, int n, const char *name)

@@ -20,34 +20,25 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { WALL_MS = 600 * 1000, WORDS_MAX = 64, EXIT_UNSUPPORTED = 3, EXIT_AWAY = 75 };
+enum { WORDS_MAX = 64 };
 #define SAID_MAX_BYTES ((size_t)1 << 20)
-#define NPZ_MAX_BYTES ((size_t)4 << 30)
+#define NPZ_MORE_BYTES ((size_t)1 << 20) /* of headers, besides the outputs */
 
 struct lent {
-    struct backend_signature sig;
+    struct val_signature s;
     struct lent *next;
 };
 struct backend {
-    char *command;          /* cut into words */
-    char *words[WORDS_MAX]; /* of it */
+    char *words[WORDS_MAX]; /* of the command */
     int n_words;
     char *model_dir, *tags, *scratch, *about;
     int max_wall_ms;
+    size_t max_output_bytes;
     double load_ms, run_ms;
-    int dirfd;
     struct sm_model *model;
     const struct sm_meta *meta;
     struct lent *lent;
 };
-
-static void
-free_tensors(const struct backend_tensor *t, int n)
-{
-    for (int i = 0; i < n; i++)
-        free((char *)(uintptr_t)t[i].key);
-    free((void *)(uintptr_t)t);
-}
 
 static void
 exec_close(struct backend *b)
@@ -59,17 +50,15 @@ exec_close(struct backend *b)
     while (b->lent) {
         struct lent *next = b->lent->next;
 
-        free_tensors(b->lent->sig.inputs, b->lent->sig.n_inputs);
-        free_tensors(b->lent->sig.outputs, b->lent->sig.n_outputs);
-        free((char *)(uintptr_t)b->lent->sig.key);
+        val_signature_release(&b->lent->s);
         free(b->lent);
         b->lent = next;
     }
     if (b->scratch && fs_remove_tree(AT_FDCWD, b->scratch, &ignored) < 0)
         err_clear(&ignored); /* what lies in /tmp is swept */
     sm_close(b->model);
-    fs_close(&b->dirfd);
-    free(b->command);
+    while (b->n_words > 0)
+        free(b->words[--b->n_words]);
     free(b->model_dir);
     free(b->tags);
     free(b->scratch);
@@ -115,9 +104,9 @@ call(struct backend *b, const char *const *rest, struct buf *said, struct err *e
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     line = last_line(said);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_UNSUPPORTED)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == VAL_EXIT_UNSUPPORTED)
         return err_set(err, ERR_UNSUPPORTED, "%s", line[0] ? line : "it cannot run it");
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_AWAY)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == VAL_EXIT_AWAY)
         return err_set(err, ERR_IO, "%s", line);
     return err_set(err, ERR_FAILED, "%s: %s%s%.400s", b->words[0],
                    proc_status_text(status, text), line[0] ? ": " : "", line);
@@ -167,24 +156,21 @@ split_command(struct backend *b, const char *where, bool is_url, struct err *err
     if (is_url) {
         if (proc_helper_path("sluice-http", &helper, err) < 0)
             return -(int)err->code;
-        b->command = xmalloc(helper.len + strlen(where) + 2);
-        memcpy(b->command, buf_str(&helper), helper.len + 1);
-        memcpy(b->command + helper.len + 1, where, strlen(where) + 1);
-        b->words[b->n_words++] = b->command;
-        b->words[b->n_words++] = b->command + helper.len + 1;
+        b->words[b->n_words++] = xstrdup(buf_str(&helper));
+        b->words[b->n_words++] = xstrdup(where);
         return 0;
     }
-    b->command = xstrdup(where);
-    for (char *w = b->command; *(w += strspn(w, " ")); w += strcspn(w, " ")) {
-        if (w > b->command)
-            w[-1] = '\0';
+    for (const char *w = where; *(w += strspn(w, " "));) {
+        const size_t n = strcspn(w, " ");
+
         if (b->n_words == WORDS_MAX)
             return err_set(err, ERR_INVALID, "exec: more than %d words", WORDS_MAX);
-        b->words[b->n_words++] = w;
+        b->words[b->n_words++] = xstrndup(w, n);
+        w += n;
     }
-    if (b->n_words) /* blanks at the end */
-        b->words[b->n_words - 1][strcspn(b->words[b->n_words - 1], " ")] = '\0';
-    return b->n_words ? 0 : err_set(err, ERR_INVALID, "exec: names no program");
+    return b->n_words ? 0
+                      : err_set(err, ERR_INVALID,
+                                "exec: names no program; wanted --backend exec:CMD");
 }
 
 static int
@@ -193,14 +179,15 @@ load(struct backend **out, const struct backend_args *a, bool is_url, struct err
     struct backend *b AUTO(exec_close_p) = xcalloc(1, sizeof(*b));
     const int64_t begin_ns = clock_mono_ns();
 
-    b->dirfd = -1;
     b->model_dir = xstrdup(a->model_dir);
     b->tags = xstrdup(a->tags ? a->tags : "serve");
-    b->max_wall_ms =
-        a->max_wall_ms > 0 && a->max_wall_ms < WALL_MS ? (int)a->max_wall_ms : WALL_MS;
+    b->max_wall_ms = a->max_wall_ms > 0 && a->max_wall_ms < BACKEND_WALL_MS
+                         ? (int)a->max_wall_ms
+                         : BACKEND_WALL_MS;
+    b->max_output_bytes =
+        a->max_output_bytes > 0 ? a->max_output_bytes : BACKEND_OUTPUT_BYTES;
     if (split_command(b, a->where ? a->where : "", is_url, err) < 0 ||
-        fs_open_dir(&b->dirfd, AT_FDCWD, a->model_dir, err) < 0 ||
-        sm_open(&b->model, b->dirfd, a->model_dir, err) < 0 ||
+        sm_open_path(&b->model, a->model_dir, err) < 0 ||
         sm_find_meta(b->model, b->tags, &b->meta, err) < 0 ||
         make_scratch(b, err) < 0 || ask_about(b, err) < 0)
         return -(int)err->code;
@@ -222,19 +209,6 @@ http_load(struct backend **out, const struct backend_args *a, struct err *err)
     return load(out, a, true, err);
 }
 
-static const struct backend_tensor *
-lend(const struct sm_tensor_info *v, int n)
-{
-    struct backend_tensor *t = xcalloc((size_t)n + 1, sizeof(t[0]));
-
-    for (int i = 0; i < n; i++)
-        t[i] = (struct backend_tensor){ .key = xstrndup(v[i].key.p, v[i].key.n),
-                                        .dtype = v[i].dtype,
-                                        .shape = v[i].shape,
-                                        .has_default = v[i].has_default };
-    return t;
-}
-
 static int
 exec_signature(struct backend *b, const char *key, const struct backend_signature **out,
                struct err *err)
@@ -243,30 +217,26 @@ exec_signature(struct backend *b, const char *key, const struct backend_signatur
     struct lent *l;
 
     for (l = b->lent; l; l = l->next)
-        if (strcmp(l->sig.key, key) == 0) {
-            *out = &l->sig;
+        if (strcmp(l->s.sig.key, key) == 0) {
+            *out = &l->s.sig;
             return 0;
         }
     if (sm_find_signature(b->meta, key, &s, err) < 0)
         return -(int)err->code;
     l = xcalloc(1, sizeof(*l));
-    l->sig = (struct backend_signature){ .key = xstrdup(key),
-                                         .inputs = lend(s->inputs, s->n_inputs),
-                                         .n_inputs = s->n_inputs,
-                                         .outputs = lend(s->outputs, s->n_outputs),
-                                         .n_outputs = s->n_outputs };
+    val_signature_make(&l->s, s);
     l->next = b->lent;
     b->lent = l;
-    *out = &l->sig;
+    *out = &l->s.sig;
     return 0;
 }
 
-/* The tensors borrow from the file's bytes, which go: copies. */
 static int
-read_answer(const char *path, struct sm_tensor_list *out, struct err *err)
+read_answer(const struct backend *b, const char *path, struct sm_tensor_list *out,
+            struct err *err)
 {
-    struct sm_tensor_list lent AUTO(sm_tensor_list_release) = { .n = 0 };
-    struct buf npz AUTO(buf_release) = { .cap_bytes = NPZ_MAX_BYTES };
+    struct buf npz AUTO(buf_release) = { .cap_bytes =
+                                             b->max_output_bytes + NPZ_MORE_BYTES };
 
     if (fs_read(AT_FDCWD, path, &npz, err) < 0) {
         if (err->code != ERR_NOTFOUND)
@@ -275,15 +245,8 @@ read_answer(const char *path, struct sm_tensor_list *out, struct err *err)
         return err_set(err, ERR_FAILED, "it ended well, but wrote no OUT.npz");
     }
     if (buf_check(&npz, "the answer", err) < 0 ||
-        sm_npz_read((struct str){ buf_str(&npz), npz.len }, "OUT.npz", &lent, err) < 0)
+        sm_npz_read((struct str){ buf_str(&npz), npz.len }, "OUT.npz", out, err) < 0)
         return err_ctx(err, "the answer");
-    for (int i = 0; i < lent.n; i++) {
-        struct sm_tensor copy;
-
-        if (sm_tensor_copy(&copy, &lent.v[i].t, err) < 0)
-            return -(int)err->code;
-        sm_tensor_list_add(out, lent.v[i].name, &copy);
-    }
     return 0;
 }
 
@@ -301,7 +264,7 @@ exec_run(struct backend *b, const char *signature, const struct sm_tensor_list *
     (void)unlink(out_path);
     if (sm_npz_write(in, &npz, err) < 0 ||
         fs_replace(AT_FDCWD, in_path, npz.data, npz.len, 0600, err) < 0 ||
-        call(b, rest, &said, err) < 0 || read_answer(out_path, out, err) < 0)
+        call(b, rest, &said, err) < 0 || read_answer(b, out_path, out, err) < 0)
         return -(int)err->code;
     b->run_ms = (double)(clock_mono_ns() - begin_ns) / 1e6;
     return 0;

@@ -3,66 +3,17 @@
  * their inputs as TF Serving's warm-up records. */
 #include "validate/val_int.h"
 
-#include "base/fs.h"
-
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* ---- signatures ----------------------------------------------------------------- */
-
-/* What a backend would say of a signature. */
-struct signature {
-    struct backend_signature sig;
-    struct backend_tensor *tensors; /* inputs, then outputs */
-    char **keys;
-    bool odd; /* has sparse or composite ones, which are fed part by part */
-};
-
-static void
-signature_release(struct signature *s)
-{
-    for (int i = 0; s->keys && i < s->sig.n_inputs + s->sig.n_outputs; i++)
-        free(s->keys[i]);
-    free(s->keys);
-    free(s->tensors);
-    *s = (struct signature){ .tensors = NULL };
-}
-
-static void
-put_tensor(struct signature *s, int at, const struct sm_tensor_info *info)
-{
-    s->keys[at] = xstrndup(info->key.n ? info->key.p : "", info->key.n);
-    s->tensors[at] = (struct backend_tensor){ .key = s->keys[at],
-                                              .dtype = info->dtype,
-                                              .shape = info->shape,
-                                              .has_default = info->has_default };
-    s->odd |= info->name.n == 0;
-}
-
-static void
-signature_make(struct signature *out, const struct sm_signature *from)
-{
-    const size_t n = (size_t)from->n_inputs + (size_t)from->n_outputs;
-
-    *out = (struct signature){ .tensors = xcalloc(n + 1, sizeof(*out->tensors)),
-                               .keys = xcalloc(n + 1, sizeof(*out->keys)) };
-    for (int i = 0; i < from->n_inputs; i++)
-        put_tensor(out, i, &from->inputs[i]);
-    for (int i = 0; i < from->n_outputs; i++)
-        put_tensor(out, from->n_inputs + i, &from->outputs[i]);
-    out->sig = (struct backend_signature){ .inputs = out->tensors,
-                                           .n_inputs = from->n_inputs,
-                                           .outputs = out->tensors + from->n_inputs,
-                                           .n_outputs = from->n_outputs };
-}
+/* ---- cases ---------------------------------------------------------------------- */
 
 /* fn for each case with its signature and its inputs bound to it. Functions that are no
  * signature ("function:…") and odd signatures are left out, or refused. */
 struct bound {
     const struct val_golden *g;
     const struct val_case *c;
-    const struct signature *s;
+    const struct val_signature *s;
     struct sm_tensor_list inputs;
 };
 typedef int bound_fn(void *arg, const struct bound *b, struct err *err);
@@ -71,7 +22,7 @@ static int
 with_case(const struct sm_meta *meta, const struct val_golden *g,
           const struct val_case *c, bool must, bound_fn *fn, void *arg, struct err *err)
 {
-    struct signature s AUTO(signature_release) = { .tensors = NULL };
+    struct val_signature s AUTO(val_signature_release) = { .tensors = NULL };
     struct bound b = { .g = g, .c = c, .s = &s };
     const struct sm_signature *found = NULL;
     bool is_function = strncmp(c->signature, "function:", 9) == 0;
@@ -80,7 +31,7 @@ with_case(const struct sm_meta *meta, const struct val_golden *g,
     if (r < 0)
         return r;
     if (found)
-        signature_make(&s, found);
+        val_signature_make(&s, found);
     if (!found || s.odd)
         return must ? err_set(err, ERR_UNSUPPORTED,
                               "\"%s\" is no signature of plain tensors", c->signature)
@@ -99,11 +50,8 @@ each_case(const struct val_golden *g, const char *model_dir, bool must, bound_fn
 {
     struct sm_model *model AUTO(sm_close_p) = NULL;
     const struct sm_meta *meta = NULL;
-    int dirfd AUTO(fs_close) = -1;
-    int r = fs_open_dir(&dirfd, AT_FDCWD, model_dir, err);
+    int r = sm_open_path(&model, model_dir, err);
 
-    if (r == 0)
-        r = sm_open(&model, dirfd, model_dir, err);
     if (r == 0)
         r = sm_find_meta(model, g->tags, &meta, err);
     for (int i = 0; r == 0 && i < g->n_cases; i++) {

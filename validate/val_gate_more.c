@@ -89,11 +89,8 @@ static int
 open_model(const struct repo_view *view, struct sm_model **out,
            const struct sm_meta **meta, struct err *err)
 {
-    int dirfd AUTO(fs_close) = -1;
-    int e = fs_open_dir(&dirfd, AT_FDCWD, view->path, err);
+    int e = sm_open_path(out, view->path, err);
 
-    if (e == 0)
-        e = sm_open(out, dirfd, view->path, err);
     return e < 0 ? e : val_lint_meta(*out, NULL, meta, err);
 }
 

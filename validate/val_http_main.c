@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXIT_UNSUPPORTED = 3, EXIT_AWAY = 75, CONNECT_S = 10, ANSWER_S = 600 };
+enum { CONNECT_S = 10, ANSWER_S = 600 };
 enum { GATE_S = 30, GATE_ANSWER_BYTES = 8192 };
 #define ANSWER_MAX_BYTES ((size_t)1 << 30)
 
@@ -193,7 +193,7 @@ static int
 take_output(const struct sm_tensor_info *info, const cJSON *j,
             struct sm_tensor_list *out, struct err *err)
 {
-    char *key AUTO(free_ptr) = xstrndup(info->key.p, info->key.n);
+    char *key AUTO(free_ptr) = str_dup(info->key);
     struct sm_tensor raw AUTO(sm_tensor_release) = { .rank = 0 };
     struct sm_tensor t = { .rank = 0 };
 
@@ -220,8 +220,7 @@ take_outputs(const struct sm_signature *sig, const cJSON *answer,
     if (!outputs)
         return err_set(err, ERR_FAILED, "the server's answer has no \"outputs\"");
     for (int i = 0; i < sig->n_outputs; i++) {
-        char *key AUTO(free_ptr) =
-            xstrndup(sig->outputs[i].key.p, sig->outputs[i].key.n);
+        char *key AUTO(free_ptr) = str_dup(sig->outputs[i].key);
         const cJSON *one = sig->n_outputs == 1 /* alone it has no name */
                                ? outputs
                                : cJSON_GetObjectItemCaseSensitive(outputs, key);
@@ -241,12 +240,10 @@ run(const char *url, char **args, struct err *err)
     struct buf body AUTO(buf_release) = BUF_INIT, npz AUTO(buf_release) = BUF_INIT;
     char *predict AUTO(free_ptr) = xasprintf("%s:predict", url);
     cJSON *answer AUTO(json_free) = NULL;
-    int dirfd AUTO(fs_close) = -1;
     const struct sm_meta *meta;
     const struct sm_signature *sig;
 
-    if (fs_open_dir(&dirfd, AT_FDCWD, args[0], err) < 0 ||
-        sm_open(&model, dirfd, args[0], err) < 0 ||
+    if (sm_open_path(&model, args[0], err) < 0 ||
         sm_find_meta(model, args[1], &meta, err) < 0 ||
         sm_find_signature(meta, args[2], &sig, err) < 0 ||
         add_inputs(&body, args[3], args[2], err) < 0 ||
@@ -294,7 +291,7 @@ main(int argc, char **argv)
     if (r == 0)
         return 0;
     fprintf(stderr, "%s\n", err.msg);
-    return err.code == ERR_UNSUPPORTED ? EXIT_UNSUPPORTED
-           : err.code == ERR_IO        ? EXIT_AWAY
+    return err.code == ERR_UNSUPPORTED ? VAL_EXIT_UNSUPPORTED
+           : err.code == ERR_IO        ? VAL_EXIT_AWAY
                                        : 1;
 }

@@ -62,6 +62,15 @@ int val_golden_judges(const struct val_golden *g, struct err *err) MUST_CHECK;
 /* Expected outputs: names and inline numbers; arrays of files stay as they are. */
 int val_bind_expected(struct sm_tensor_list *expected,
                       const struct backend_signature *sig, struct err *err) MUST_CHECK;
+/* A signature as a backend would tell it, from the model's files; owns its keys. */
+struct val_signature {
+    struct backend_signature sig;
+    struct backend_tensor *tensors; /* inputs, then outputs */
+    char **keys;                    /* theirs, then the signature's own */
+    bool odd; /* has sparse or composite ones, which are fed part by part */
+};
+void val_signature_make(struct val_signature *out, const struct sm_signature *from);
+void val_signature_release(struct val_signature *s); /* for AUTO */
 /* A list whose tensors borrow from `from`. */
 void val_borrow(struct sm_tensor_list *out, const struct sm_tensor_list *from);
 
@@ -133,8 +142,10 @@ int val_load(const struct val_golden *g, const struct backend_ops *ops, const ch
 int val_run_case(const struct val_golden *g, int i, const struct backend_ops *ops,
                  struct backend *b, struct sm_tensor_list *out,
                  struct err *err) MUST_CHECK;
-/* The system is in the way; every other error is said about the model. */
+/* The system is in the way; every other error is said about the model or its input. */
 bool val_is_ours(const struct err *e);
+/* What the program of an exec: backend ends with (val_exec.c), as sluice-http does. */
+enum { VAL_EXIT_UNSUPPORTED = 3, VAL_EXIT_AWAY = 75 };
 
 /* Members "number" and "digest". */
 void val_put_version(cJSON *o, const struct repo_version *v);

@@ -27,14 +27,6 @@ struct val_recorder {
     char *first_why;
 };
 
-/* The system is in the way; everything else is said about the input. */
-static bool
-is_ours(const struct err *e)
-{
-    return e->code == ERR_IO || e->code == ERR_DB || e->code == ERR_BUSY ||
-           e->code == ERR_DENIED;
-}
-
 /* ---- the backend ---------------------------------------------------------------- */
 
 static void
@@ -256,7 +248,7 @@ val_record_case(struct val_recorder *r, const char *name, const char *signature,
     if (err->code != ERR_OK)
         return -(int)err->code;
     r->n_cases += e == 0;
-    if (e < 0 && is_ours(&bad))
+    if (e < 0 && val_is_ours(&bad))
         return err_set(err, bad.code, "case '%s': %s", name, bad.msg);
     if (e < 0)
         val_record_leave_out(r, name, bad.msg, bad.code);
