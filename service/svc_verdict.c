@@ -5,7 +5,6 @@
 #include "base/fs.h"
 
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,13 +90,14 @@ int
 svc_do_verdict_show(struct svc_call *c, struct err *err)
 {
     struct val_verdict found AUTO(val_verdict_release) = { .id = 0 };
-    cJSON *doc = NULL;
+    cJSON *doc AUTO(json_free) = NULL;
     struct repo_version v;
 
     if (find(c, &found, &v, err) < 0 || put_head(c, &found, err) < 0 ||
         read_doc(&found, &doc, err) < 0)
         return -(int)err->code;
     cJSON_AddItemToObject(c->reply, "document", doc);
+    doc = NULL;
     if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(c->reply, "signature")),
                "bad") == 0)
         return err_set(err, ERR_FAILED,
@@ -178,14 +178,6 @@ same_set(void *arg, const struct val_set *s, struct err *err)
     return 0;
 }
 
-static double
-number_or_nan(const cJSON *o, const char *key)
-{
-    const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, key);
-
-    return cJSON_IsNumber(n) ? n->valuedouble : NAN;
-}
-
 /* What was asked for then, as the document tells. */
 static int
 ask_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v,
@@ -197,15 +189,15 @@ ask_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v,
         (struct val_ask){ .budgets = cJSON_GetObjectItemCaseSensitive(doc, "budgets") };
     if (!beside)
         return 0;
-    out->beside.max_flips = number_or_nan(beside, "max_flips");
-    out->beside.max_shift = number_or_nan(beside, "max_shift");
+    out->beside.max_flips = val_number(beside, "max_flips");
+    out->beside.max_shift = val_number(beside, "max_shift");
     if (json_str(beside, "ref", NULL, &out->baseline_ref, "baseline", err) < 0 ||
         json_bool(beside, "optional", false, &out->beside.optional, "baseline", err) <
             0)
         return -(int)err->code;
     if (json_has(beside, "number")) { /* what the ref named then */
         char *ref AUTO(free_ptr) =
-            xasprintf("%s@%.0f", v->model, number_or_nan(beside, "number"));
+            xasprintf("%s@%.0f", v->model, val_number(beside, "number"));
 
         if (repo_resolve(c->repo, ref, base, err) < 0)
             return err_ctx(err, "the baseline");
@@ -262,7 +254,6 @@ svc_do_replay(struct svc_call *c, struct err *err)
         snprintf(w.set.model, sizeof(w.set.model), "%s", v.model);
         snprintf(w.set.name, sizeof(w.set.name), "%s", was.set_name);
     }
-    ask.budgets = cJSON_GetObjectItemCaseSensitive(a, "budgets");
     if (ask_again(c, a, &v, &base, &ask, err) < 0 ||
         backend_again(c, a, &v, &ops, err) < 0 ||
         val_judge_version(c->repo, &v, &w.set, &ask, &ops, &is, err) < 0 ||

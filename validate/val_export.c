@@ -3,7 +3,6 @@
  * what a check is, only val_document.c knows. */
 #include "validate/val_export_int.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,14 +29,6 @@ val_export_first(const cJSON *o, const char *key)
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(o, key);
 
     return list ? list->child : NULL;
-}
-
-double
-val_number(const cJSON *o, const char *key)
-{
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
-
-    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
 }
 
 bool

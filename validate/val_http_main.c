@@ -6,12 +6,9 @@
  *   sluice-http URL gate QUESTION */
 #include "validate/val_int.h"
 
-#include "base/crypto.h"
 #include "base/fs.h"
 
 #include <curl/curl.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -117,50 +114,6 @@ about(const char *url, struct err *err)
 
 /* ---- run ------------------------------------------------------------------------ */
 
-static void
-add_leaf(struct buf *out, const struct sm_tensor *t, int64_t i)
-{
-    double v;
-
-    switch (val_family_of(t->dtype)) {
-    case VAL_F_STRING:
-        buf_adds(out, "{\"b64\":\"");
-        base64_add(out, sm_tensor_str(t)[i].p, sm_tensor_str(t)[i].n);
-        buf_adds(out, "\"}");
-        return;
-    case VAL_F_BOOL:
-        buf_adds(out, val_int_at(t, i) ? "true" : "false");
-        return;
-    case VAL_F_INT:
-        if (val_is_huge(t, i))
-            buf_addf(out, "%" PRIu64, (uint64_t)val_int_at(t, i));
-        else
-            buf_addf(out, "%" PRId64, val_int_at(t, i));
-        return;
-    default:
-        v = val_real_at(t, i);
-        if (isnan(v) || isinf(v))
-            buf_adds(out, isnan(v) ? "NaN" : v < 0 ? "-Infinity" : "Infinity");
-        else
-            buf_addf(out, t->dtype == SM_DOUBLE ? "%.17g" : "%.9g", v);
-    }
-}
-
-static void
-add_value(struct buf *out, const struct sm_tensor *t, int dim, int64_t *at)
-{
-    if (dim == t->rank) {
-        add_leaf(out, t, (*at)++);
-        return;
-    }
-    buf_addc(out, '[');
-    for (int64_t i = 0; i < t->dims[dim]; i++) {
-        buf_adds(out, i ? "," : "");
-        add_value(out, t, dim + 1, at);
-    }
-    buf_addc(out, ']');
-}
-
 static int
 add_inputs(struct buf *out, const char *path, const char *signature, struct err *err)
 {
@@ -174,19 +127,14 @@ add_inputs(struct buf *out, const char *path, const char *signature, struct err 
     json_add_quoted(out, str_of(signature));
     buf_adds(out, ",\"inputs\":{");
     for (int i = 0; i < in.n; i++) {
-        int64_t at = 0;
-
-        if (val_family_of(in.v[i].t.dtype) == VAL_F_COMPLEX)
-            return err_set(err, ERR_UNSUPPORTED,
-                           "input '%s': the REST API takes no complex numbers",
-                           in.v[i].name);
         buf_adds(out, i ? "," : "");
         json_add_quoted(out, str_of(in.v[i].name));
         buf_addc(out, ':');
-        add_value(out, &in.v[i].t, 0, &at);
+        if (val_inline_add(out, &in.v[i].t, err) < 0)
+            return err_ctx(err, "input '%s'", in.v[i].name);
     }
     buf_adds(out, "}}");
-    return 0;
+    return buf_check(out, "the request", err);
 }
 
 static int

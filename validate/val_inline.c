@@ -415,3 +415,73 @@ val_inline_convert(const struct sm_tensor *numbers, int dtype, struct sm_tensor 
         }
     return r;
 }
+
+/* ---- written -------------------------------------------------------------------- */
+
+static void
+add_float(struct buf *out, double v, int digits)
+{
+    const size_t at = out->len;
+
+    if (isnan(v))
+        buf_adds(out, "NaN");
+    else if (isinf(v))
+        buf_adds(out, v < 0 ? "-Infinity" : "Infinity");
+    else
+        buf_addf(out, "%.*g", digits, v);
+    if (v == 0 && signbit(v) && out->len == at + 2)
+        buf_adds(out, ".0"); /* "-0" would be an integer, which has no sign */
+}
+
+static int
+add_element(struct buf *out, const struct sm_tensor *t, int64_t i, struct err *err)
+{
+    switch (val_family_of(t->dtype)) {
+    case VAL_F_STRING:
+        buf_adds(out, "{\"b64\":\"");
+        base64_add(out, sm_tensor_str(t)[i].p, sm_tensor_str(t)[i].n);
+        buf_adds(out, "\"}");
+        return 0;
+    case VAL_F_BOOL:
+        buf_adds(out, val_int_at(t, i) ? "true" : "false");
+        return 0;
+    case VAL_F_INT:
+        if (val_is_huge(t, i))
+            buf_addf(out, "%" PRIu64, (uint64_t)val_int_at(t, i));
+        else
+            buf_addf(out, "%" PRId64, val_int_at(t, i));
+        return 0;
+    case VAL_F_FLOAT:
+        add_float(out, val_real_at(t, i), t->dtype == SM_DOUBLE ? 17 : 9);
+        return 0;
+    default:
+        return err_set(err, ERR_UNSUPPORTED, "%s has no form in JSON",
+                       sm_dtype_name(t->dtype));
+    }
+}
+
+/* Element *i and those behind it, as nested lists. */
+static int
+add_lists(struct buf *out, const struct sm_tensor *t, int axis, int64_t *i,
+          struct err *err)
+{
+    int r = 0;
+
+    if (axis == t->rank)
+        return add_element(out, t, (*i)++, err);
+    buf_addc(out, '[');
+    for (int64_t k = 0; k < t->dims[axis] && r == 0; k++) {
+        buf_adds(out, k ? "," : "");
+        r = add_lists(out, t, axis + 1, i, err);
+    }
+    buf_addc(out, ']');
+    return r;
+}
+
+int
+val_inline_add(struct buf *out, const struct sm_tensor *t, struct err *err)
+{
+    int64_t i = 0;
+
+    return add_lists(out, t, 0, &i, err);
+}

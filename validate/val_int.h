@@ -28,6 +28,9 @@ int val_json_parse(cJSON **out, struct str text, const char *what,
 /* A value of TF Serving's column form: a leaf or nested lists of numbers (VAL_NUMBERS),
  * of true and false (SM_BOOL), or of strings and {"b64": …} (SM_STRING). */
 int val_inline(const cJSON *j, struct sm_tensor *out, struct err *err) MUST_CHECK;
+/* Appends a tensor in that form. ERR_UNSUPPORTED: of complex numbers and the like. */
+int val_inline_add(struct buf *out, const struct sm_tensor *t,
+                   struct err *err) MUST_CHECK;
 /* {"b64": …} and nothing else. */
 bool val_inline_is_b64(const cJSON *j);
 /* VAL_NUMBERS to `dtype`; ERR_INVALID names the number that does not fit. */
@@ -147,22 +150,22 @@ bool val_is_ours(const struct err *e);
 /* What the program of an exec: backend ends with (val_exec.c), as sluice-http does. */
 enum { VAL_EXIT_UNSUPPORTED = 3, VAL_EXIT_AWAY = 75 };
 
-/* Members "number" and "digest". */
-void val_put_version(cJSON *o, const struct repo_version *v);
-/* Another summary than the report has. */
-void val_report_problem(cJSON *report, const char *summary);
-
-/* ---- verdicts (val_verdict.c, val_drop.c) --------------------------------------- */
+/* ---- reports (val_summary.c, val_document.c) ------------------------------------ */
 
 /* A string member of a report's object; "" when there is none. */
 const char *val_text(const cJSON *obj, const char *key);
-double val_number(const cJSON *obj, const char *key); /* NaN: there is none */
 /* Appends `text`, a list cut to its first names "…, and N more". */
 void val_add_short(struct buf *out, const char *text);
 /* The limits that runs of a report had, 0 replaced by what it means. */
 void val_put_limits(cJSON *report, const struct backend_args *limits);
+/* Members "number" and "digest". */
+void val_put_version(cJSON *o, const struct repo_version *v);
+/* Another summary than the report has. */
+void val_report_problem(cJSON *report, const char *summary);
 /* One line from a report: what failed, or what was found good. */
 void val_report_summary(const cJSON *report, enum val_outcome outcome, struct buf *out);
+
+/* ---- drops (val_drop.c) --------------------------------------------------------- */
 
 /* A metric's max_drop against the version that is live (0: none). */
 struct val_drop {

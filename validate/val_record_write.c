@@ -4,9 +4,7 @@
 #include "validate/val_int.h"
 
 #include "base/fs.h"
-#include "runtime/rt_half.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,84 +80,6 @@ is_for_numpy(const struct sm_tensor *t)
            (size_t)t->n_elems <= (ARRAY_WASTE_BYTES + 4 * sm_tensor_bytes(t)) / longest;
 }
 
-static void
-add_float(struct buf *out, double v, int digits)
-{
-    const size_t at = out->len;
-
-    if (isnan(v))
-        buf_adds(out, "NaN");
-    else if (isinf(v))
-        buf_adds(out, v < 0 ? "-Infinity" : "Infinity");
-    else
-        buf_addf(out, "%.*g", digits, v);
-    if (v == 0 && signbit(v) && out->len == at + 2)
-        buf_adds(out, ".0"); /* "-0" would be an integer, which has no sign */
-}
-
-static int
-add_element(struct buf *out, const struct sm_tensor *t, int64_t i, struct err *err)
-{
-    const uint16_t *bits = t->data;
-
-    switch (t->dtype) {
-    case SM_STRING: {
-        const struct str s = sm_tensor_str(t)[i];
-
-        buf_adds(out, "{\"b64\":\"");
-        base64_add(out, s.p, s.n);
-        buf_adds(out, "\"}");
-        return 0;
-    }
-    case SM_FLOAT:
-        add_float(out, (double)((const float *)t->data)[i], 9);
-        return 0;
-    case SM_DOUBLE:
-        add_float(out, ((const double *)t->data)[i], 17);
-        return 0;
-    case SM_HALF:
-        add_float(out, (double)rt_half_to_f32(bits[i]), 9);
-        return 0;
-    case SM_BFLOAT16:
-        add_float(out, (double)rt_bf16_to_f32(bits[i]), 9);
-        return 0;
-    case SM_BOOL:
-        buf_adds(out, ((const uint8_t *)t->data)[i] ? "true" : "false");
-        return 0;
-    case SM_UINT64:
-        buf_addf(out, "%" PRIu64, ((const uint64_t *)t->data)[i]);
-        return 0;
-    default:
-        break;
-    }
-    if (!val_is_int(t->dtype))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s beside strings that NumPy cannot keep: a golden set has no "
-                       "form for both",
-                       sm_dtype_name(t->dtype));
-    buf_addf(out, "%" PRId64, val_int_at(t, i));
-    return 0;
-}
-
-/* As nested lists; *i is the next element. */
-static int
-add_lists(struct buf *out, const struct sm_tensor *t, int axis, int64_t *i,
-          struct err *err)
-{
-    int r = 0;
-
-    if (axis == t->rank)
-        return add_element(out, t, (*i)++, err);
-    buf_addc(out, '[');
-    for (int64_t k = 0; k < t->dims[axis] && r == 0; k++) {
-        if (k)
-            buf_addc(out, ',');
-        r = add_lists(out, t, axis + 1, i, err);
-    }
-    buf_addc(out, ']');
-    return r;
-}
-
 /* All of a case's inputs are in one file, or all are in golden.json. */
 static int
 put_inline(cJSON *c, const struct sm_tensor_list *l, struct err *err)
@@ -169,7 +89,6 @@ put_inline(cJSON *c, const struct sm_tensor_list *l, struct err *err)
     for (int i = 0; i < l->n; i++) {
         struct buf text AUTO(buf_release) = BUF_INIT;
         const struct sm_tensor *t = &l->v[i].t;
-        int64_t at = 0;
         bool is_flat = true; /* "[]" says nothing of the axes behind an empty one */
 
         for (int d = 0; d < t->rank - 1; d++)
@@ -179,9 +98,10 @@ put_inline(cJSON *c, const struct sm_tensor_list *l, struct err *err)
                            "input '%s' is empty, and golden.json has no form for its "
                            "shape",
                            l->v[i].name);
-        if (add_lists(&text, t, 0, &at, err) < 0 ||
+        if (val_inline_add(&text, t, err) < 0 ||
             buf_check(&text, "inline values", err) < 0)
-            return err_ctx(err, "input '%s'", l->v[i].name);
+            return err_ctx(err, "input '%s', beside strings that NumPy cannot keep",
+                           l->v[i].name);
         cJSON_AddItemToObject(o, l->v[i].name, cJSON_CreateRaw(buf_str(&text)));
     }
     return 0;

@@ -2,6 +2,7 @@
 /* One line that says what a report found: what failed first, or what was good. */
 #include "validate/val_int.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,26 +23,29 @@ val_text(const cJSON *obj, const char *key)
     return s ? s : "";
 }
 
+double
+val_number(const cJSON *o, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+
+    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
+}
+
 static void
 add_metric_value(const cJSON *m, struct buf *out)
 {
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(m, "value");
-    const cJSON *min = cJSON_GetObjectItemCaseSensitive(m, "min");
-    const cJSON *max = cJSON_GetObjectItemCaseSensitive(m, "max");
-    const cJSON *n = cJSON_GetObjectItemCaseSensitive(m, "n");
+    const double value = val_number(m, "value"), n = val_number(m, "n");
+    const double min = val_number(m, "min"), max = val_number(m, "max");
 
-    if (!cJSON_IsNumber(value))
+    if (isnan(value))
         return;
     buf_addf(out, "%s%s ", out->len ? ", " : "", val_text(m, "title"));
-    val_add_number(out, value->valuedouble,
-                   cJSON_IsNumber(min)   ? min->valuedouble
-                   : cJSON_IsNumber(max) ? max->valuedouble
-                                         : 0);
-    if (cJSON_IsNumber(min))
-        buf_addf(out, " ≥ %g", min->valuedouble);
-    if (cJSON_IsNumber(max))
-        buf_addf(out, " ≤ %g", max->valuedouble);
-    buf_addf(out, " (%.0f labels)", cJSON_IsNumber(n) ? n->valuedouble : 0);
+    val_add_number(out, value, !isnan(min) ? min : isnan(max) ? 0 : max);
+    if (!isnan(min))
+        buf_addf(out, " ≥ %g", min);
+    if (!isnan(max))
+        buf_addf(out, " ≤ %g", max);
+    buf_addf(out, " (%.0f labels)", isnan(n) ? 0 : n);
 }
 
 static void

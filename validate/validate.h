@@ -189,6 +189,10 @@ struct val_sides {
 };
 /* A list of texts, "p99_ms=5" or "load_ms=+10%" of the baseline's. ERR_INVALID. */
 int val_budgets_check(const cJSON *list, struct err *err) MUST_CHECK;
+/* The set's own budgets and those asked for, which the report gets as "budgets" (the
+ * set's are bound by its digest); NULL: none. The caller frees it. */
+cJSON *val_budgets_all(const struct val_golden *g, const cJSON *asked_or_null,
+                       cJSON *report);
 /* Adds a check for each budget to the report of a set that passed; the outcome may
  * become failed or inconclusive. What was measured goes to times.measured. */
 int val_budgets_judge(const cJSON *list, const struct val_sides *sides,
@@ -342,6 +346,7 @@ void val_check_add(cJSON *report, const char *id, const char *wanted, const char
 /* The object of all that depends on time; with a key, an object in it. Only what lies
  * there may differ when the same is judged again. */
 cJSON *val_times(cJSON *report, const char *key_or_null);
+double val_number(const cJSON *obj, const char *key); /* a member; NaN: there is none */
 /* Makes a report the whole document: checks, subject and the like. `v`, `s` and `actor`
  * NULL: a directory in no store. */
 void val_document(cJSON *report, enum val_outcome outcome, const struct repo_version *v,
