@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever can run a SavedModel: the embedded runtime ("native"), later a running TF
- * Serving ("http:"), any program ("exec:"), libtensorflow. A backend is used by one
- * thread at a time; tensors go in borrowed and come out owned. */
+/* Whatever can run a SavedModel: the embedded runtime ("native"), any program ("exec"),
+ * a running TF Serving ("http"; validate/val_exec.c). A backend is used by one thread
+ * at a time; tensors go in borrowed and come out owned. */
 #ifndef RUNTIME_BACKEND_H
 #define RUNTIME_BACKEND_H
 

@@ -45,24 +45,25 @@ verdict_json(const char *set, bool acceptance, enum val_outcome outcome, cJSON *
     return o;
 }
 
-/* The worst of all sets is the answer: failed before unsupported before passed. */
+enum { N_OUTCOMES = VAL_INCONCLUSIVE + 1 };
+
+/* The worst of all sets is the answer. n: how many sets ended in each way. */
 static int
-answer(struct svc_call *c, int n_failed, int n_unsupported, int n_unsure,
-       const char *what, struct err *err)
+answer(struct svc_call *c, const int n[N_OUTCOMES], const char *what, struct err *err)
 {
-    const char *text = val_outcome_text(n_failed        ? VAL_FAILED
-                                        : n_unsupported ? VAL_UNSUPPORTED
-                                        : n_unsure      ? VAL_INCONCLUSIVE
-                                                        : VAL_PASSED);
+    const char *text = val_outcome_text(n[VAL_FAILED]         ? VAL_FAILED
+                                        : n[VAL_UNSUPPORTED]  ? VAL_UNSUPPORTED
+                                        : n[VAL_INCONCLUSIVE] ? VAL_INCONCLUSIVE
+                                                              : VAL_PASSED);
     json_put_str(c->reply, "verdict", text);
     json_put_str(c->body, "verdict", text);
-    if (n_failed)
-        return err_set(err, ERR_FAILED, "%s: %d golden set%s failed", what, n_failed,
-                       n_failed == 1 ? "" : "s");
-    if (n_unsupported)
+    if (n[VAL_FAILED])
+        return err_set(err, ERR_FAILED, "%s: %d golden set%s failed", what,
+                       n[VAL_FAILED], n[VAL_FAILED] == 1 ? "" : "s");
+    if (n[VAL_UNSUPPORTED])
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: the runtime cannot run this model; that is no pass", what);
-    if (n_unsure)
+    if (n[VAL_INCONCLUSIVE])
         return err_set(err, ERR_FAILED,
                        "%s: a budget lies inside the noise of this machine: ask again "
                        "when it is quiet, or give more room",
@@ -181,16 +182,10 @@ budgets_dir(struct svc_call *c, struct val_sides *sides, const struct val_golden
             const struct backend_ops *ops, enum val_outcome *outcome, cJSON *report,
             struct err *err)
 {
-    const cJSON *asked = cJSON_GetObjectItemCaseSensitive(c->req, "budget"), *one;
-    const cJSON *lists[] = { g->budgets, asked };
-    cJSON *all AUTO(json_free) = cJSON_CreateArray();
-    for (int i = 0; i < 2; i++)
-        cJSON_ArrayForEach(one, lists[i])
-            cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
-    if (!all->child)
+    cJSON *all AUTO(json_free) =
+        val_budgets_all(g, cJSON_GetObjectItemCaseSensitive(c->req, "budget"), report);
+    if (!all)
         return 0;
-    if (asked)
-        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(asked, true));
     if (fs_walk(AT_FDCWD, sides->dir, add_size, &sides->size_mb, err) < 0 ||
         (sides->baseline_dir && fs_walk(AT_FDCWD, sides->baseline_dir, add_size,
                                         &sides->baseline_size_mb, err) < 0))
@@ -247,83 +242,117 @@ validate_dir(struct svc_call *c, struct err *err)
     }
     cJSON_AddItemToArray(cJSON_AddArrayToObject(c->reply, "verdicts"),
                          verdict_json(golden, acceptance, outcome, report));
-    return answer(c, outcome == VAL_FAILED, outcome == VAL_UNSUPPORTED,
-                  outcome == VAL_INCONCLUSIVE, dir, err);
+    int n[N_OUTCOMES] = { 0 };
+    n[outcome] = 1;
+    return answer(c, n, dir, err);
+}
+
+/* ---- a version ---- */
+
+/* What the call asks for besides the sets; `other` holds the versions it names. */
+static int
+read_ask(struct svc_call *c, const struct repo_version *v, struct repo_version other[2],
+         struct val_ask *out, struct err *err)
+{
+    int has_base = 0;
+    *out =
+        (struct val_ask){ .budgets = cJSON_GetObjectItemCaseSensitive(c->req, "budget"),
+                          .baseline_ref = svc_str(c, "baseline") };
+    if (limits(c, &out->beside, err) < 0)
+        return -(int)err->code;
+    if (out->baseline_ref)
+        has_base = baseline(c, "baseline", v, &other[0], err);
+    if (has_base < 0)
+        return has_base;
+    out->baseline = has_base ? &other[0] : NULL;
+    return ask_trace(c, v, &other[1], out, err);
+}
+
+/* Sets and backend, and whether the caller may. */
+static int
+check_judges(struct svc_call *c, const struct repo_version *v, const struct sets *sets,
+             const struct backend_ops *ops, struct err *err)
+{
+    /* A program of one's own says whatever one likes, and the gate counts its verdict.
+     */
+    if (ops->where && acc_check(c->repo->acc, ACC_JUDGE, v->model, err) < 0)
+        return err_ctx(err, "a stored verdict by --backend %s", ops->name);
+    if (sets->n == 0)
+        return err_set(
+            err, ERR_NOTFOUND,
+            "%s has no golden set to be judged by: push it with --golden DIR, or "
+            "sluice golden add %s DIR --name NAME",
+            c->object, v->model);
+    return 0;
+}
+
+static int
+judge_sets(struct svc_call *c, const struct repo_version *v, const struct sets *sets,
+           const struct val_ask *ask, const struct backend_ops *ops,
+           struct val_verdict *verdicts, int n[N_OUTCOMES], struct err *err)
+{
+    cJSON *list = cJSON_AddArrayToObject(c->reply, "verdicts");
+    cJSON *summary = cJSON_AddArrayToObject(c->body, "sets");
+    for (int i = 0; i < sets->n; i++) {
+        const struct val_set *s = &sets->v[i];
+        if (val_judge_version(c->repo, v, s, ask, ops, &verdicts[i], err) < 0)
+            return -(int)err->code;
+        enum val_outcome outcome = verdicts[i].outcome;
+        n[outcome]++;
+        cJSON_AddItemToArray(list, verdict_json(s->name, s->acceptance, outcome,
+                                                cJSON_Parse(verdicts[i].report_json)));
+        cJSON_AddItemToArray(summary,
+                             verdict_json(s->name, s->acceptance, outcome, NULL));
+    }
+    return 0;
+}
+
+/* The verdicts and the event are one transaction. */
+static int
+record_verdicts(struct svc_call *c, struct val_verdict *verdicts, struct err *err)
+{
+    cJSON *told = cJSON_GetObjectItemCaseSensitive(c->reply, "verdicts")->child;
+    if (db_begin(c->repo->db, err) < 0)
+        return -(int)err->code;
+    for (int i = 0; told; i++, told = told->next) {
+        if (val_verdict_add(c->repo, &verdicts[i], err) < 0)
+            return -(int)err->code;
+        json_put_int(told, "id", verdicts[i].id);
+    }
+    return svc_commit(c, err);
 }
 
 int
 svc_do_validate(struct svc_call *c, struct err *err)
 {
+    struct sets sets AUTO(sets_release) = { 0 };
+    struct repo_version v, other[2];
+    struct backend_ops ops;
+    struct val_ask ask;
+    int n[N_OUTCOMES] = { 0 };
     if (!svc_str(c, "ref"))
         return validate_dir(c, err);
     if (svc_str(c, "dir") || svc_str(c, "golden"))
         return err_set(err, ERR_USAGE,
                        "validate takes either a version or --dir and --golden");
-    const cJSON *budgets = cJSON_GetObjectItemCaseSensitive(c->req, "budget");
-    if (val_budgets_check(budgets, err) < 0)
-        return -(int)err->code;
-    struct repo_version v;
-    struct sets sets AUTO(sets_release) = { 0 };
-    if (svc_version(c, &v, err) < 0 ||
-        val_sets(c->repo, v.model, v.id, collect_set, &sets, err) < 0)
-        return -(int)err->code;
-    struct backend_ops ops;
-    if (val_backend(svc_str(c, "backend"), &ops, err) < 0)
-        return -(int)err->code;
-    /* A program of one's own says whatever one likes, and the gate counts its verdict.
-     */
-    if (ops.where && acc_check(c->repo->acc, ACC_JUDGE, v.model, err) < 0)
-        return err_ctx(err, "a stored verdict by --backend %s", ops.name);
-    if (sets.n == 0)
-        return err_set(
-            err, ERR_NOTFOUND,
-            "%s has no golden set to be judged by: push it with --golden DIR, or "
-            "sluice golden add %s DIR --name NAME",
-            c->object, v.model);
-    struct val_ask ask = { .budgets = budgets, .baseline_ref = svc_str(c, "baseline") };
-    struct repo_version base, other;
-    int has_base = 0;
-    if (limits(c, &ask.beside, err) < 0)
-        return -(int)err->code;
-    if (ask.baseline_ref && (has_base = baseline(c, "baseline", &v, &base, err)) < 0)
-        return has_base;
-    ask.baseline = has_base ? &base : NULL;
-    if (ask_trace(c, &v, &other, &ask, err) < 0)
+    if (val_budgets_check(cJSON_GetObjectItemCaseSensitive(c->req, "budget"), err) <
+            0 ||
+        svc_version(c, &v, err) < 0 ||
+        val_sets(c->repo, v.model, v.id, collect_set, &sets, err) < 0 ||
+        val_backend(svc_str(c, "backend"), &ops, err) < 0 ||
+        check_judges(c, &v, &sets, &ops, err) < 0 ||
+        read_ask(c, &v, other, &ask, err) < 0)
         return -(int)err->code;
     json_put_str(c->reply, "version", c->object);
     json_put_str(c->reply, "digest", c->digest);
     json_put_str(c->reply, "state", v.state);
-    cJSON *list = cJSON_AddArrayToObject(c->reply, "verdicts");
-    cJSON *summary = cJSON_AddArrayToObject(c->body, "sets");
-    int n_failed = 0, n_unsupported = 0, n_unsure = 0;
-    /* All are judged first: the verdicts and the event are one transaction. */
     struct val_verdict *verdicts = xcalloc((size_t)sets.n, sizeof *verdicts);
-    int r = 0, n = 0;
-    for (; n < sets.n && r >= 0; n++) {
-        r = val_judge_version(c->repo, &v, &sets.v[n], &ask, &ops, &verdicts[n], err);
-        if (r < 0)
-            break;
-        n_failed += verdicts[n].outcome == VAL_FAILED;
-        n_unsupported += verdicts[n].outcome == VAL_UNSUPPORTED;
-        n_unsure += verdicts[n].outcome == VAL_INCONCLUSIVE;
-        cJSON_AddItemToArray(list, verdict_json(sets.v[n].name, sets.v[n].acceptance,
-                                                verdicts[n].outcome,
-                                                cJSON_Parse(verdicts[n].report_json)));
-        cJSON_AddItemToArray(summary, verdict_json(sets.v[n].name, sets.v[n].acceptance,
-                                                   verdicts[n].outcome, NULL));
-    }
     struct err verdict_err = ERR_INIT;
-    if (r >= 0) {
-        answer(c, n_failed, n_unsupported, n_unsure, c->object, &verdict_err);
-        r = db_begin(c->repo->db, err);
+    int r = judge_sets(c, &v, &sets, &ask, &ops, verdicts, n, err);
+    if (r == 0) {
+        answer(c, n, c->object, &verdict_err);
+        r = record_verdicts(c, verdicts, err);
     }
-    cJSON *told = list->child;
-    for (int i = 0; i < n && r >= 0; i++, told = told->next) {
-        r = val_verdict_add(c->repo, &verdicts[i], err);
-        json_put_int(told, "id", verdicts[i].id);
-    }
-    if (r >= 0)
-        r = svc_commit(c, err);
     for (int i = 0; i < sets.n; i++)
         val_verdict_release(&verdicts[i]);
     free(verdicts);

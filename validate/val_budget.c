@@ -252,6 +252,22 @@ val_budgets_check(const cJSON *list, struct err *err)
     return r;
 }
 
+cJSON *
+val_budgets_all(const struct val_golden *g, const cJSON *asked, cJSON *report)
+{
+    const cJSON *lists[] = { g->budgets, asked }, *one;
+    cJSON *all = cJSON_CreateArray();
+
+    for (int i = 0; i < 2; i++)
+        cJSON_ArrayForEach(one, lists[i])
+            cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
+    if (!all->child)
+        json_free(&all);
+    else if (asked)
+        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(asked, true));
+    return all;
+}
+
 int
 val_budgets_judge(const cJSON *list, const struct val_sides *sides,
                   const struct val_golden *g, const struct backend_ops *ops,

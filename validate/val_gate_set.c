@@ -189,6 +189,22 @@ lets_through(struct val_look *l)
 
 /* ---- a version to be held against ------------------------------------------------ */
 
+/* What is live on an alias; 0: nothing. */
+static int
+live_on(const struct val_look *l, const char *alias, int64_t *id, struct err *err)
+{
+    int64_t release_id = 0;
+
+    *id = l->args->live_version_id;
+    if (strcmp(alias, l->args->alias) == 0)
+        return 0;
+    *id = 0;
+    return repo_alias_get(l->r, l->args->version->model_id, alias, id, &release_id,
+                          err) < 0
+               ? -(int)err->code
+               : 0;
+}
+
 /* 1: `out` is live on the alias and another version; 0: it needs no look, and the
  * answer is there. */
 static int
@@ -197,14 +213,10 @@ live_beside(struct val_look *l, const char *alias, struct repo_version *out,
 {
     const bool optional =
         cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(l->rule, "optional"));
-    int64_t id = l->args->live_version_id, release = 0;
+    int64_t id;
 
-    if (strcmp(alias, l->args->alias) != 0) {
-        id = 0;
-        if (repo_alias_get(l->r, l->args->version->model_id, alias, &id, &release,
-                           err) < 0)
-            return -(int)err->code;
-    }
+    if (live_on(l, alias, &id, err) < 0)
+        return -(int)err->code;
     if (id == l->args->version->id) {
         l->out->ok = true;
         buf_addf(&l->out->saw, "it is what is live on %s", alias);
@@ -227,24 +239,19 @@ live_beside(struct val_look *l, const char *alias, struct repo_version *out,
 static int
 ask_drops(struct val_look *l, struct err *err)
 {
-    const struct val_gate_args *a = l->args;
     const cJSON *m;
 
     cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(l->doc, "metrics"))
     {
         const cJSON *baseline = cJSON_GetObjectItemCaseSensitive(m, "baseline");
-        int64_t live_id = a->live_version_id, release_id = 0;
+        int64_t live_id;
         struct val_drop d;
 
         if (!cJSON_IsString(baseline))
             continue;
-        if (strcmp(baseline->valuestring, a->alias) != 0) {
-            live_id = 0;
-            if (repo_alias_get(l->r, a->version->model_id, baseline->valuestring,
-                               &live_id, &release_id, err) < 0)
-                return -(int)err->code;
-        }
-        if (val_drop_check(l->r, a->version, &l->set->digest, m, live_id, &d, err) < 0)
+        if (live_on(l, baseline->valuestring, &live_id, err) < 0 ||
+            val_drop_check(l->r, l->args->version, &l->set->digest, m, live_id, &d,
+                           err) < 0)
             return -(int)err->code;
         if (d.state == VAL_DROP_OK || d.state == VAL_DROP_NO_LIVE)
             continue;

@@ -75,6 +75,7 @@ seal(struct repo *r, struct val_verdict *v, struct err *err)
 int
 val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
 {
+    int64_t age_ns;
     int e = seal(r, v, err);
 
     if (e == 0)
@@ -88,9 +89,6 @@ val_verdict_add(struct repo *r, struct val_verdict *v, struct err *err)
             v->set_name, (int64_t)v->acceptance, val_outcome_text(v->outcome),
             v->backend, v->created_ns, v->made_by, v->report_json, v->signature,
             v->is_signed ? sizeof(v->signature) : (size_t)0);
-
-    int64_t age_ns;
-
     if (e < 0)
         return e;
     v->id = db_last_id(r->db);
@@ -244,18 +242,12 @@ judge_budgets(struct repo *r, const struct repo_version *v, const struct val_ask
 {
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct val_sides sides = { .dir = dir, .size_mb = (double)v->size_bytes / 1e6 };
-    cJSON *all AUTO(json_free) = cJSON_CreateArray();
-    const cJSON *lists[] = { g->budgets, ask->budgets }, *one;
+    cJSON *all AUTO(json_free) = val_budgets_all(g, ask->budgets, report);
     struct repo_version base;
     int has_base;
 
-    for (size_t i = 0; i < 2; i++)
-        cJSON_ArrayForEach(one, lists[i])
-            cJSON_AddItemToArray(all, cJSON_Duplicate(one, true));
-    if (!all->child)
+    if (!all)
         return 0;
-    if (ask->budgets) /* the set's own are bound by its digest */
-        cJSON_AddItemToObject(report, "budgets", cJSON_Duplicate(ask->budgets, true));
     has_base = budget_baseline(r, v, ask, &base, err);
     if (has_base < 0 || (has_base && repo_view_open(r, &base.digest, &view, err) < 0))
         return -(int)err->code;
