@@ -68,3 +68,12 @@ deploy_freeze(struct repo *r, const char *model, const char *alias,
     tx = NULL;
     return db_commit(r->db, err);
 }
+
+int
+freeze_get(struct repo *r, const char *model, const char *alias, struct buf *reason,
+           struct err *err)
+{
+    return db_get_text(r->db, reason, err,
+                       "SELECT reason FROM freeze WHERE model = ? AND alias = ?", "tt",
+                       model, alias);
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the gate is asked, and what it asks of releases and hooks. */
+/* What the gate is asked, what it asks of releases and hooks, and a plan's gates. */
 #include "deploy/deploy_int.h"
 
 #include "hooks/hooks.h"
@@ -121,4 +121,145 @@ deploy_question(struct repo *r, const struct repo_version *v, const char *alias,
         e = freeze_get(r, v->model, alias, &q->frozen, err);
     q->args.frozen_reason = e == 1 ? buf_str(&q->frozen) : NULL;
     return e < 0 ? e : 0;
+}
+
+/* ---- of a plan ------------------------------------------------------------------ */
+
+static struct val_gate_args
+gate_args(struct plan *p, const struct repo_version *v, const char *frozen)
+{
+    p->target_names = xreallocarray(p->target_names, (size_t)p->sites.n + 1,
+                                    sizeof(*p->target_names));
+    for (int i = 0; i < p->sites.n; i++)
+        p->target_names[i] = p->sites.s[i].t.name;
+    return (struct val_gate_args){
+        .version = v,
+        .alias = p->c->alias,
+        .live_version_id = p->cur.latest_id,
+        .live_release = p->cur.number,
+        .marked_bad = bad_has(&p->bad, v->id),
+        .again = p->c->again,
+        .frozen_reason = frozen,
+        .targets = p->target_names,
+        .n_targets = p->sites.n,
+        .reason = p->c->reason,
+        .break_glass = p->c->break_glass,
+        .outside = deploy_outside,
+    };
+}
+
+static int
+ask_gate(struct plan *p, const struct repo_version *v, const char *frozen,
+         struct err *err)
+{
+    cJSON *gates = NULL, *entry = cJSON_CreateObject();
+    const struct val_gate_args args = gate_args(p, v, frozen);
+    cJSON *list = cJSON_GetObjectItem(p->report, "gates");
+    int e = val_stamp(p->r, &args, &p->stamps[p->n_stamps++], err);
+
+    if (e == 0)
+        e = p->gate(p->r, &args, &gates, err);
+
+    if (!list)
+        list = cJSON_AddArrayToObject(p->report, "gates");
+    json_put_int(entry, "version", v->number);
+    cJSON_AddItemToObject(entry, "gates", gates ? gates : cJSON_CreateArray());
+    cJSON_AddItemToArray(list, entry);
+    return e;
+}
+
+static int
+run_hook(struct plan *p, const struct repo_version *v, struct err *err)
+{
+    struct buf output AUTO(buf_release) = BUF_INIT;
+    char digest[REPO_DIGEST_BYTES];
+    struct hook_args args = {
+        .name = "pre-promote",
+        .model = p->c->model,
+        .alias = p->c->alias,
+        .digest = digest,
+        .reason = p->c->reason,
+        .number = v->number,
+        .from_number = p->cur.latest,
+    };
+    int e;
+
+    repo_digest_text(&v->digest, digest);
+    e = hook_run(p->r, &args, &output, err);
+    if (output.len > 0)
+        json_put_str(p->report, "hook_output", buf_str(&output));
+    return e;
+}
+
+int
+plan_ask(struct plan *p, struct err *err)
+{
+    struct buf frozen AUTO(buf_release) = BUF_INIT;
+    struct repo_version gains[DEPLOY_MEMBERS_MAX];
+    int n = 0, e = 0;
+
+    if (p->ungated)
+        return 0;
+    if (p->seen.frozen)
+        e = freeze_get(p->r, p->c->model, p->c->alias, &frozen, err);
+    for (int i = 0; e >= 0 && i < p->next.n_members; i++) {
+        const struct deploy_member *m = &p->next.members[i];
+
+        if (m->weight <= weights_of(&p->cur, m->version_id))
+            continue;
+        e = repo_version_get(p->r, m->version_id, &gains[n], err);
+        if (e == 0)
+            e = ask_gate(p, &gains[n++], frozen.len ? frozen.data : NULL, err);
+    }
+    for (int i = 0; e >= 0 && i < n; i++)
+        e = run_hook(p, &gains[i], err);
+    return e < 0 ? e : 0;
+}
+
+int
+plan_gates_hold(struct plan *p, struct err *err)
+{
+    struct digest stamp;
+    int n = 0, e;
+
+    for (int i = 0; !p->ungated && i < p->next.n_members; i++) {
+        const struct deploy_member *m = &p->next.members[i];
+        struct repo_version v;
+
+        if (m->weight <= weights_of(&p->cur, m->version_id))
+            continue;
+        e = repo_version_get(p->r, m->version_id, &v, err);
+        if (e < 0 || strcmp(v.state, "ready") != 0)
+            return e;
+        const struct val_gate_args args = gate_args(p, &v, NULL);
+        e = val_stamp(p->r, &args, &stamp, err);
+        if (e < 0 || !digest_eq(&stamp, &p->stamps[n++]))
+            return e;
+    }
+    return 1;
+}
+
+int
+passes_insert(struct plan *p, struct err *err)
+{
+    const char *broke = p->c->break_glass ? p->c->break_glass : "";
+    const cJSON *entry;
+    int e = 0;
+
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItem(p->report, "gates"))
+    {
+        const double number =
+            cJSON_GetNumberValue(cJSON_GetObjectItem(entry, "version"));
+        struct buf text AUTO(buf_release) = BUF_INIT;
+
+        json_print(cJSON_GetObjectItem(entry, "gates"), &text, true);
+        for (int i = 0; e == 0 && i < p->next.n_members; i++)
+            if ((double)p->next.members[i].number == number)
+                e = db_run(p->r->db, err,
+                           "INSERT INTO gate_pass(release_id, version_id, report, "
+                           "broke) VALUES(?, ?, ?, ?)",
+                           "iitt", p->next.id, p->next.members[i].version_id,
+                           buf_str(&text), broke);
+    }
+    return e;
 }

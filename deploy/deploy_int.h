@@ -234,6 +234,13 @@ struct plan {
 int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
 /* All that must be there before the first flip; for a rollback it mostly is. */
 int plan_ready(struct plan *p, struct err *err) MUST_CHECK;
+/* Each version whose share grows passes the gate and the pre-promote hook once; all
+ * gates are asked before the first hook runs. */
+int plan_ask(struct plan *p, struct err *err) MUST_CHECK;
+/* In the intent's transaction: 1 when what the gates were asked about still holds. */
+int plan_gates_hold(struct plan *p, struct err *err) MUST_CHECK;
+/* What let it through: the evidence, and what the guards of the catalogue ask for. */
+int passes_insert(struct plan *p, struct err *err) MUST_CHECK;
 /* Completes p->report. */
 int plan_answer(struct plan *p, bool changed, struct err *err) MUST_CHECK;
 
