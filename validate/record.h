@@ -100,10 +100,9 @@ void val_record_leave_out(struct val_recorder *r, const char *name, const char *
                           enum err_code code);
 /* Writes golden.json with `recorded` (taken; the count of those left out is added),
  * reads the set back and runs it again. Members of `report`: "cases" (how many),
- * "left_out":
- * [{"name", "why"}], made also when the call fails. ERR_FAILED: an output of the second
- * run differs, names case, output and place. The error of the first that was left out:
- * all were. */
+ * "left_out": [{"name", "why"}], made also when the call fails. ERR_FAILED: an output
+ * of the second run differs, names case, output and place. The error of the first that
+ * was left out: all were. */
 int val_record_end(struct val_recorder *r, cJSON *recorded, cJSON *report,
                    struct err *err) MUST_CHECK;
 

@@ -3,9 +3,6 @@
 #include "validate/val_int.h"
 
 #include <math.h>
-#include <string.h>
-
-#define DEFAULT_REL_MAX 1e-5 /* what a judge takes where a set says nothing */
 
 int
 val_caps_parse(const cJSON *caps, struct val_caps *out, struct err *err)
@@ -58,25 +55,22 @@ check_output(const struct val_case *c, const char *output, int dtype,
              const struct val_caps *caps, struct err *err)
 {
     struct buf saw AUTO(buf_release) = BUF_INIT, want AUTO(buf_release) = BUF_INIT;
-    bool named = false, any = false, good = false;
+    bool any = false, good = false;
 
-    for (int i = 0; i < c->n_tolerances; i++)
-        named |=
-            c->tolerances[i].output && strcmp(c->tolerances[i].output, output) == 0;
-    if (!named && val_is_discrete(dtype)) /* exact */
-        return 0;
     for (int i = 0; i < c->n_tolerances; i++) {
         const struct val_tolerance *t = &c->tolerances[i];
 
-        if (named ? !t->output || strcmp(t->output, output) != 0 : !!t->output)
+        if (!val_tolerance_counts(c, t, output, dtype))
             continue;
         buf_addf(&saw, "%s%s %g", any ? ", " : "", val_tol_name(t->kind), t->limit);
         any = true;
         good |= within(caps, t->kind, t->limit);
     }
+    if (!any && val_is_discrete(dtype)) /* exact */
+        return 0;
     if (!any) {
-        buf_addf(&saw, "rel_max %g", DEFAULT_REL_MAX);
-        good = within(caps, VAL_REL_MAX, DEFAULT_REL_MAX);
+        buf_addf(&saw, "rel_max %g", VAL_REL_MAX_DEFAULT);
+        good = within(caps, VAL_REL_MAX, VAL_REL_MAX_DEFAULT);
     }
     if (good)
         return 0;

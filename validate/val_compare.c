@@ -310,6 +310,19 @@ val_tol_find(const char *name)
     return -1;
 }
 
+bool
+val_tolerance_counts(const struct val_case *c, const struct val_tolerance *t,
+                     const char *output, int dtype)
+{
+    bool has_own = false;
+
+    for (int i = 0; i < c->n_tolerances; i++)
+        has_own |=
+            c->tolerances[i].output && strcmp(c->tolerances[i].output, output) == 0;
+    return has_own ? t->output && strcmp(t->output, output) == 0
+                   : !t->output && !val_is_discrete(dtype);
+}
+
 /* ---- saying it ------------------------------------------------------------------ */
 
 static void

@@ -111,6 +111,12 @@ double val_size_at(const struct sm_tensor *t, int64_t i); /* |t| */
 
 const char *val_tol_name(enum val_tol_kind kind); /* "rel_max" */
 int val_tol_find(const char *name);               /* -1: there is no such kind */
+#define VAL_REL_MAX_DEFAULT 1e-5 /* of floats where a set says nothing */
+/* Whether a tolerance of the case is one that the output must keep: its own; when it
+ * has none and is of floats, those of the case. Without any, VAL_REL_MAX_DEFAULT
+ * counts, or what is discrete must be the same. */
+bool val_tolerance_counts(const struct val_case *c, const struct val_tolerance *t,
+                          const char *output, int dtype);
 /* An element of a row of n that the k largest of both do not agree on, ties forgiven;
  * -1: they do. */
 int64_t val_top_k_differs(const struct sm_tensor *got, const struct sm_tensor *want,
@@ -126,6 +132,8 @@ void val_put_place(cJSON *o, const struct sm_tensor *got, const struct sm_tensor
 int val_metric_load(struct val_metric *m, const cJSON *j, struct err *err) MUST_CHECK;
 void val_metric_release(struct val_metric *m);
 bool val_metric_has_limit(const struct val_metric *m);
+/* Members "min", "max", "max_drop" and "max_drop_relative", those that it has. */
+void val_metric_put_limits(cJSON *o, const struct val_metric *m);
 /* "≥ 0.93", "≤ 0.2"; "" without a limit of its value. */
 void val_metric_bounds(const struct val_metric *m, struct buf *out);
 /* The labels of a case that a metric uses; NULL: it has none, or not the tag. */

@@ -111,24 +111,19 @@ compare_one(const char *output, const struct sm_tensor *got,
     t->ok &= d.ok;
 }
 
-/* All tolerances that apply: the output's own; else, for floats, the case's; else the
- * default. */
+/* All tolerances that count must hold. */
 static void
 compare_output(const struct val_case *c, const char *output,
                const struct sm_tensor *got, const struct sm_tensor *want,
                struct tally *t)
 {
-    int n_own = 0, n = 0;
+    int n = 0;
 
     *t = (struct tally){ .ok = true, .at = -1 };
-    for (int i = 0; i < c->n_tolerances; i++)
-        n_own +=
-            c->tolerances[i].output && strcmp(c->tolerances[i].output, output) == 0;
     for (int i = 0; i < c->n_tolerances; i++) {
         const struct val_tolerance *tol = &c->tolerances[i];
 
-        if (n_own > 0 ? !tol->output || strcmp(tol->output, output) != 0
-                      : tol->output || val_is_discrete(want->dtype))
+        if (!val_tolerance_counts(c, tol, output, want->dtype))
             continue;
         compare_one(output, got, want, tol->kind, tol->limit, t);
         n++;
@@ -136,7 +131,7 @@ compare_output(const struct val_case *c, const char *output,
     if (n == 0 && val_is_discrete(want->dtype))
         compare_one(output, got, want, VAL_EXACT, 0, t);
     else if (n == 0)
-        compare_one(output, got, want, VAL_REL_MAX, 1e-5, t);
+        compare_one(output, got, want, VAL_REL_MAX, VAL_REL_MAX_DEFAULT, t);
 }
 
 /* A tolerance for an output that nobody expects is a slip of the set's author. */
@@ -274,13 +269,6 @@ judge_metric(struct judge *j, int i, double *value, struct buf *why)
     }
 }
 
-static void
-put_limit(cJSON *o, const char *key, double limit)
-{
-    if (!isnan(limit))
-        json_put_real(o, key, limit);
-}
-
 static bool
 put_metric(struct judge *j, int i)
 {
@@ -294,13 +282,11 @@ put_metric(struct judge *j, int i)
     json_put_str(o, "title", m->title);
     json_put_str(o, "output", m->output);
     json_put_str(o, "labels", m->labels);
-    put_limit(o, "value", value);
+    if (!isnan(value))
+        json_put_real(o, "value", value);
     json_put_int(o, "n", j->rows[i].n);
     json_put_bool(o, "higher_is_better", m->higher_is_better);
-    put_limit(o, "min", m->min);
-    put_limit(o, "max", m->max);
-    put_limit(o, "max_drop", m->max_drop);
-    put_limit(o, "max_drop_relative", m->max_drop_relative);
+    val_metric_put_limits(o, m);
     if (!isnan(m->max_drop) || !isnan(m->max_drop_relative))
         json_put_str(o, "baseline", m->baseline);
     json_put_bool(o, "ok", why.len == 0);
@@ -398,7 +384,6 @@ put_backend(cJSON *report, const struct backend_ops *ops, const struct backend *
         json_put_str(o, "where", ops->where);
     if (ops->about) {
         cJSON *about AUTO(json_free) = b ? cJSON_Parse(ops->about(b)) : NULL;
-
         const cJSON *said;
 
         cJSON_ArrayForEach(said, about) if (cJSON_IsString(said) &&

@@ -196,6 +196,22 @@ val_add_number(struct buf *out, double v, double other)
 }
 
 void
+val_metric_put_limits(cJSON *o, const struct val_metric *m)
+{
+    const struct {
+        const char *key;
+        double v;
+    } limits[] = { { "min", m->min },
+                   { "max", m->max },
+                   { "max_drop", m->max_drop },
+                   { "max_drop_relative", m->max_drop_relative } };
+
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+        if (!isnan(limits[i].v))
+            json_put_real(o, limits[i].key, limits[i].v);
+}
+
+void
 val_metric_bounds(const struct val_metric *m, struct buf *out)
 {
     if (!isnan(m->min))

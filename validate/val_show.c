@@ -2,8 +2,6 @@
 /* What a golden set asks, as JSON. */
 #include "validate/val_int.h"
 
-#include <math.h>
-
 static void
 put_arrays(cJSON *to, const char *key, const struct sm_tensor_list *l)
 {
@@ -52,22 +50,13 @@ put_case(cJSON *list, const struct val_case *c)
 static void
 put_metric(cJSON *list, const struct val_metric *m)
 {
-    const struct {
-        const char *key;
-        double v;
-    } limits[] = { { "min", m->min },
-                   { "max", m->max },
-                   { "max_drop", m->max_drop },
-                   { "max_drop_relative", m->max_drop_relative } };
     cJSON *o = cJSON_CreateObject();
 
     cJSON_AddItemToArray(list, o);
     json_put_str(o, "title", m->title);
     json_put_str(o, "output", m->output);
     json_put_str(o, "labels", m->labels);
-    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
-        if (!isnan(limits[i].v))
-            json_put_real(o, limits[i].key, limits[i].v);
+    val_metric_put_limits(o, m);
 }
 
 void

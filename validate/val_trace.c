@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_LIMIT 1e-5
 #define WITHOUT_PASSES "none"
 
 struct side {
@@ -358,7 +357,7 @@ limit_of(const struct val_case *c)
     for (int i = 0; i < c->n_tolerances; i++)
         if (!c->tolerances[i].output && c->tolerances[i].kind == VAL_REL_MAX)
             return c->tolerances[i].limit;
-    return DEFAULT_LIMIT;
+    return VAL_REL_MAX_DEFAULT;
 }
 
 static int
