@@ -131,6 +131,49 @@ json_parse(cJSON **out, struct str text, const char *what, struct err *err)
     return 0;
 }
 
+/* ---- names that come twice ---- */
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp((*(const cJSON *const *)a)->string,
+                  (*(const cJSON *const *)b)->string);
+}
+
+/* Sorted, as an object may have a great many members. */
+static int
+check_members(const cJSON *obj, const char *what, struct err *err)
+{
+    const size_t n = (size_t)cJSON_GetArraySize(obj);
+    const cJSON **v = xcalloc(n + 1, sizeof(*v)), *c;
+    const char *twice = NULL;
+    size_t k = 0;
+
+    cJSON_ArrayForEach(c, obj) v[k++] = c;
+    qsort(v, n, sizeof(*v), by_name);
+    for (size_t i = 1; i < n && !twice; i++)
+        if (by_name(&v[i - 1], &v[i]) == 0)
+            twice = v[i]->string;
+    free(v);
+    return twice ? err_set(err, ERR_INVALID,
+                           "%s: \"%.200s\" stands twice in one object", what, twice)
+                 : 0;
+}
+
+int
+json_check_names(const cJSON *j, const char *what, struct err *err)
+{
+    const cJSON *c;
+    int r = cJSON_IsObject(j) ? check_members(j, what, err) : 0;
+
+    for (c = j->child; c && r == 0; c = c->next)
+        if (c->child)
+            r = json_check_names(c, what, err);
+    return r;
+}
+
+/* ---- members ---- */
+
 /* The member, or NULL when it is absent or null. */
 static const cJSON *
 member(const cJSON *obj, const char *key)

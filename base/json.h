@@ -17,6 +17,9 @@ void json_free(cJSON **j); /* for AUTO */
  * and nothing after the document. */
 int json_parse(cJSON **out, struct str text, const char *what,
                struct err *err) MUST_CHECK;
+/* ERR_INVALID when an object in it has two members of one name: a reader takes the
+ * first, another the last, so what decides over something must not have them. */
+int json_check_names(const cJSON *j, const char *what, struct err *err) MUST_CHECK;
 /* A member's value (a string is lent); null counts as absent. ERR_INVALID: absent
  * without a fallback (NULL, NaN mean none), or of another type; `what` names the
  * document. */

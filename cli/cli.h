@@ -27,6 +27,7 @@ const struct cli_command *cli_command(const char *verb);
 
 struct cli_call {
     const struct svc_verb *verb; /* NULL: only help was asked for */
+    const char *group;           /* … of these verbs: "golden"; NULL: of all */
     const char *store;
     bool json, help;
     cJSON *request;
@@ -41,6 +42,7 @@ void cli_add_ci(cJSON *request);
 /* "target add" */
 void cli_verb_words(const char *verb, struct buf *out);
 void cli_help(struct buf *out);
+void cli_help_group(const char *group, struct buf *out);
 void cli_help_verb(const struct svc_verb *verb, struct buf *out);
 
 /* ---- reply -> text ---- */
@@ -98,5 +100,8 @@ void cli_table_start(struct cli_table *t, int n_columns, const char *const *titl
 void cli_table_cell(struct cli_table *t, const char *text);
 void cli_table_cell_buf(struct cli_table *t, struct buf *text); /* and clears it */
 void cli_table_end(struct cli_table *t, struct buf *out);       /* frees */
+/* " (3.21 ± 0.4; the baseline 3 ± 0.1)", of a verdict's check of a budget; else
+ * nothing. */
+void cli_measured(const cJSON *report, const cJSON *check, struct buf *out);
 
 #endif

@@ -35,6 +35,29 @@ entry(struct buf *out, const char *head, int width, const char *text)
     wrap(out, &column, width + 2, text);
 }
 
+/* Those of a group, or all with "". */
+static void
+add_verbs(const char *group, struct buf *out)
+{
+    const size_t n = strlen(group);
+    for (int i = 0; i < svc_n_verbs(); i++) {
+        const struct svc_verb *verb = svc_verb_at(i);
+        struct buf words AUTO(buf_release) = BUF_INIT;
+        if (n > 0 && (strncmp(verb->name, group, n) != 0 || verb->name[n] != '_'))
+            continue;
+        cli_verb_words(verb->name, &words);
+        entry(out, buf_str(&words), 14, verb->help);
+    }
+}
+
+void
+cli_help_group(const char *group, struct buf *out)
+{
+    buf_addf(out, "usage: sluice %s COMMAND [ARGUMENT]...\n\ncommands:\n", group);
+    add_verbs(group, out);
+    buf_addf(out, "\nsluice %s COMMAND --help tells more\n", group);
+}
+
 void
 cli_help(struct buf *out)
 {
@@ -42,11 +65,7 @@ cli_help(struct buf *out)
         out,
         "sluice: model repository and deployment manager for TensorFlow SavedModels\n\n"
         "usage: sluice [--store DIR] [--json] COMMAND [ARGUMENT]...\n\ncommands:\n");
-    for (int i = 0; i < svc_n_verbs(); i++) {
-        struct buf words AUTO(buf_release) = BUF_INIT;
-        cli_verb_words(svc_verb_at(i)->name, &words);
-        entry(out, buf_str(&words), 14, svc_verb_at(i)->help);
-    }
+    add_verbs("", out);
     buf_adds(out, "\nglobal flags:\n");
     entry(out, "--store DIR", 14,
           "the store; else $SLUICE_STORE, ./.sluice, ~/.local/share/sluice");

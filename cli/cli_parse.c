@@ -30,6 +30,17 @@ no_such_command(const char *word, const char *second, struct err *err)
                    near.len ? "near it: " : "sluice --help lists them", buf_str(&near));
 }
 
+static bool
+is_group(const char *word)
+{
+    const size_t n = strlen(word);
+    for (int i = 0; i < svc_n_verbs(); i++)
+        if (strncmp(svc_verb_at(i)->name, word, n) == 0 &&
+            svc_verb_at(i)->name[n] == '_')
+            return true;
+    return false;
+}
+
 static const struct svc_verb *
 find_two_words(const char *first, const char *second)
 {
@@ -187,7 +198,10 @@ cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
                 i++;
             else
                 out->verb = svc_find(word);
-            if (!out->verb)
+            if (!out->verb && !out->group && (!next || next[0] == '-') &&
+                is_group(word))
+                out->group = word;
+            else if (!out->verb)
                 return no_such_command(word, next && next[0] != '-' ? next : NULL, err);
         } else if (put_positional(out->verb, out->request, word, err) < 0) {
             return -(int)err->code;

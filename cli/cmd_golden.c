@@ -7,8 +7,10 @@
 static void
 add_head(const cJSON *reply, const char *what, struct buf *out)
 {
-    buf_addf(out, "%s golden set %s of %s %s%s\n", cli_str(reply, "kind"),
-             cli_str(reply, "name"), cli_str(reply, "model"), cli_str(reply, "digest"),
+    buf_addf(out, "%s golden set %s", cli_str(reply, "kind"), cli_str(reply, "name"));
+    if (cJSON_HasObjectItem(reply, "version"))
+        buf_addf(out, "@%.0f", cli_num(reply, "version"));
+    buf_addf(out, " of %s %s%s\n", cli_str(reply, "model"), cli_str(reply, "digest"),
              what);
 }
 
@@ -17,6 +19,11 @@ cmd_golden_add(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;
     add_head(reply, "", out);
+    if (cJSON_IsFalse(cJSON_GetObjectItem(reply, "checked")))
+        buf_addf(out,
+                 "not held against a model: %s has no ready version yet, or "
+                 "--unchecked was given\n",
+                 cli_str(reply, "model"));
 }
 
 void

@@ -118,21 +118,37 @@ add_baseline(const cJSON *b, struct buf *out)
     }
 }
 
-/* "  budget p99_ms=5: kept (3.21 ± 0.4)" */
+void
+cli_measured(const cJSON *report, const cJSON *check, struct buf *out)
+{
+    static const char *const sides[] = { "measured", "measured_baseline" };
+    const cJSON *times = cJSON_GetObjectItemCaseSensitive(report, "times");
+    const char *id = cli_str(check, "id"), *sep = " (";
+    if (strncmp(id, "budget ", 7) != 0)
+        return;
+    char *kind AUTO(free_ptr) = xstrndup(id + 7, strcspn(id + 7, "="));
+    for (int i = 0; i < 2; i++) {
+        const cJSON *side = cJSON_GetObjectItemCaseSensitive(times, sides[i]);
+        const cJSON *m = cJSON_GetObjectItemCaseSensitive(side, kind);
+        if (!m)
+            continue;
+        buf_addf(out, "%s%.3g ± %.2g", sep, cli_num(m, "value"), cli_num(m, "noise"));
+        sep = "; the baseline ";
+    }
+    if (sep[0] == ';')
+        buf_addc(out, ')');
+}
+
+/* "  budget p99_ms=5: kept (3.21 ± 0.4; the baseline 3 ± 0.1)" */
 static void
 add_budgets(const cJSON *report, struct buf *out)
 {
-    const cJSON *times = cJSON_GetObjectItemCaseSensitive(report, "times");
-    const cJSON *measured = cJSON_GetObjectItemCaseSensitive(times, "measured");
     for (const cJSON *c = cli_list(report, "checks"); c; c = c->next) {
         const char *id = cli_str(c, "id");
         if (strncmp(id, "budget ", 7) != 0)
             continue;
-        char *kind AUTO(free_ptr) = xstrndup(id + 7, strcspn(id + 7, "="));
-        const cJSON *m = cJSON_GetObjectItemCaseSensitive(measured, kind);
         buf_addf(out, "  %s: %s", id, cli_str(c, "saw"));
-        if (m)
-            buf_addf(out, " (%.3g ± %.2g)", cli_num(m, "value"), cli_num(m, "noise"));
+        cli_measured(report, c, out);
         buf_addc(out, '\n');
     }
 }

@@ -24,12 +24,17 @@ cmd_verdict_show(const cJSON *reply, bool failed, struct buf *out)
              cli_str(doc, "summary"), buf_str(&cell), cli_str(doc, "by"),
              cli_str(backend, "name"), cli_str(backend, "version"),
              cli_str(reply, "signature"));
+    buf_clear(&cell);
     cli_table_start(&t, 4, titles);
     for (const cJSON *c = cli_list(doc, "checks"); c; c = c->next) {
-        cli_table_cell(&t, cli_bool(c, "ok") ? "ok" : "NO");
+        cli_table_cell(&t, cli_bool(c, "ok")             ? "ok"
+                           : cli_bool(c, "inconclusive") ? "??"
+                                                         : "NO");
         cli_table_cell(&t, cli_str(c, "id"));
         cli_table_cell(&t, cli_str(c, "wanted"));
-        cli_table_cell(&t, cli_str(c, "saw"));
+        buf_adds(&cell, cli_str(c, "saw"));
+        cli_measured(doc, c, &cell);
+        cli_table_cell_buf(&t, &cell);
     }
     cli_table_end(&t, out);
 }

@@ -81,6 +81,8 @@ main(int argc, char **argv)
         struct buf out AUTO(buf_release) = BUF_INIT;
         if (parsed.verb)
             cli_help_verb(parsed.verb, &out);
+        else if (parsed.group)
+            cli_help_group(parsed.group, &out);
         else
             cli_help(&out);
         if (parsed.help) {

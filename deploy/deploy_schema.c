@@ -146,7 +146,18 @@ static const char guards[] =
     "   AND r.state = 'live' AND r.latest_id = NEW.version_id) BEGIN"
     "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;";
 
-static const char *const migrations[] = { first, guards };
+/* What is gone guards nothing. */
+static const char guards_of_deletes[] =
+    "CREATE TRIGGER guard_release_d BEFORE DELETE ON release BEGIN"
+    "  SELECT RAISE(ABORT, 'a release is never deleted: sluice rollback'); END;"
+    "CREATE TRIGGER guard_member_d BEFORE DELETE ON release_member BEGIN"
+    "  SELECT RAISE(ABORT, 'a release is never changed: sluice weights'); END;"
+    "CREATE TRIGGER guard_pass_d BEFORE DELETE ON gate_pass BEGIN"
+    "  SELECT RAISE(ABORT, 'what a gate said is never deleted'); END;"
+    "CREATE TRIGGER guard_alias_d BEFORE DELETE ON alias BEGIN"
+    "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;";
+
+static const char *const migrations[] = { first, guards, guards_of_deletes };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "

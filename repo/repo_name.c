@@ -197,7 +197,7 @@ repo_check_alias_name(const char *name, struct err *err)
         return 0;
     struct buf shown AUTO(buf_release) = BUF_INIT;
     repo_path_encode(name, &shown);
-    return err_set(err, ERR_INVALID, "'%.300s' cannot be an alias: %s", buf_str(&shown),
+    return err_set(err, ERR_INVALID, "'%.300s' cannot be a name: %s", buf_str(&shown),
                    fault);
 }
 

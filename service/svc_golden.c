@@ -24,13 +24,14 @@ check_fits(const struct val_golden *g, const char *model_dir, struct err *err)
 
 int
 svc_golden_check(const char *dir, bool acceptance, const char *model_dir,
-                 struct err *err)
+                 const char *beside, struct err *err)
 {
     struct val_golden g AUTO(val_golden_release) = { 0 };
     if (val_golden_load(&g, dir, err) < 0)
         return -(int)err->code;
     if (g.acceptance == acceptance)
-        return check_fits(&g, model_dir, err) < 0 ? err_ctx(err, "%s", dir) : 0;
+        return check_fits(&g, model_dir, err) < 0 ? err_ctx(err, "%s%s", beside, dir)
+                                                  : 0;
     if (acceptance)
         return err_set(
             err, ERR_INVALID,
@@ -56,8 +57,9 @@ newest(struct svc_call *c, struct repo_version *out, struct err *err)
     return 0;
 }
 
+/* *checked: there was a version to hold it against. */
 static int
-check_exam(struct svc_call *c, struct err *err)
+check_exam(struct svc_call *c, bool *checked, struct err *err)
 {
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct repo_version v;
@@ -66,11 +68,12 @@ check_exam(struct svc_call *c, struct err *err)
         r = repo_view_open(c->repo, &v.digest, &view, err) < 0 ? -(int)err->code : 1;
     if (r < 0)
         return r;
-    if (svc_golden_check(svc_str(c, "dir"), true, r ? view.path : NULL, err) == 0)
-        return 0;
-    return r ? err_ctx(err, "beside %s@%lld (--unchecked: for a version to come)",
-                       v.model, (long long)v.number)
-             : -(int)err->code;
+    char *beside AUTO(free_ptr) =
+        r ? xasprintf("beside %s@%lld (--unchecked: for a version to come): ", v.model,
+                      (long long)v.number)
+          : xstrdup("");
+    *checked = r;
+    return svc_golden_check(svc_str(c, "dir"), true, r ? view.path : NULL, beside, err);
 }
 
 /* ---- replies ---- */
@@ -115,10 +118,13 @@ svc_do_golden_add(struct svc_call *c, struct err *err)
     const char *owner = svc_str(c, "owner");
     struct svc_taken files AUTO(svc_taken_end) = { 0 };
     struct val_set set;
-    if (repo_check_alias_name(svc_str(c, "name"), err) < 0 ||
-        (owner && acc_check_subject(c->repo->acc, owner, err) < 0) ||
-        check_exam(c, err) < 0 || svc_take_dir(c, dir, false, &files, err) < 0)
-        return err_ctx(err, "golden add %s", dir);
+    bool checked = false;
+    if (repo_check_alias_name(svc_str(c, "name"), err) < 0)
+        return err_ctx(err, "golden add: --name");
+    if ((owner && acc_check_subject(c->repo->acc, owner, err) < 0) ||
+        check_exam(c, &checked, err) < 0 ||
+        svc_take_dir(c, dir, false, &files, err) < 0)
+        return err_ctx(err, "golden add");
     int known = svc_key_find(c, &files.in.manifest.digest, 1, err);
     if (known != 0)
         return known < 0 ? known : 0;
@@ -127,6 +133,7 @@ svc_do_golden_add(struct svc_call *c, struct err *err)
                     &set, err) < 0)
         return err_ctx(err, "golden add %s", dir);
     json_put_str(c->reply, "model", model);
+    json_put_bool(c->reply, "checked", checked);
     svc_put_set(c->reply, &set);
     svc_put_set(c->body, &set);
     repo_digest_text(&set.digest, c->digest);
@@ -182,11 +189,15 @@ svc_do_golden_list(struct svc_call *c, struct err *err)
     int found = repo_model_id(c->repo, model, &id, err);
     if (found < 0)
         return found;
-    /* A model may have its exam before its first version. */
-    if (!svc_flag(c, "all"))
-        return svc_put_sets(c, model, 0, err);
     struct listing l = { c, cJSON_AddArrayToObject(c->reply, "sets") };
-    return val_sets_all(c->repo, model, add_set, &l, err);
+    int r = svc_flag(c, "all") ? val_sets_all(c->repo, model, add_set, &l, err)
+                               : val_sets(c->repo, model, 0, add_set, &l, err);
+    /* A model may have its exam before its first version. */
+    if (r < 0 || found > 0 || l.into->child)
+        return r;
+    svc_no_reply(c);
+    return err_set(err, ERR_NOTFOUND, "there is no model %s: sluice list shows all",
+                   model);
 }
 
 int

@@ -138,9 +138,10 @@ int svc_take_dir(struct svc_call *c, const char *path, bool is_model,
 int svc_push_wish(struct svc_call *c, struct repo_wish *wish,
                   struct err *err) MUST_CHECK;
 /* svc_golden.c: the golden set in `dir` is of that kind and fits the model in
- * `model_dir` (NULL, or no directory: not asked); name, kind and digest of one. */
+ * `model_dir` (NULL, or no directory: not asked), else the error begins with `beside`;
+ * name, kind and digest of one. */
 int svc_golden_check(const char *dir, bool acceptance, const char *model_dir_or_null,
-                     struct err *err) MUST_CHECK;
+                     const char *beside, struct err *err) MUST_CHECK;
 void svc_put_set(cJSON *obj, const struct val_set *set);
 /* `sets` of the reply: those that apply to a version (0: to any). */
 int svc_put_sets(struct svc_call *c, const char *model, int64_t version_id,

@@ -23,8 +23,9 @@ policy_key(struct svc_call *c, char out[VAL_KEY_BYTES], struct err *err)
 {
     const char *alias = svc_str(c, "alias"), *target = svc_str(c, "target");
     if (!alias == !target)
-        return err_set(err, ERR_USAGE, "%s needs an alias, or --target NAME",
-                       c->verb->name);
+        return err_set(err, ERR_USAGE,
+                       "policy %s needs either an alias or --target NAME",
+                       c->verb->name + strlen("policy_"));
     if (repo_check_alias_name(alias ? alias : target, err) < 0)
         return -(int)err->code;
     snprintf(out, VAL_KEY_BYTES, "%s%s", alias ? "" : "target/",
@@ -52,6 +53,34 @@ policy_text(struct svc_call *c, struct buf *out, struct err *err)
     return 0;
 }
 
+struct sought {
+    const char *name;
+    bool found;
+};
+
+static int
+is_sought(void *arg, const struct deploy_target *t, struct err *err)
+{
+    struct sought *s = arg;
+    (void)err;
+    s->found |= strcmp(t->name, s->name) == 0;
+    return 0;
+}
+
+/* A policy of a target that is none would guard nothing. */
+static int
+check_target(struct svc_call *c, struct err *err)
+{
+    struct sought s = { .name = svc_str(c, "target") };
+    if (s.name && deploy_targets(c->repo, NULL, is_sought, &s, err) < 0)
+        return -(int)err->code;
+    return !s.name || s.found ? 0
+                              : err_set(err, ERR_NOTFOUND,
+                                        "there is no target %s: sluice target list "
+                                        "shows all",
+                                        s.name);
+}
+
 int
 svc_do_policy_set(struct svc_call *c, struct err *err)
 {
@@ -60,7 +89,8 @@ svc_do_policy_set(struct svc_call *c, struct err *err)
     struct buf text AUTO(buf_release) = BUF_INIT;
     cJSON *policy = NULL;
     struct digest bytes;
-    if (policy_key(c, key, err) < 0 || policy_text(c, &text, err) < 0)
+    if (policy_key(c, key, err) < 0 || check_target(c, err) < 0 ||
+        policy_text(c, &text, err) < 0)
         return -(int)err->code;
     sha256_of(buf_str(&text), text.len, &bytes);
     int e = svc_key_find(c, &bytes, 1, err);
@@ -136,7 +166,8 @@ static int
 bless(const char *dir, bool yes, struct err *err)
 {
     int dirfd AUTO(fs_close) = -1;
-    if (fs_open_dir(&dirfd, AT_FDCWD, dir, err) < 0)
+    if (fs_mkdirs(AT_FDCWD, dir, 0777, err) < 0 ||
+        fs_open_dir(&dirfd, AT_FDCWD, dir, err) < 0)
         return err_ctx(err, "--bless");
     int fd AUTO(fs_close) = -1;
     if (unlinkat(dirfd, yes ? "NOT_BLESSED" : "BLESSED", 0) < 0 && errno != ENOENT)

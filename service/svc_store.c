@@ -173,7 +173,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
     int r = svc_put_provenance(c, from, err);
     if (r >= 0 && golden)
-        r = svc_golden_check(golden, false, svc_str(c, "dir"), err);
+        r = svc_golden_check(golden, false, svc_str(c, "dir"), "", err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)

@@ -216,11 +216,11 @@ backend_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v
     const char *kind, *where;
 
     if (json_str(o, "kind", "native", &kind, "backend", err) < 0 ||
-        json_str(o, "where", "", &where, "backend", err) < 0 ||
-        val_backend(strcmp(kind, "exec") == 0 ? "exec:"
-                    : where[0]                ? where
-                                              : "native",
-                    out, err) < 0)
+        json_str(o, "where", "", &where, "backend", err) < 0)
+        return -(int)err->code;
+    char *spec AUTO(free_ptr) = xasprintf(
+        "%s%s", strcmp(kind, "exec") == 0 ? "exec:" : "", where[0] ? where : "native");
+    if (val_backend(spec, out, err) < 0)
         return -(int)err->code;
     if (!where[0])
         return 0;

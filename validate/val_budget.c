@@ -20,6 +20,8 @@ enum kind { LOAD, FIRST, P50, P99, THROUGHPUT, PEAK, SIZE, N_KINDS };
 static const char *const kinds[N_KINDS] = { "load_ms", "first_ms",   "p50_ms",
                                             "p99_ms",  "throughput", "peak_mb",
                                             "size_mb" };
+static const char *const units[N_KINDS] = { " ms",           " ms", " ms", " ms",
+                                            " cases/second", " MB", " MB" };
 
 struct budget {
     char *text; /* as it was asked for */
@@ -191,9 +193,12 @@ judge(cJSON *report, const struct budget *b, const struct measured *m,
     char *id AUTO(free_ptr) = xasprintf("budget %s", b->text);
     double limit;
     const enum standing s = stand(b, m, base_or_null, &limit);
+    const char *bound = b->kind == THROUGHPUT ? "at least" : "at most";
+    char *wanted AUTO(free_ptr) =
+        b->relative ? xasprintf("%s the baseline's %+g %%", bound, 100 * b->limit)
+                    : xasprintf("%s %g%s", bound, b->limit, units[b->kind]);
 
-    val_check_add(report, id, b->kind == THROUGHPUT ? "at least this" : "at most this",
-                  standings[s], s == KEPT);
+    val_check_add(report, id, wanted, standings[s], s == KEPT);
     if (s == UNSURE) {
         const cJSON *list = cJSON_GetObjectItemCaseSensitive(report, "checks");
 

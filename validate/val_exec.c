@@ -34,6 +34,7 @@ struct backend {
     char *model_dir, *tags, *scratch, *about;
     int max_wall_ms;
     size_t max_output_bytes;
+    bool is_url;
     double load_ms, run_ms;
     struct sm_model *model;
     const struct sm_meta *meta;
@@ -107,7 +108,9 @@ call(struct backend *b, const char *const *rest, struct buf *said, struct err *e
     if (WIFEXITED(status) && WEXITSTATUS(status) == VAL_EXIT_UNSUPPORTED)
         return err_set(err, ERR_UNSUPPORTED, "%s", line[0] ? line : "it cannot run it");
     if (WIFEXITED(status) && WEXITSTATUS(status) == VAL_EXIT_AWAY)
-        return err_set(err, ERR_IO, "%s", line);
+        return err_set(err, ERR_BUSY, "%s", line[0] ? line : "it could not look");
+    if (b->is_url && line[0]) /* our helper is nobody's affair */
+        return err_set(err, ERR_FAILED, "%s", line);
     return err_set(err, ERR_FAILED, "%s: %s%s%.400s", b->words[0],
                    proc_status_text(status, text), line[0] ? ": " : "", line);
 }
@@ -123,7 +126,9 @@ ask_about(struct backend *b, struct err *err)
     if (call(b, rest, &said, err) < 0)
         return -(int)err->code;
     line = last_line(&said);
-    if (json_parse(&j, str_of(line), "about", err) < 0 || !cJSON_IsObject(j))
+    if (json_parse(&j, str_of(line), "about", err) < 0)
+        err_clear(err);
+    if (!cJSON_IsObject(j))
         return err_set(err, ERR_UNSUPPORTED,
                        "'%s about' must print {\"name\": …, \"version\": …, "
                        "\"device\": …}",
@@ -149,11 +154,11 @@ make_scratch(struct backend *b, struct err *err)
 }
 
 static int
-split_command(struct backend *b, const char *where, bool is_url, struct err *err)
+split_command(struct backend *b, const char *where, struct err *err)
 {
     struct buf helper AUTO(buf_release) = BUF_INIT;
 
-    if (is_url) {
+    if (b->is_url) {
         if (proc_helper_path("sluice-http", &helper, err) < 0)
             return -(int)err->code;
         b->words[b->n_words++] = xstrdup(buf_str(&helper));
@@ -179,6 +184,7 @@ load(struct backend **out, const struct backend_args *a, bool is_url, struct err
     struct backend *b AUTO(exec_close_p) = xcalloc(1, sizeof(*b));
     const int64_t begin_ns = clock_mono_ns();
 
+    b->is_url = is_url;
     b->model_dir = xstrdup(a->model_dir);
     b->tags = xstrdup(a->tags ? a->tags : "serve");
     b->max_wall_ms = a->max_wall_ms > 0 && a->max_wall_ms < BACKEND_WALL_MS
@@ -186,7 +192,7 @@ load(struct backend **out, const struct backend_args *a, bool is_url, struct err
                          : BACKEND_WALL_MS;
     b->max_output_bytes =
         a->max_output_bytes > 0 ? a->max_output_bytes : BACKEND_OUTPUT_BYTES;
-    if (split_command(b, a->where ? a->where : "", is_url, err) < 0 ||
+    if (split_command(b, a->where ? a->where : "", err) < 0 ||
         sm_open_path(&b->model, a->model_dir, err) < 0 ||
         sm_find_meta(b->model, b->tags, &b->meta, err) < 0 ||
         make_scratch(b, err) < 0 || ask_about(b, err) < 0)
@@ -239,10 +245,11 @@ read_answer(const struct backend *b, const char *path, struct sm_tensor_list *ou
                                              b->max_output_bytes + NPZ_MORE_BYTES };
 
     if (fs_read(AT_FDCWD, path, &npz, err) < 0) {
-        if (err->code != ERR_NOTFOUND)
+        if (err->sys != ENOENT)
             return -(int)err->code;
         err_clear(err);
-        return err_set(err, ERR_FAILED, "it ended well, but wrote no OUT.npz");
+        return err_set(err, ERR_FAILED, "%s ended well, but wrote no OUT.npz",
+                       b->words[0]);
     }
     if (buf_check(&npz, "the answer", err) < 0 ||
         sm_npz_read((struct str){ buf_str(&npz), npz.len }, "OUT.npz", out, err) < 0)
@@ -310,7 +317,7 @@ val_backend(const char *spec, struct backend_ops *out, struct err *err)
 {
     if (!spec || strcmp(spec, "native") == 0) {
         *out = runner_backend;
-    } else if (strncmp(spec, "exec:", 5) == 0) {
+    } else if (strncmp(spec, "exec:", 5) == 0 && spec[5 + strspn(spec + 5, " ")]) {
         *out = exec_ops;
         out->where = spec + 5;
     } else if (strncmp(spec, "http://", 7) == 0 || strncmp(spec, "https://", 8) == 0) {

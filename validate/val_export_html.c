@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_PX = 260, BAR_PX = 420, ROW_PX = 20, MAX_BARS = 200 };
+enum { LABEL_PX = 260, BAR_PX = 420, ROW_PX = 20, MAX_BARS = 200, MAX_SPREADS = 50 };
 
 static const char head[] =
     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<style>\n"
@@ -46,22 +46,22 @@ add_bar(struct plot *p, const char *name, double v)
     val_export_xml(&p->bars, name);
     buf_addf(&p->bars,
              "</text><rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" "
-             "fill=\"%s\"/><text x=\"%.1f\" y=\"%d\">%.3g%s</text>\n",
+             "fill=\"%s\"/><text x=\"%.1f\" y=\"%d\">%.*g%s</text>\n",
              LABEL_PX, y + 3, fmax(width, 1), ROW_PX - 6,
-             v > p->limit ? "#cf222e" : "#54aeff", LABEL_PX + width + 6, y + 14, v,
-             p->unit);
+             v > p->limit ? "#cf222e" : "#54aeff", LABEL_PX + width + 6, y + 14,
+             v == floor(v) ? 9 : 3, v, p->unit);
 }
 
 static void
-end_plot(struct plot *p, const char *title, struct buf *out)
+end_plot(struct plot *p, const char *tag, const char *title, struct buf *out)
 {
     const int height = p->n * ROW_PX;
 
     if (p->n > 0) {
         buf_addf(out,
-                 "<h2>%s</h2>\n<svg role=\"img\" width=\"%d\" height=\"%d\">\n"
+                 "<%s>%s</%s>\n<svg role=\"img\" width=\"%d\" height=\"%d\">\n"
                  "%s",
-                 title, LABEL_PX + BAR_PX + 100, height, buf_str(&p->bars));
+                 tag, title, tag, LABEL_PX + BAR_PX + 100, height, buf_str(&p->bars));
         if (!isnan(p->limit) && p->limit <= p->most)
             buf_addf(out,
                      "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"0\" y2=\"%d\" "
@@ -91,7 +91,7 @@ plot_errors(const cJSON *doc, struct buf *out)
                 else
                     add_bar(&p, name, worst);
             }
-    end_plot(&p, "Errors, in units of their tolerances", out);
+    end_plot(&p, "h2", "Errors, in units of their tolerances", out);
 }
 
 static void
@@ -106,7 +106,78 @@ plot_times(const cJSON *doc, struct buf *out)
     add_bar(&p, "load", val_number(times, "load_ms"));
     for (t = val_export_first(times, "run_ms"); t; t = t->next)
         add_bar(&p, t->string, t->valuedouble);
-    end_plot(&p, "Times", out);
+    end_plot(&p, "h2", "Times", out);
+}
+
+/* ---- how errors are spread, what flipped ------------------------------------------
+ */
+
+static void
+add_decisions(const cJSON *d, struct buf *out)
+{
+    const char *sep = "; by class: ";
+
+    if (!d)
+        return;
+    buf_addf(out, "%.0f of %.0f decisions flipped (%.3g %%)", val_number(d, "flipped"),
+             val_number(d, "n"), 100 * val_number(d, "share"));
+    for (const cJSON *f = val_export_first(d, "flips"); f; f = f->next, sep = ", ")
+        buf_addf(out, "%s%.0f to %.0f (%.0f)", sep, val_number(f, "from"),
+                 val_number(f, "to"), val_number(f, "n"));
+}
+
+/* An output's decisions in words and its errors as bars, a decade each. */
+static void
+add_spread(const char *title, const cJSON *o, struct buf *out)
+{
+    const cJSON *e = cJSON_GetObjectItemCaseSensitive(o, "errors"), *b;
+    struct plot p = { .bars = BUF_INIT, .limit = NAN, .unit = "" };
+
+    buf_adds(out, "<h3>");
+    val_export_xml(out, title);
+    buf_adds(out, "</h3>\n<p>");
+    val_export_xml(out, val_text(o, "why"));
+    buf_adds(out, *val_text(o, "why") ? "<br>" : "");
+    add_decisions(cJSON_GetObjectItemCaseSensitive(o, "decisions"), out);
+    buf_adds(out, "</p>\n");
+    for (b = val_export_first(e, "bins"); b; b = b->next)
+        p.most = fmax(p.most, val_number(b, "n"));
+    for (b = val_export_first(e, "bins"); b; b = b->next) {
+        char *from AUTO(free_ptr) = xasprintf("> %.0e", val_number(b, "from"));
+
+        add_bar(&p, from, val_number(b, "n"));
+    }
+    if (e)
+        buf_addf(out, "<p>%.0f of %.0f elements are the same; mean %.3g, largest %.3g",
+                 val_number(e, "same"), val_number(e, "n"), val_number(e, "mean"),
+                 val_number(e, "max"));
+    buf_adds(out, e ? "</p>\n" : "");
+    end_plot(&p, "h4", "Errors by size", out);
+}
+
+static void
+add_spreads(const cJSON *doc, struct buf *out)
+{
+    const cJSON *base = cJSON_GetObjectItemCaseSensitive(doc, "baseline"), *c, *o;
+    int n = 0;
+
+    for (c = val_export_first(doc, "cases"); c; c = c->next)
+        for (o = val_export_first(c, "outputs"); o; o = o->next) {
+            char *title AUTO(free_ptr) =
+                xasprintf("%s: %s", val_text(c, "name"), val_text(o, "name"));
+
+            if (json_has(o, "errors") && n++ < MAX_SPREADS)
+                add_spread(title, o, out);
+        }
+    if (n > MAX_SPREADS)
+        buf_addf(out, "<p>%d more outputs are not shown.</p>\n", n - MAX_SPREADS);
+    if (!val_export_first(base, "outputs"))
+        return;
+    buf_adds(out, "<h2>Beside ");
+    val_export_xml(out, val_text(base, "ref"));
+    buf_adds(out, "</h2>\n");
+    for (o = val_export_first(base, "outputs"); o; o = o->next)
+        add_spread(val_text(o, "name"), o, out);
 }
 
 /* ---- the page ------------------------------------------------------------------- */
@@ -152,6 +223,8 @@ add_bound(const cJSON *doc, struct buf *out)
         {
             struct buf value AUTO(buf_release) = BUF_INIT;
 
+            if (cJSON_IsArray(m)) /* shown above */
+                continue;
             json_canonical(m, &value);
             val_export_xml(out, m->string ? m->string : "");
             buf_addc(out, ' ');
@@ -184,6 +257,7 @@ val_export_html(const cJSON *doc, const cJSON *compared, struct buf *out)
     }
     add_checks(doc, out);
     plot_errors(doc, out);
+    add_spreads(doc, out);
     plot_times(doc, out);
     add_bound(doc, out);
     buf_addf(out, "<p><small>%s</small></p>\n</body></html>\n",

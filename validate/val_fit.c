@@ -159,6 +159,20 @@ check_labels(const struct bound *b, struct err *err)
     return 0;
 }
 
+/* One for an output that nobody expects is a slip of the pen. */
+static int
+check_tolerances(const struct val_case *c, struct err *err)
+{
+    for (int i = 0; i < c->n_tolerances; i++) {
+        const char *output = c->tolerances[i].output;
+
+        if (output && !sm_tensor_list_find(&c->expected, output))
+            return err_set(err, ERR_INVALID,
+                           "tolerance: \"outputs\": the case expects no '%s'", output);
+    }
+    return 0;
+}
+
 static int
 check_case(void *arg, const struct bound *b, struct err *err)
 {
@@ -179,6 +193,8 @@ check_case(void *arg, const struct bound *b, struct err *err)
         r = val_bind_expected(&expected, sig, err);
     if (r == 0)
         r = check_list("output", &expected, sig->outputs, sig->n_outputs, err);
+    if (r == 0)
+        r = check_tolerances(b->c, err);
     return r < 0 ? r : check_labels(b, err);
 }
 

@@ -334,6 +334,8 @@ ask_http(struct ask *a, struct err *err)
         buf_adds(&a->out->said, text);
     }
     a->out->ok = code >= 200 && code <= 299;
+    if (!code && said.len > 0) /* our helper's own line */
+        said.data[strcspn(said.data, "\n")] = '\0';
     if (code)
         buf_addf(&a->out->saw, "HTTP %d%s", code, *text ? ": " : "");
     else

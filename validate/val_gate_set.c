@@ -287,10 +287,15 @@ ask_caps(struct val_look *l, struct err *err)
         return e;
     say_no(l, err->msg);
     buf_clear(&l->out->fix);
-    buf_addf(&l->out->fix,
-             "a set with tighter tolerances: sluice golden add %s DIR "
-             "--name %s",
-             l->set->model, l->set->name);
+    if (l->set->acceptance)
+        buf_addf(&l->out->fix,
+                 "a set with tighter tolerances: sluice golden add %s DIR --name %s",
+                 l->set->model, l->set->name);
+    else
+        buf_addf(&l->out->fix,
+                 "push the model again with tighter tolerances in its set: "
+                 "sluice push MODEL_DIR %s --golden DIR",
+                 l->set->model);
     err_clear(err);
     return 0;
 }
@@ -354,7 +359,8 @@ judge_output(struct val_look *l, const cJSON *o)
         buf_adds(&l->out->saw, "; ");
     buf_addf(&l->out->saw, "%s:", val_text(o, "name"));
     if (*val_text(o, "why"))
-        buf_addf(&l->out->saw, " %s", val_text(o, "why"));
+        buf_addf(&l->out->saw, " validate said: %s%s", val_text(o, "why"),
+                 d || e ? ";" : "");
     if (d)
         buf_addf(&l->out->saw, " %.3g %% flipped", 100 * share);
     if (e)

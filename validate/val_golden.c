@@ -495,6 +495,8 @@ val_golden_parse(struct val_golden *out, struct str text, int dirfd, const char 
          load_metrics(&ld, doc, err) < 0 || val_limits_load(out, doc, err) < 0 ||
          load_budgets(out, doc, err) < 0 || val_slices_load(out, doc, err) < 0))
         r = err_ctx(err, "%s", file);
+    if (r == 0)
+        r = json_check_names(doc, file, err);
     if (r < 0)
         val_golden_release(out);
     return r;

@@ -80,7 +80,8 @@ ask_json(const char *url, const struct buf *body, cJSON **out, struct err *err)
         return 0;
     if (strstr(said, "Op type not registered"))
         return err_set(err, ERR_UNSUPPORTED, "%s", said);
-    return err_set(err, status >= 502 && status <= 504 ? ERR_IO : ERR_FAILED,
+    /* A server that does not know the model, or is not up, says nothing about it. */
+    return err_set(err, !body || (status >= 502 && status <= 504) ? ERR_IO : ERR_FAILED,
                    "%s: HTTP %ld%s%.400s", url, status, said[0] ? ": " : "", said);
 }
 

@@ -199,6 +199,33 @@ option_name(const char *name)
     return name + (name[0] == '!');
 }
 
+/* A rule of good form that could never refuse anything, or mean what it says. */
+static int
+check_sense(const cJSON *rule, const char *gate, struct err *err)
+{
+    int64_t from_ns, until_ns;
+
+    if (strcmp(gate, "quality") == 0 && !json_has(rule, "min") &&
+        !json_has(rule, "max") && !json_has(rule, "max_drop") &&
+        !json_has(rule, "max_drop_relative"))
+        return err_set(err, ERR_INVALID,
+                       "policy: gate \"quality\" needs \"min\", \"max\", "
+                       "\"max_drop\" or \"max_drop_relative\"");
+    if (json_has(rule, "max_shift") && val_number(rule, "max_shift") < 0)
+        return bad_value(gate, "max_shift", "0 or more", err);
+    if (strcmp(gate, "freeze") != 0)
+        return 0;
+    if (clock_parse(val_text(rule, "from"), &from_ns, err) < 0 ||
+        clock_parse(val_text(rule, "until"), &until_ns, err) < 0)
+        return -(int)err->code;
+    return until_ns > from_ns
+               ? 0
+               : err_set(err, ERR_INVALID,
+                         "policy: gate \"freeze\": \"until\" (%s) is not after "
+                         "\"from\" (%s)",
+                         val_text(rule, "until"), val_text(rule, "from"));
+}
+
 static int
 check_rule(const cJSON *rule, struct err *err)
 {
@@ -225,7 +252,7 @@ check_rule(const cJSON *rule, struct err *err)
             !json_has(rule, option_name(gates[g].options[i].name)))
             return err_set(err, ERR_INVALID, "policy: gate \"%s\" needs \"%s\"",
                            gates[g].name, option_name(gates[g].options[i].name));
-    return 0;
+    return check_sense(rule, gates[g].name, err);
 }
 
 static int
@@ -260,7 +287,8 @@ check_policy(const cJSON *doc, struct err *err)
 int
 val_policy_parse(cJSON **out, struct str text, struct err *err)
 {
-    if (json_parse(out, text, "policy", err) < 0 || check_policy(*out, err) < 0)
+    if (json_parse(out, text, "policy", err) < 0 ||
+        json_check_names(*out, "policy", err) < 0 || check_policy(*out, err) < 0)
         return -(int)err->code;
     return 0;
 }

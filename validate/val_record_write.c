@@ -127,6 +127,45 @@ put_arrays(const struct val_record_args *args, cJSON *c, const char *key,
                                           : write_file(args, file, &npz, err);
 }
 
+/* Of the outputs that a tolerance names, those that a case has: signatures differ. */
+static cJSON *
+tolerance_of(const cJSON *all, const struct sm_tensor_list *out)
+{
+    cJSON *mine = cJSON_Duplicate(all, true);
+    cJSON *outputs = cJSON_GetObjectItemCaseSensitive(mine, "outputs"), *next;
+
+    for (cJSON *o = outputs ? outputs->child : NULL; o; o = next) {
+        next = o->next;
+        if (!sm_tensor_list_find(out, o->string))
+            cJSON_Delete(cJSON_DetachItemViaPointer(outputs, o));
+    }
+    return mine;
+}
+
+/* A slip of the pen would leave an output with the default. */
+static int
+check_tolerance(const cJSON *all, const cJSON *cases, struct err *err)
+{
+    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(all, "outputs"), *o, *c;
+
+    cJSON_ArrayForEach(o, outputs)
+    {
+        bool found = false;
+
+        cJSON_ArrayForEach(c, cases)
+        {
+            const cJSON *t = cJSON_GetObjectItemCaseSensitive(c, "tolerance");
+
+            found |=
+                json_has(cJSON_GetObjectItemCaseSensitive(t, "outputs"), o->string);
+        }
+        if (!found)
+            return err_set(err, ERR_USAGE, "--tolerance %s:…: no case has this output",
+                           o->string);
+    }
+    return 0;
+}
+
 int
 val_write_case(const struct val_record_args *args, cJSON *cases, const char *name,
                const char *signature, const struct sm_tensor_list *in,
@@ -147,7 +186,7 @@ val_write_case(const struct val_record_args *args, cJSON *cases, const char *nam
         return -(int)err->code;
     }
     if (args->tolerance)
-        cJSON_AddItemToObject(c, "tolerance", cJSON_Duplicate(args->tolerance, true));
+        cJSON_AddItemToObject(c, "tolerance", tolerance_of(args->tolerance, out));
     cJSON_AddItemToArray(cases, c);
     return 0;
 }
@@ -175,6 +214,8 @@ val_write_set(const struct val_record_args *args, cJSON *recorded, cJSON *cases,
     cJSON_AddItemToObject(doc, "recorded", recorded);
     cJSON_AddItemToObject(doc, "cases", cases);
     json_print(doc, &text, false);
+    if (check_tolerance(args->tolerance, cases, err) < 0)
+        return -(int)err->code;
     return buf_check(&text, "golden.json", err) < 0
                ? -(int)err->code
                : write_file(args, "golden.json", &text, err);

@@ -1,6 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "validate/val_int.h"
 
+/* Names as db_guards_lift knows them. */
+#define KEPT(table, way)                                                               \
+    "CREATE TRIGGER guard_" table "_u BEFORE UPDATE ON " table " BEGIN\n"              \
+    "  SELECT RAISE(ABORT, '" table " is never changed: " way "'); END;\n"             \
+    "CREATE TRIGGER guard_" table "_d BEFORE DELETE ON " table " BEGIN\n"              \
+    "  SELECT RAISE(ABORT, '" table " is never deleted from: " way "'); END;\n"
+
+static const char guards[] =
+    "CREATE TRIGGER guard_approval_u BEFORE UPDATE ON approval WHEN\n"
+    "  OLD.state <> 'open' OR NEW.id IS NOT OLD.id OR NEW.model IS NOT OLD.model\n"
+    "  OR NEW.alias IS NOT OLD.alias OR NEW.version_id IS NOT OLD.version_id\n"
+    "  OR NEW.bound IS NOT OLD.bound OR NEW.asked_by IS NOT OLD.asked_by\n"
+    "  OR NEW.created_ns IS NOT OLD.created_ns OR NEW.age_ns IS NOT OLD.age_ns BEGIN\n"
+    "  SELECT RAISE(ABORT, 'a request is never changed: sluice approve'); END;\n"
+    "CREATE TRIGGER guard_approval_d BEFORE DELETE ON approval BEGIN\n"
+    "  SELECT RAISE(ABORT, 'a request is never deleted: sluice approve'); END;\n"
+    "CREATE TRIGGER guard_set_u BEFORE UPDATE ON golden_set WHEN\n"
+    "  OLD.replaced_ns IS NOT NULL OR NEW.id IS NOT OLD.id\n"
+    "  OR NEW.model IS NOT OLD.model OR NEW.version_id IS NOT OLD.version_id\n"
+    "  OR NEW.name IS NOT OLD.name OR NEW.digest IS NOT OLD.digest\n"
+    "  OR NEW.owner IS NOT OLD.owner OR NEW.added_by IS NOT OLD.added_by BEGIN\n"
+    "  SELECT RAISE(ABORT, 'a golden set is never changed: sluice golden add'); END;\n"
+    "CREATE TRIGGER guard_set_d BEFORE DELETE ON golden_set BEGIN\n"
+    "  SELECT RAISE(ABORT, 'a golden set stays on record: sluice golden delete');\n"
+    "END;\n";
+
 /* All three tables are facts; rows are added and never changed, but for replaced_ns.
  * Models are named, not numbered: an exam and a policy may be there before the first
  * version. */
@@ -108,6 +134,13 @@ static const char *const migrations[] = {
     /* Whose answers are expected. */
     "ALTER TABLE golden_set ADD COLUMN recorded TEXT NOT NULL DEFAULT ''; -- 'fraud@3 "
     "sha256:…'; '': nobody's\n",
+    /* ---- what a gate rests on is added to, and never changed -------------------- */
+    KEPT("policy", "sluice policy set adds the next"),
+    KEPT("policy_age", "sluice policy set adds the next"),
+    KEPT("verdict", "sluice validate adds the next"),
+    KEPT("verdict_age", "sluice validate adds the next"),
+    KEPT("approval_said", "sluice approve adds to it"),
+    guards,
 };
 
 /* A verdict's evidence stays; an export set goes with its version. */

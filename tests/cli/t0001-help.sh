@@ -19,7 +19,11 @@ fails "an unknown command" 2 "there is no command 'frobnicate'"
 sl psuh x y
 fails "a near command is named" 2 "sluice push"
 sl golden
-fails "a group names its commands" 2 "sluice golden add"
+fails "a group names its commands" 2 "golden add +give a model"
+sl golden --help
+ok "and has a help"
+prints "of its commands" "golden add +give a model"
+is "and no others" "$(printf '%s\n' "$out" | grep -c "policy")" 0
 sl push --frob x
 fails "an unknown flag" 2 "push has no flag --frob"
 sl pull

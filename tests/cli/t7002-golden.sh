@@ -52,6 +52,17 @@ cp -r half/assets.extra halfmodel/
 sl run --dir halfmodel --warmup
 ok "and run"
 
+sl golden list halv
+fails "no such model" 7 "there is no model halv"
+sl golden add later inline --name exam
+prints "a model to come: what could not be asked is said" 'not held against a model: later has no ready version'
+sl golden list later
+prints "and has its sets" 'exam +acceptance'
+sl golden add half nowhere --name exam
+fails "no such directory" 7 '^sluice: golden add: nowhere: no such golden set'
+sl golden show digits export@1
+prints "an export set is called as it was asked for" '^export golden set export@1 of digits'
+
 # What does not fit is refused before anything is stored.
 refused() { # name, words of the error, golden.json's cases and what follows
     mkdir -p bad
@@ -67,6 +78,8 @@ refused "a wrong shape" "input 'x' has the shape \(2, 1\); the signature asks fo
 refused "a wrong output" "there is no output 'z'" '{"inputs": {"x": [1]}, "expected": {"z": [1]}}]'
 refused "two cases of one name" "two cases are called so" '{"name": "a", "inputs": {"x": [1]}, "expected": {"y": [1]}}, {"name": "a", "inputs": {"x": [1]}, "expected": {"y": [1]}}]'
 refused "a tolerance below zero" "at least 0" '{"inputs": {"x": [1]}, "expected": {"y": [1]}, "tolerance": {"abs": -1}}]'
+refused "a tolerance for an output that is not expected" "the case expects no 'z'" '{"inputs": {"x": [1]}, "expected": {"y": [1]}, "tolerance": {"outputs": {"z": {"abs": 1}}}}]'
+refused "a name that comes twice" '"rel_max" stands twice' '{"inputs": {"x": [1]}, "expected": {"y": [1]}, "tolerance": {"rel_max": 1e-5, "rel_max": 1}}]'
 refused "labels of another length" "3 labels 'l' for 2 rows of 'y'" '{"inputs": {"x": [1, 2]}, "labels": {"l": [1, 0, 1]}}], "metrics": [{"metric": "accuracy", "output": "y", "labels": "l", "min": 0.5}]'
 sed 's/"cases": \[/"cases": [{"inputs": {}, "expected": {"y": [1]}}, /' bad/golden.json >bad/new && mv bad/new bad/golden.json
 sl golden add half bad --name later --unchecked

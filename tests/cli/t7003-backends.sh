@@ -46,8 +46,18 @@ prints "and why" 'no kernel for FooOp'
 rm unable
 touch away
 sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend "exec:$PWD/program"
-fails "a program that could not look gives no verdict" 1 "the card is gone"
+fails "a program that could not look gives no verdict, and may be asked again" 75 "the card is gone"
 rm away
+sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend exec:true
+fails "a program that says nothing of itself" 1 "cannot run"
+prints "is told what it must print" "'true about' must print"
+printf '#!/bin/sh\necho "{}"\n' >idle
+chmod +x idle
+sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend "exec:$PWD/idle"
+fails "one that ends well without an answer has failed" 1 "golden set failed"
+prints "and is told so" 'idle ended well, but wrote no OUT.npz'
+sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend 'exec: '
+fails "exec: without a program is wrong usage" 2 "none of native"
 sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend "exec:$PWD/nothing"
 fails "no such program" 7 "nothing"
 sl validate --dir "$digits/v1" --golden "$digits/v1-golden" --backend cuda
@@ -64,6 +74,8 @@ class H(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     def do_GET(self):
+        if self.path == "/v1/models/unknown":
+            return self.say(404, {"error": "Could not find any versions of model unknown"})
         self.say(200, {"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]})
     def do_POST(self):
         doc = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -95,6 +107,8 @@ prints "named in the verdict" '"TF Serving"'
 prints "with the version that it serves" '"model_version": *"3"'
 sl validate --dir "$half/model" --golden set --backend "$url/other"
 fails "the server's error is told" 1 "Servable not found|failed"
+sl validate --dir "$half/model" --golden set --backend "$url/unknown"
+fails "a server without the model gives no verdict" 75 "HTTP 404: Could not find"
 sl validate --dir "$half/model" --golden set --backend "$url/half" --baseline "$half/model"
 fails "one server is no baseline of itself" 2 "both"
 kill "$server"
@@ -105,5 +119,5 @@ prints "with the worst element" 'not '
 kill "$server"
 wait "$server" 2>/dev/null
 sl validate --dir "$half/model" --golden set --backend "$url/half"
-fails "a server that is away gives no verdict" 1 "onnect"
+fails "a server that is away gives no verdict, and may be asked again" 75 "onnect"
 finish

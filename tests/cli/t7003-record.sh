@@ -100,6 +100,8 @@ prints "are in the set" 'expected: sum float32 \(2, 3\)$'
 prints "also those of one output" 'sum: rel_max 0\.0001'
 sl golden record rec --inputs lookup.json --tolerance nearly=1 --name t
 fails "a tolerance that nobody knows" 2 "KIND=LIMIT"
+sl golden record rec --inputs lookup.json --tolerance smu:abs=1 --name t
+fails "one for an output that no case has" 2 "tolerance smu:.*no case has this output"
 sl golden record rec --inputs lookup.json --outputs none --name t
 fails "an output that is not there" 1 "no output of none"
 

@@ -24,7 +24,9 @@ sl validate digits@1 --budget size_mb=0.0001
 fails "a missed one" 1 "failed"
 prints "is told with its value" 'budget size_mb=0.0001: missed \(0.0[0-9]+ ± 0\)'
 sl verdict show digits@1
-prints "is named" '^NO +budget size_mb=0.0001 .*missed'
+prints "is named" '^NO +budget size_mb=0.0001 +at most 0.0001 MB +missed \(0.0[0-9]+ ± 0\)'
+sl verdict export digits@1 --format markdown
+prints "with its value in exports, too" 'at most 0.0001 MB \| missed: 0.0[0-9]+ ± 0 \|'
 sl validate digits@1 --budget load_ms=+10%
 fails "a share without a baseline" 1 "failed"
 sl verdict show digits@1
@@ -33,6 +35,7 @@ sl promote digits@1 --to production
 sl push "$digits/v2" digits --golden "$digits/v2-golden"
 sl validate digits@2 --budget size_mb=+900% --budget peak_mb=+900%
 ok "beside what is live"
+prints "whose value is told" 'budget size_mb=\+900%: kept \(.*; the baseline 0.0[0-9]+ ± 0\)'
 sl verdict show digits@2 --json
 prints "which is named" '"budget_baseline"'
 prints "and was measured, too" '"measured_baseline"'
@@ -44,7 +47,7 @@ for try in 1 2 3; do
 done
 fails "as fast as itself: inside the noise" 1 "inside the noise"
 sl verdict export digits@1 --format junit
-prints "which JUnit calls an error" '<error message="the limit lies inside the noise"'
+prints "which JUnit calls an error" '<error message="the limit lies inside the noise: [0-9.e+]+ ± [0-9.e+]+; the baseline [0-9]'
 
 sl validate digits@1 --budget speed=5
 fails "no such kind" 1 "kinds: load_ms"

@@ -32,6 +32,15 @@ ok "staging for dev"
 policy '{"earlier": "production", "for": "1h"}'
 sl policy set dev --file policy.json
 fails "a cycle is refused, with its names" 1 'dev waits for production waits for staging waits for dev'
+for rule in '{"quality": "f1"}' '{"quality": "f1", "min": 0.9, "min": 0.1}' '{"freeze": "x", "from": "2026-12-20", "until": "2026-12-10"}' '{"baseline": "production", "max_shift": -1}'; do
+    policy "$rule"
+    sl policy set dev --file policy.json
+    fails "a gate that makes no sense: $rule" 1 'needs "min"|stands twice|is not after|must be 0 or more'
+done
+sl policy set --target nowhere --require-acceptance '*'
+fails "a target that is none" 7 "there is no target nowhere"
+sl policy history
+fails "neither alias nor target" 2 "policy history needs"
 sl policy show dev
 prints "and nothing was set" 'none'
 sl policy list
@@ -81,6 +90,10 @@ if command -v sqlite3 >/dev/null; then
             INSERT INTO release SELECT 99, model, alias, 99, verb, 'intended', number, 99, 3, 3, 1, 1, actor, reason FROM release WHERE alias = 'production' LIMIT 1;
             INSERT INTO release_member VALUES(99, 0, 3, 3, 10000, '');
             UPDATE release SET state = 'live' WHERE id = 99; COMMIT")"
+    for change in "UPDATE policy SET rules = '{}'" "DELETE FROM policy" "DELETE FROM alias" \
+        "DELETE FROM release" "DELETE FROM release_member" "DELETE FROM gate_pass" "UPDATE policy_age SET age_ns = 0"; do
+        check "$change" sh -c 'case $1 in *"is never"*|*"moves with"*) ;; *) echo "$1"; false ;; esac' - "$(db "$change")"
+    done
     is "nothing has changed" "$(db "SELECT * FROM alias; SELECT * FROM release; SELECT * FROM release_member")" "$was"
 else
     skip "direct changes of the catalogue" "needs sqlite3"
@@ -117,7 +130,6 @@ TEST_CLOCK=7200:0 sl policy check digits@1 --for eu
 fails "a clock that is set past the window does not end it" 5 "within by the store's age"
 policy '{"blessed": "tfx"}'
 sl policy set eu --file policy.json
-mkdir blessing
 sl policy check digits@1 --for eu --bless blessing
 fails "no blessing" 5 'saw neither'
 is "NOT_BLESSED for the Pusher" "$(ls blessing)" NOT_BLESSED

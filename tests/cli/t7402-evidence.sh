@@ -69,7 +69,7 @@ prints "and its value" 'quality accuracy on quality +yes +accuracy ≥ 0.9, wors
 policy '{"quality": "accuracy", "min": 0.9999}'
 check_gate digits@2
 fails "below" 5 'wanted accuracy ≥ 0.9999; saw accuracy 0.9'
-policy '{"quality": "f1"}'
+policy '{"quality": "f1", "min": 0}'
 check_gate digits@2
 fails "a metric that the set has not" 5 'the set has no such metric'
 

@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 
 #include <math.h>
+#include <string.h>
 
 TEST(test_json__parse_and_members)
 {
@@ -30,6 +31,21 @@ TEST(test_json__parse_and_members)
     CHECK(v == 7);
     CHECK_OK(json_bool(j, "none", true, &b, "doc", &err));
     CHECK(b);
+}
+
+TEST(test_json__names_that_come_twice)
+{
+    struct err err = ERR_INIT;
+    cJSON *j AUTO(json_free) = NULL;
+
+    CHECK_OK(json_parse(&j, STR_LIT("{\"a\": {\"a\": 1, \"A\": 2}, \"b\": [{}, 3]}"),
+                        "doc", &err));
+    CHECK_OK(json_check_names(j, "doc", &err));
+    json_free(&j);
+    CHECK_OK(json_parse(&j, STR_LIT("[{\"b\": 1, \"a\": 2, \"b\": 1}]"), "doc", &err));
+    CHECK(json_check_names(j, "doc", &err) < 0);
+    CHECK(strstr(err.msg, "doc: \"b\" stands twice") != NULL);
+    err_clear(&err);
 }
 
 TEST(test_json__members_of_another_type)

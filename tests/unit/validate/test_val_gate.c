@@ -460,6 +460,7 @@ TEST(test_val_gate__evidence_must_be_fresh)
                     ""));
     CHECK(strstr(ask_for(r, &v, NULL), "too long ago") != NULL);
     CHECK_OK(db_run(r->db, &err, "UPDATE store_age SET age_ns = 0", ""));
+    CHECK_OK(db_run(r->db, &err, "DROP TRIGGER guard_verdict_age_u", ""));
     CHECK_OK(db_run(r->db, &err, "UPDATE verdict_age SET age_ns = 99000000000000", ""));
     CHECK(strstr(ask_for(r, &v, NULL), "nobody knows how long ago") != NULL);
 }
