@@ -173,4 +173,11 @@ cmd_golden_show(const cJSON *reply, bool failed, struct buf *out)
                 buf_addf(out, ", %s %g", limits[i], cli_num(m, limits[i]));
         buf_addc(out, '\n');
     }
+    for (const cJSON *s = cli_list(reply, "slices"); s; s = s->next)
+        buf_addf(out, "  slice #%s: %.0f cases%s\n", cli_str(s, "tag"),
+                 cli_num(s, "cases"), cli_bool(s, "optional") ? ", optional" : "");
+    for (const cJSON *b = cli_list(reply, "budgets"); b; b = b->next)
+        buf_addf(out, "  budget %s\n", b->valuestring);
+    for (const cJSON *l = cli_list(reply, "limits"); l; l = l->next)
+        buf_addf(out, "  limit %s %g\n", l->string, l->valuedouble);
 }

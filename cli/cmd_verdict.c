@@ -42,7 +42,8 @@ cmd_verdict_show(const cJSON *reply, bool failed, struct buf *out)
 void
 cmd_verdict_export(const cJSON *reply, bool failed, struct buf *out)
 {
-    (void)failed;
+    if (failed)
+        return;
     if (cli_str(reply, "out")[0])
         buf_addf(out, "verdict %.0f as %s in %s\n", cli_num(reply, "id"),
                  cli_str(reply, "format"), cli_str(reply, "out"));

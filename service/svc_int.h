@@ -111,9 +111,9 @@ void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
 void svc_put_event(cJSON *o, const char *verb_key, const struct acc_event_row *row);
 
 /* In a transaction of its own, with the call's event: a request for approval of field
- * `ref` for an alias, which is the reply then. */
+ * `ref` for an alias, which is the reply then. `waits`: one that stands is kept. */
 int svc_ask_approval(struct svc_call *c, const char *alias, bool when_approved,
-                     struct err *err) MUST_CHECK;
+                     bool waits, struct err *err) MUST_CHECK;
 
 /* A checkpoint to look at: a prefix, or a directory that has one. */
 struct svc_ckpt {

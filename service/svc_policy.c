@@ -254,15 +254,18 @@ put_request(struct svc_call *c, struct asked *x, struct err *err)
 }
 
 int
-svc_ask_approval(struct svc_call *c, const char *alias, bool when_approved,
+svc_ask_approval(struct svc_call *c, const char *alias, bool when_approved, bool waits,
                  struct err *err)
 {
     struct asked x AUTO(asked_release) = { .a = { .id = 0 } };
     if (repo_resolve(c->repo, svc_str(c, "ref"), &x.v, err) < 0 ||
         deploy_question(c->repo, &x.v, alias, &x.q, err) < 0 ||
-        db_begin(c->repo->db, err) < 0 ||
-        val_approval_add(c->repo, &x.q.args, when_approved, svc_str(c, "reason"), &x.a,
-                         err) < 0)
+        db_begin(c->repo->db, err) < 0)
+        return -(int)err->code;
+    int kept = waits ? val_approval_keep(c->repo, &x.q.args, &x.a, err) : 0;
+    if (kept < 0 ||
+        (kept == 0 && val_approval_add(c->repo, &x.q.args, when_approved,
+                                       svc_str(c, "reason"), &x.a, err) < 0))
         return -(int)err->code;
     return put_request(c, &x, err) < 0 ? -(int)err->code : svc_commit(c, err);
 }
@@ -275,7 +278,7 @@ svc_do_approve_request(struct svc_call *c, struct err *err)
     if (repo_check_alias_name(alias, err) < 0 || svc_version(c, &v, err) < 0)
         return -(int)err->code;
     json_put_str(c->body, "alias", alias);
-    return svc_ask_approval(c, alias, false, err);
+    return svc_ask_approval(c, alias, false, false, err);
 }
 
 static int

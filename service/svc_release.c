@@ -71,12 +71,13 @@ change(struct svc_call *c, const struct deploy_change *change_, struct err *err)
     return r;
 }
 
-/* Only approvals are missing. */
+/* Only approvals are missing; *asked: of people who are asked already. */
 static bool
-waits_only(const cJSON *report)
+waits_only(const cJSON *report, bool *asked)
 {
     const cJSON *version, *gate;
     bool waits = false;
+    *asked = true;
     cJSON_ArrayForEach(version, cJSON_GetObjectItem(report, "gates"))
     {
         cJSON_ArrayForEach(gate, cJSON_GetObjectItem(version, "gates"))
@@ -87,6 +88,7 @@ waits_only(const cJSON *report)
             if (!name || strcmp(name, "approvals") != 0)
                 return false;
             waits = true;
+            *asked &= cJSON_IsTrue(cJSON_GetObjectItem(gate, "waits"));
         }
     }
     return waits;
@@ -94,13 +96,13 @@ waits_only(const cJSON *report)
 
 /* promote --when-approved: asks, and the store does it when enough have said yes. */
 static int
-wait_for_approval(struct svc_call *c, const char *alias, struct err *err)
+wait_for_approval(struct svc_call *c, const char *alias, bool asked, struct err *err)
 {
     err_clear(err);
     svc_no_reply(c);
     cJSON_DeleteItemFromObject(c->body, "gates");
     json_put_bool(c->body, "pending", true);
-    if (svc_ask_approval(c, alias, true, err) < 0)
+    if (svc_ask_approval(c, alias, true, asked, err) < 0)
         return -(int)err->code;
     return err_set(
         err, ERR_PENDING,
@@ -140,9 +142,11 @@ svc_do_promote(struct svc_call *c, struct err *err)
                                .reason = svc_str(c, "reason") };
     if (check_glass(c, v.model, &d.break_glass, err) < 0)
         return -(int)err->code;
+    bool asked = false;
     int e = change(c, &d, err);
-    if (e == -(int)ERR_REFUSED && svc_flag(c, "when_approved") && waits_only(c->reply))
-        return wait_for_approval(c, alias, err);
+    if (e == -(int)ERR_REFUSED && svc_flag(c, "when_approved") &&
+        waits_only(c->reply, &asked))
+        return wait_for_approval(c, alias, asked, err);
     return e;
 }
 

@@ -68,6 +68,11 @@ void val_approval_release(struct val_approval *a); /* for AUTO */
 int val_approval_add(struct repo *r, const struct val_gate_args *args,
                      bool when_approved, const char *reason_or_null,
                      struct val_approval *out, struct err *err) MUST_CHECK;
+/* In the caller's transaction: 1 when the open request for the same is the actor's, or
+ * waits already, and now the store promotes when enough have approved; what was said
+ * stays said. 0: there is none such. */
+int val_approval_keep(struct repo *r, const struct val_gate_args *args,
+                      struct val_approval *out, struct err *err) MUST_CHECK;
 /* The newest one of a version and alias: 1, 0 none. */
 int val_approval_newest(struct repo *r, int64_t version_id, const char *alias,
                         struct val_approval *out, struct err *err) MUST_CHECK;

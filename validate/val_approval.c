@@ -237,6 +237,22 @@ val_approval_add(struct repo *r, const struct val_gate_args *args, bool when_app
 }
 
 int
+val_approval_keep(struct repo *r, const struct val_gate_args *args,
+                  struct val_approval *out, struct err *err)
+{
+    int e = val_approval_newest(r, args->version->id, args->alias, out, err);
+
+    if (e == 1 && strcmp(out->state, "open") == 0 &&
+        (out->when_approved || strcmp(out->asked_by, acc_actor(r->acc)) == 0)) {
+        e = db_run(r->db, err, "UPDATE approval SET when_approved = 1 WHERE id = ?",
+                   "i", out->id);
+        return e < 0 ? e : 1;
+    }
+    val_approval_release(out);
+    return e < 0 ? e : 0;
+}
+
+int
 val_approval_end(struct repo *r, int64_t id, const char *state, struct err *err)
 {
     return db_run(r->db, err,
@@ -483,6 +499,7 @@ val_ask_approvals(struct repo *r, const struct val_gate_args *args, const cJSON 
         buf_addf(&out->saw, "request %" PRId64 " has expired", a.id);
     } else {
         out->ok = n >= (int)wanted;
+        out->waits = !out->ok;
         buf_addf(&out->saw, "request %" PRId64 ": %d%s%s", a.id, n, n ? ", by " : "",
                  buf_str(&names));
         buf_clear(&out->fix);

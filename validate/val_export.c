@@ -3,6 +3,7 @@
  * what a check is, only val_document.c knows. */
 #include "validate/val_export_int.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -49,6 +49,8 @@ add_answer(struct gate *g, const char *name, const struct val_answer *a)
     cJSON *o = add_gate(g, name, buf_str(&a->wanted), buf_str(&a->saw), a->ok,
                         buf_str(&a->fix));
 
+    if (a->waits)
+        json_put_bool(o, "waits", true);
     if (a->said.len)
         json_put_str(o, "said", buf_str(&a->said));
 }

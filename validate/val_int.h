@@ -220,6 +220,7 @@ struct val_answer {
     struct buf wanted, saw, fix;
     struct buf said; /* what somebody else answered, word for word: evidence */
     bool ok;
+    bool waits; /* for people whom a request asks already */
 };
 void val_answer_release(struct val_answer *a); /* for AUTO */
 /* The gates that look at the verdicts on golden sets (val_gate_set.c). */

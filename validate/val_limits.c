@@ -31,7 +31,7 @@ val_limits_load(struct val_golden *g, const cJSON *doc, struct err *err)
                            known[i].key, v[i], known[i].most);
     }
     g->limits.max_wall_ms = (int64_t)ceil(v[0] * 1e3);
-    g->limits.max_memory_bytes = (size_t)(v[1] * 1e6);
-    g->limits.max_output_bytes = (size_t)(v[2] * 1e6);
+    g->limits.max_memory_bytes = (size_t)ceil(v[1] * 1e6);
+    g->limits.max_output_bytes = (size_t)ceil(v[2] * 1e6);
     return 0;
 }

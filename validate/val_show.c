@@ -59,10 +59,31 @@ put_metric(cJSON *list, const struct val_metric *m)
     val_metric_put_limits(o, m);
 }
 
+/* In golden.json's units; nothing when it has none. */
+static void
+put_limits(const struct backend_args *l, cJSON *to)
+{
+    const struct {
+        const char *key;
+        double v;
+    } all[] = { { "seconds", (double)l->max_wall_ms / 1e3 },
+                { "memory_mb", (double)l->max_memory_bytes / 1e6 },
+                { "output_mb", (double)l->max_output_bytes / 1e6 } };
+    cJSON *o = cJSON_CreateObject();
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (all[i].v > 0)
+            json_put_real(o, all[i].key, all[i].v);
+    if (o->child)
+        cJSON_AddItemToObject(to, "limits", o);
+    else
+        cJSON_Delete(o);
+}
+
 void
 val_golden_describe(const struct val_golden *g, cJSON *to)
 {
-    cJSON *cases, *metrics;
+    cJSON *cases, *metrics, *slices = NULL;
 
     json_put_str(to, "tags", g->tags);
     json_put_bool(to, "sequential", g->sequential);
@@ -74,4 +95,17 @@ val_golden_describe(const struct val_golden *g, cJSON *to)
     metrics = cJSON_AddArrayToObject(to, "metrics");
     for (int i = 0; i < g->n_metrics; i++)
         put_metric(metrics, &g->metrics[i]);
+    if (g->n_slices > 0)
+        slices = cJSON_AddArrayToObject(to, "slices");
+    for (int i = 0; i < g->n_slices; i++) {
+        cJSON *o = cJSON_CreateObject();
+
+        json_put_str(o, "tag", g->slices[i].tag);
+        json_put_int(o, "cases", g->slices[i].n_cases);
+        json_put_bool(o, "optional", g->slices[i].optional);
+        cJSON_AddItemToArray(slices, o);
+    }
+    if (g->budgets)
+        cJSON_AddItemToObject(to, "budgets", cJSON_Duplicate(g->budgets, true));
+    put_limits(&g->limits, to);
 }

@@ -63,6 +63,15 @@ fails "no such directory" 7 '^sluice: golden add: nowhere: no such golden set'
 sl golden show digits export@1
 prints "an export set is called as it was asked for" '^export golden set export@1 of digits'
 
+mkdir all
+echo '{"golden": 1, "kind": "acceptance", "budgets": ["p99_ms=5"], "limits": {"seconds": 5, "output_mb": 10}, "slices": [{"tag": "fr", "tolerance": {"abs": 1e-3}}, {"tag": "it", "optional": true}], "cases": [{"tags": ["fr"], "inputs": {"x": [1]}, "expected": {"y": [2.5]}}]}' >all/golden.json
+sl golden add half all --name all
+sl golden show half all
+prints "golden show: slices" 'slice #fr: 1 cases$'
+prints "that may be missing" 'slice #it: 0 cases, optional'
+prints "budgets" 'budget p99_ms=5'
+prints "limits" 'limit seconds 5$'
+
 # What does not fit is refused before anything is stored.
 refused() { # name, words of the error, golden.json's cases and what follows
     mkdir -p bad

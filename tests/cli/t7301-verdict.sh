@@ -84,6 +84,9 @@ assert not p.stack and {"svg", "rect", "table"} <= p.seen
 text = open("two.html").read()
 assert "Errors by size" in text and "decisions flipped" in text and "{" not in text.split("</style>")[1]
 P
+sl verdict export 2 --format junit --out no/such/place
+fails "a file that cannot be written" 7 "no/such"
+is "and nothing claims that it was" "$out" ""
 sl verdict export 2 --format sarif
 prints "SARIF: what failed" '"ruleId": "case"'
 printf '%s\n' "$out" >two.sarif

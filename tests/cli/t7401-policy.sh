@@ -252,6 +252,21 @@ owner grant root promote '*'
 sl promote digits@3 --to production --break-glass now
 fails "breaking the glass is a right of its own" 6 'break-glass'
 
+# Asking again does not take back what was said.
+policy '{"approvals": 2}'
+owner policy set production --file "$scratch/policy.json" --model digits
+owner approve request digits@3 --for production
+sl approve approve digits@3 --for production --reason fine
+owner promote digits@3 --to production --when-approved
+fails "one of two" 8 'waits for approval'
+owner promote digits@3 --to production --when-approved
+fails "asked again" 8 'waits for approval'
+sl approve show digits@3 --for production
+prints "the request is the one before, and now the store promotes" 'the store promotes it'
+prints "what was said stays said" 'approve by root .*fine'
+policy '{"approvals": 1}'
+owner policy set production --file "$scratch/policy.json" --model digits
+
 # Two at once: one release replaces the other's, so one approval cannot serve both.
 owner approve request digits@3 --for production
 sl approve approve digits@3 --for production
