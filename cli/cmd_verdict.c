@@ -37,6 +37,8 @@ cmd_verdict_show(const cJSON *reply, bool failed, struct buf *out)
         cli_table_cell_buf(&t, &cell);
     }
     cli_table_end(&t, out);
+    if (json_has(doc, "trace"))
+        cli_add_trace(cJSON_GetObjectItemCaseSensitive(doc, "trace"), out);
 }
 
 void

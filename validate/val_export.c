@@ -262,6 +262,54 @@ val_export_compared(const cJSON *compared, const char *mark, bool html, struct b
     }
 }
 
+/* "MARK cause: constant flatten/Const: 128, not 64 END" */
+static void
+add_parting(const char *mark, const char *what, const cJSON *o, const char *name,
+            bool html, struct buf *out)
+{
+    const char *op = val_text(o, "op");
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    buf_addf(&text, "%s: %s%s%s%s%s", what, val_text(o, "kind"),
+             *val_text(o, "kind") ? " " : "", val_text(o, name), *op ? " of type " : "",
+             op);
+    if (*val_text(o, "got"))
+        buf_addf(&text, ": %s, not %s", val_text(o, "got"), val_text(o, "want"));
+    buf_adds(out, mark);
+    (html ? val_export_xml : add_cell)(out, buf_str(&text));
+    buf_adds(out, html ? "</li>\n" : "\n");
+}
+
+void
+val_export_trace(const cJSON *doc, const char *mark, bool html, struct buf *out)
+{
+    const cJSON *t = cJSON_GetObjectItemCaseSensitive(doc, "trace"), *o;
+    void (*add)(struct buf *, const char *) = html ? val_export_xml : add_cell;
+    const char *end = html ? "</li>\n" : "\n";
+
+    if (!t)
+        return;
+    buf_addf(out, "%strace%s", mark, *val_text(t, "case") ? " of case " : "");
+    add(out, val_text(t, "case"));
+    if (*val_text(t, "against")) {
+        buf_adds(out, " beside ");
+        add(out, val_text(t, "against"));
+    }
+    buf_adds(out, *val_text(t, "note") ? ": " : "");
+    add(out, val_text(t, "note"));
+    buf_adds(out, end);
+    o = cJSON_GetObjectItemCaseSensitive(t, "first");
+    if (o)
+        add_parting(mark, "first tensor that parts", o, "node", html, out);
+    for (o = val_export_first(t, "causes"); o; o = o->next)
+        add_parting(mark, "cause", o, "name", html, out);
+    if (*val_text(t, "error")) {
+        buf_addf(out, "%sit ends with: ", mark);
+        add(out, val_text(t, "error"));
+        buf_adds(out, end);
+    }
+}
+
 static void
 markdown(const cJSON *doc, const cJSON *compared, struct buf *out)
 {
@@ -276,6 +324,10 @@ markdown(const cJSON *doc, const cJSON *compared, struct buf *out)
     buf_adds(out, "\n\n");
     if (compared) {
         val_export_compared(compared, "- ", false, out);
+        buf_addc(out, '\n');
+    }
+    if (json_has(doc, "trace")) {
+        val_export_trace(doc, "- ", false, out);
         buf_addc(out, '\n');
     }
     buf_adds(out, "| | check | wanted | saw |\n|---|---|---|---|\n");

@@ -256,6 +256,11 @@ val_export_html(const cJSON *doc, const cJSON *compared, struct buf *out)
         buf_adds(out, "</ul>\n");
     }
     add_checks(doc, out);
+    if (json_has(doc, "trace")) {
+        buf_adds(out, "<h2>Trace</h2>\n<ul>\n");
+        val_export_trace(doc, "<li>", true, out);
+        buf_adds(out, "</ul>\n");
+    }
     plot_errors(doc, out);
     add_spreads(doc, out);
     plot_times(doc, out);

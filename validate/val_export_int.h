@@ -16,6 +16,8 @@ const char *val_export_state(const cJSON *check);
 /* A line for each thing that the comparison knows; `mark` begins it. */
 void val_export_compared(const cJSON *compared, const char *mark, bool html,
                          struct buf *out);
+/* A line for where two versions part, and each cause; nothing without a trace. */
+void val_export_trace(const cJSON *doc, const char *mark, bool html, struct buf *out);
 
 /* A page that needs nothing else: no script, no address. */
 void val_export_html(const cJSON *doc, const cJSON *compared, struct buf *out);

@@ -44,6 +44,13 @@ sl push "$digits/v1" other
 sl validate digits@2 --trace-against digits@1
 fails "a version" 1 "failed"
 prints "is named as it was given" 'trace of one beside digits@1 '
+sl verdict show digits@2
+prints "and told again by verdict show" 'cause: constant truediv/y'
+sl verdict export digits@2 --format markdown
+prints "in a merge request: where it begins" '^- first tensor that parts: truediv of type RealDiv'
+prints "and why" '^- cause: constant truediv/y: 255, not 16'
+sl verdict export digits@2 --format html
+prints "and on the page" '<li>cause: constant truediv/y: 255, not 16</li>'
 sl validate digits@2 --trace-against digits@9
 prints "a version that is not there" 'no such version to trace against'
 sl validate digits@2 --trace-against other@1
