@@ -32,6 +32,15 @@ val_export_first(const cJSON *o, const char *key)
     return list ? list->child : NULL;
 }
 
+const cJSON *
+val_export_runs(const cJSON *doc)
+{
+    const cJSON *times = cJSON_GetObjectItemCaseSensitive(doc, "times");
+    const cJSON *runs = cJSON_GetObjectItemCaseSensitive(times, "run_ms");
+
+    return cJSON_IsObject(runs) ? runs->child : NULL;
+}
+
 bool
 val_export_ok(const cJSON *check)
 {
@@ -66,8 +75,7 @@ val_export_xml(struct buf *out, const char *text)
 static double
 seconds_of(const cJSON *doc, const char *id, const char *id_before)
 {
-    const cJSON *t =
-        val_export_first(cJSON_GetObjectItemCaseSensitive(doc, "times"), "run_ms");
+    const cJSON *t = val_export_runs(doc);
 
     for (; t && strncmp(id, "case ", 5) == 0; t = t->next) {
         const size_t n = strlen(t->string);
@@ -127,8 +135,7 @@ junit(const cJSON *doc, const cJSON *compared, struct buf *out)
         junit_check(doc, c, before, error, buf_str(&title), &all);
         before = c;
     }
-    for (c = val_export_first(cJSON_GetObjectItemCaseSensitive(doc, "times"), "run_ms");
-         c; c = c->next)
+    for (c = val_export_runs(doc); c; c = c->next)
         sum_ms += c->valuedouble;
     buf_adds(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
                   "  <testsuite name=\"");

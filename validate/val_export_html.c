@@ -101,10 +101,10 @@ plot_times(const cJSON *doc, struct buf *out)
     struct plot p = { .bars = BUF_INIT, .limit = NAN, .unit = " ms" };
 
     p.most = fmax(0, val_number(times, "load_ms"));
-    for (t = val_export_first(times, "run_ms"); t; t = t->next)
+    for (t = val_export_runs(doc); t; t = t->next)
         p.most = fmax(p.most, t->valuedouble);
     add_bar(&p, "load", val_number(times, "load_ms"));
-    for (t = val_export_first(times, "run_ms"); t; t = t->next)
+    for (t = val_export_runs(doc); t; t = t->next)
         add_bar(&p, t->string, t->valuedouble);
     end_plot(&p, "h2", "Times", out);
 }

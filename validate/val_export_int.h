@@ -8,6 +8,8 @@
 /* "fraud@3 by quality", "a directory". */
 void val_export_title(const cJSON *doc, struct buf *out);
 const cJSON *val_export_first(const cJSON *o, const char *key); /* of a list, or NULL */
+/* The first of the times of cases, which have names. */
+const cJSON *val_export_runs(const cJSON *doc);
 bool val_export_ok(const cJSON *check);
 /* As text or a quoted attribute of XML and HTML; what XML cannot hold becomes '?'. */
 void val_export_xml(struct buf *out, const char *text);
