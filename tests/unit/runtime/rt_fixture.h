@@ -28,6 +28,21 @@ fx_load(struct backend **b, struct mb *m)
     CHECK_OK(fx_load_with(b, m, (struct backend_args){ .n_threads = 1 }, &err));
 }
 
+/* Adds x, and w: x doubled while it is below 100. */
+static inline void
+fx_add_loop(struct mb *m)
+{
+    mb_node(m, "x", "Placeholder", "", "dtype:t=1 shape:d=");
+    mb_function(m, "cond", "a", "r");
+    mb_f32(m, "limit", 100);
+    mb_node(m, "p", "Less", "a limit:output:0", "T:t=1");
+    mb_end_function(m, "r=p:z:0", "");
+    mb_function(m, "body", "a", "r");
+    mb_node(m, "s", "AddV2", "a a", "T:t=1");
+    mb_end_function(m, "r=s:z:0", "");
+    mb_node(m, "w", "StatelessWhile", "x", "T:l=1 cond:f=cond body:f=body");
+}
+
 static inline void
 fx_feed(struct sm_tensor_list *l, const char *key, int dtype, int rank, int64_t n,
         const void *v)

@@ -59,15 +59,7 @@ static void
 load_loop(struct backend **b)
 {
     struct mb m = { .init_op = NULL };
-    mb_node(&m, "x", "Placeholder", "", "dtype:t=1 shape:d=");
-    mb_function(&m, "cond", "a", "r");
-    mb_f32(&m, "limit", 100);
-    mb_node(&m, "p", "Less", "a limit:output:0", "T:t=1");
-    mb_end_function(&m, "r=p:z:0", "");
-    mb_function(&m, "body", "a", "r");
-    mb_node(&m, "s", "AddV2", "a a", "T:t=1");
-    mb_end_function(&m, "r=s:z:0", "");
-    mb_node(&m, "w", "StatelessWhile", "x", "T:l=1 cond:f=cond body:f=body");
+    fx_add_loop(&m);
     mb_node(&m, "y", "Neg", "w", "T:t=1");
     mb_signature(&m, "serving_default", "x=x:0", "y=y:0");
     fx_load(b, &m);
