@@ -37,6 +37,16 @@ bool val_inline_is_b64(const cJSON *j);
 int val_inline_convert(const struct sm_tensor *numbers, int dtype,
                        struct sm_tensor *out, struct err *err) MUST_CHECK;
 
+/* ---- TF Serving's REST API (val_serving.c) -------------------------------------- */
+
+/* Appends a predict request. ERR_UNSUPPORTED as val_inline_add; ERR_LIMIT. */
+int val_serving_request(const char *signature, const struct sm_tensor_list *in,
+                        struct buf *out, struct err *err) MUST_CHECK;
+/* The outputs of the signature that a parsed answer has. ERR_FAILED: it has none;
+ * ERR_INVALID: a value that the output's dtype does not hold. */
+int val_serving_answer(const struct sm_signature *sig, const cJSON *answer,
+                       struct sm_tensor_list *out, struct err *err) MUST_CHECK;
+
 /* A number in [0, n), n > 0, from a state that it moves on; any state will do. */
 uint64_t val_random_below(uint64_t *state, uint64_t n);
 
