@@ -129,6 +129,21 @@ acc_key_renew(int store_dirfd, struct db *db, struct err *err)
     return r;
 }
 
+int
+acc_head_renew(int store_dirfd, const char *aside, struct err *err)
+{
+    uint8_t priv[32];
+    int r = acc_key_private(store_dirfd, priv, err);
+
+    if (r == 0)
+        r = fs_mkdirs(store_dirfd, "audit", 0700, err);
+    if (r == 0)
+        r = fs_exists(store_dirfd, ACC_HEAD_FILE, err);
+    if (r == 1)
+        r = fs_rename(store_dirfd, ACC_HEAD_FILE, store_dirfd, aside, err);
+    return r < 0 ? r : acc_head_make(store_dirfd, priv, err);
+}
+
 /* ---- what the store vouches for ------------------------------------------------- */
 
 int

@@ -242,6 +242,7 @@ read_head(struct replay *p, int store_dirfd, struct err *err)
         const struct err why = *err;
 
         err_clear(err);
+        p->out->head_is_lost = true;
         return lose(p, err, "the signed head of the log: %s", why.msg);
     }
     for (int i = 0; i < ACC_HEAD_SLOTS; i++)
@@ -284,6 +285,7 @@ acc_replay(int store_dirfd, struct db *db, struct db *old_or_null,
     if (r == 0 && old_or_null)
         r = read_old(&p, old_or_null, err);
     out->head_seq = p.head.seq;
+    out->head_is_lost |= p.head.seq > p.last_seq;
     if (r == 0 && p.head.seq > p.last_seq)
         r = lose(&p, err, "events %" PRId64 " to %" PRId64 ", which the head signs",
                  p.last_seq + 1, p.head.seq);

@@ -41,6 +41,7 @@ int acc_replay_rows(struct db *from, struct db *to, const struct db_schema *sche
 struct acc_replay {
     int64_t n_events;    /* read back and chained */
     int64_t head_seq;    /* what the newest signed head covers */
+    bool head_is_lost;   /* it cannot be read, or covers events that are lost */
     int64_t n_rows;      /* changes of facts that were made again */
     struct digest chain; /* of the last */
 };
@@ -62,6 +63,9 @@ int acc_init(int store_dirfd, struct db *db, struct err *err) MUST_CHECK;
  * owner when there is none, the key of keys/store.pub when there is none. 1: it had to,
  * 0: both were there. */
 int acc_refound(int store_dirfd, struct db *db, struct err *err) MUST_CHECK;
+/* Then, for a head that is lost: it moves to the file `aside` of the store, as
+ * evidence, and a new one begins with what the log has. */
+int acc_head_renew(int store_dirfd, const char *aside, struct err *err) MUST_CHECK;
 
 /* For a store that was restored without its private key. adopt: the one in the file
  * `path`; ERR_INVALID: it does not belong to keys/store.pub. renew: a new pair, which

@@ -31,6 +31,7 @@ struct rebuild {
     int n_schemas;
     struct repo_rebuild *out;
     int64_t last_event_ns;
+    bool head_is_lost;
     bool log_is_whole; /* it goes as far as its signed head, without a gap */
     int (*lost)(void *arg, const char *what, struct err *err);
     void *arg;
@@ -350,6 +351,7 @@ replay(struct rebuild *b, struct db *old, struct err *err)
     if (rc == 0)
         rc = db_get_int(b->r.db, &b->last_event_ns, err,
                         "SELECT max(time_ns) FROM event", "");
+    b->head_is_lost = log.head_is_lost;
     b->log_is_whole = b->out->n_lost == n_lost && log.n_events > 0;
     b->out->n_events = log.n_events;
     b->out->n_rows = log.n_rows;
@@ -524,6 +526,22 @@ swap(struct rebuild *b, struct err *err)
     return rc;
 }
 
+/* Every command would say for ever that the log does not go on from it. What is lost
+ * has been told, and is in the event of this rebuild. */
+static int
+renew_head(struct rebuild *b, struct err *err)
+{
+    char *aside AUTO(free_ptr) = xasprintf("quarantine/head.%" PRId64, clock_now_ns());
+
+    if (acc_head_renew(b->r.dirfd, aside, err) < 0) {
+        const struct err why = *err;
+
+        err_clear(err);
+        return lose(b, err, "a new signed head: %s", why.msg);
+    }
+    return 0;
+}
+
 /* What the file keeps for itself: the mode and length of its write-ahead log. */
 static int
 set_up(const char *path, struct err *err)
@@ -566,6 +584,8 @@ repo_rebuild(const char *path, const struct db_schema *schemas, int n_schemas,
     else if (b.r.dirfd >= 0 && remove_new(b.r.dirfd, &ignored) < 0)
         err_clear(&ignored); /* the next one removes it */
     fs_close(&lock_fd);
+    if (rc == 0 && b.head_is_lost)
+        rc = renew_head(&b, err);
     if (rc == 0)
         rc = set_up(path, err);
     objects_close(b.r.objects);

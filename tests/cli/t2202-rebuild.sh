@@ -122,6 +122,8 @@ sed -i '$d' store/audit/log.jsonl
 rm -f store/catalogue.db*
 sl fsck --rebuild
 prints "a lost end of the log is told" "events .* to .*, which the head signs"
+sl list
+ok "and the log goes on behind it"
 rm -rf store && cp -r keep store
 sed -i '3s/"outcome":"ok"/"outcome":"no"/' store/audit/log.jsonl
 rm -f store/catalogue.db*
@@ -135,6 +137,15 @@ prints "without a log versions come back, quarantined" "digits@1: no event tells
 prints "and that the owner is assumed" "who owns the store"
 sl list --json
 prints "they are there" '"quarantined"'
+ok "reads are recorded again"
+sl audit verify
+ok "the new log verifies"
+check "the old head is kept as evidence" sh -c 'ls store/quarantine/head.*'
+rm -rf store && cp -r keep store
+rm -rf store/catalogue.db* store/audit/*
+sl fsck --rebuild
+sl list
+ok "nor does a lost audit/ end the store"
 sl fsck
 prints "and whole" "versions, .* objects"
 finish
