@@ -35,10 +35,12 @@ static int
 ask(const char *url, const struct buf *body, long wall_s, struct buf *answer,
     long *status, struct err *err)
 {
+    struct curl_slist *headers =
+        curl_slist_append(NULL, "Content-Type: application/json");
     CURL *curl = curl_easy_init();
     CURLcode rc;
 
-    if (!curl)
+    if (!curl || !headers)
         return err_set(err, ERR_IO, "libcurl does not start");
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -50,10 +52,12 @@ ask(const char *url, const struct buf *body, long wall_s, struct buf *answer,
     if (body) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body->data);
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     }
     rc = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
     curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
     return rc == CURLE_OK ? 0
                           : err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
 }

@@ -10,6 +10,8 @@ class H(http.server.BaseHTTPRequestHandler):
         q = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         open("asked.json", "w").write(json.dumps(q))
         status, said = int(open("status").read()), open("answer").read()
+        if self.headers["Content-Type"] != "application/json":
+            status = 415
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/yes")
