@@ -33,10 +33,11 @@ struct deploy_release {
     int64_t id;
     char model[REPO_NAME_BYTES];
     char alias[REPO_ALIAS_BYTES];
-    int64_t number;                                   /* per model and alias */
-    char verb[16];                                    /* promote weights rollback */
-    char state[12];                                   /* intended live past cancelled */
-    struct deploy_member members[DEPLOY_MEMBERS_MAX]; /* weight > 0, as given */
+    int64_t number; /* per model and alias */
+    char verb[16];  /* promote weights rollback */
+    char state[12]; /* intended live past cancelled */
+    struct deploy_member
+        members[DEPLOY_MEMBERS_MAX]; /* weight > 0, the stable one first */
     int n_members;
     struct deploy_member kept[DEPLOY_MEMBERS_MAX]; /* weight 0: loaded for a rollback */
     int n_kept;

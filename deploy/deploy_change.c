@@ -246,6 +246,7 @@ complete(struct plan *p, struct err *err)
     if (back && p->c->to_number == 0)
         return 0;
     weights_lead(next, p->cur.latest);
+    weights_order(next, p->has_cur ? &p->cur : NULL);
     for (int i = 0; i < p->bad.n; i++)
         if (weights_of(next, p->bad.ids[i]) == 0)
             bad_add(&then, p->bad.ids[i]);

@@ -17,6 +17,11 @@ int weights_normalise(const struct deploy_member *parts, int n,
                       struct deploy_release *out, struct err *err) MUST_CHECK;
 /* Sets latest and latest_id; `before`: number of the version that led, 0: none. */
 void weights_lead(struct deploy_release *rel, int64_t before);
+/* Puts the members in the order in which they share the line of hashes: those that had
+ * traffic in the release before as they stood there, then the one that leads, then as
+ * given. So the first is the stable version, and the share of a version that grows
+ * beside it takes units from it alone. */
+void weights_order(struct deploy_release *rel, const struct deploy_release *cur);
 /* Names the members for a server. A label that is in use moves only to a version that
  * the release before has loaded: TF Serving refuses a config whole when it moves a
  * label to a version that is not available yet. `cur` NULL: nothing was live. */

@@ -88,6 +88,33 @@ weights_lead(struct deploy_release *rel, int64_t before)
     rel->latest_id = best->version_id;
 }
 
+static void
+take(struct deploy_release *rel, int64_t version_id, struct deploy_member *order,
+     int *n)
+{
+    for (int i = 0; i < rel->n_members; i++)
+        if (rel->members[i].version_id == version_id) {
+            order[(*n)++] = rel->members[i];
+            memmove(&rel->members[i], &rel->members[i + 1],
+                    (size_t)(--rel->n_members - i) * sizeof(rel->members[0]));
+        }
+}
+
+void
+weights_order(struct deploy_release *rel, const struct deploy_release *cur)
+{
+    struct deploy_member order[DEPLOY_MEMBERS_MAX];
+    int n = 0;
+
+    for (int i = 0; cur && i < cur->n_members; i++)
+        take(rel, cur->members[i].version_id, order, &n);
+    take(rel, rel->latest_id, order, &n);
+    for (int i = 0; i < rel->n_members; i++)
+        order[n++] = rel->members[i];
+    memcpy(rel->members, order, (size_t)n * sizeof(order[0]));
+    rel->n_members = n;
+}
+
 int
 weights_of(const struct deploy_release *rel, int64_t version_id)
 {

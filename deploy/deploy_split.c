@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deploy/deploy_split.h"
+
+#include <string.h>
+
+/* ---- MurmurHash2 --------------------------------------------------------------------
+ */
+
+#define MULTIPLIER 0x5bd1e995U
+
+/* Four bytes, or what is left of them, the first one lowest on any machine. */
+static uint32_t
+load_le(const uint8_t *p, size_t n)
+{
+    uint32_t word = 0;
+
+    for (size_t i = 0; i < n; i++)
+        word |= (uint32_t)p[i] << (8 * i);
+    return word;
+}
+
+static uint32_t
+murmur2(const uint8_t *p, size_t n)
+{
+    uint32_t hash = (uint32_t)n; /* seed 0 */
+
+    for (; n >= 4; p += 4, n -= 4) {
+        uint32_t word = load_le(p, 4) * MULTIPLIER;
+
+        word = (word ^ word >> 24) * MULTIPLIER;
+        hash = hash * MULTIPLIER ^ word;
+    }
+    if (n > 0)
+        hash = (hash ^ load_le(p, n)) * MULTIPLIER;
+    hash = (hash ^ hash >> 13) * MULTIPLIER;
+    return hash ^ hash >> 15;
+}
+
+/* ---- units --------------------------------------------------------------------------
+ */
+
+void
+deploy_split_init(struct deploy_split *s, const struct deploy_release *rel)
+{
+    uint64_t sum = 0;
+
+    *s = (struct deploy_split){ .salt = BUF_INIT, .n = rel->n_members };
+    buf_addc(&s->salt, ':');
+    repo_name_encode(rel->model, &s->salt);
+    buf_addf(&s->salt, "@%s", rel->alias);
+    for (int i = 0; i < s->n; i++) {
+        sum += (uint64_t)rel->members[i].weight * (DEPLOY_SPLIT_END - 1) /
+               DEPLOY_WEIGHT_ALL;
+        s->below[i] = i + 1 < s->n ? sum : DEPLOY_SPLIT_END;
+    }
+}
+
+void
+deploy_split_release(struct deploy_split *s)
+{
+    buf_release(&s->salt);
+}
+
+uint32_t
+deploy_split_hash(const struct deploy_split *s, struct str unit)
+{
+    uint8_t room[256];
+    struct buf whole AUTO(buf_release) = BUF_INIT;
+
+    if (unit.n <= sizeof(room) && s->salt.len <= sizeof(room) - unit.n) {
+        if (unit.n > 0)
+            memcpy(room, unit.p, unit.n);
+        memcpy(room + unit.n, s->salt.data, s->salt.len);
+        return murmur2(room, unit.n + s->salt.len);
+    }
+    buf_add(&whole, unit.p, unit.n);
+    buf_add(&whole, s->salt.data, s->salt.len);
+    return murmur2((const uint8_t *)whole.data, whole.len);
+}
+
+int
+deploy_split_at(const struct deploy_split *s, uint32_t hash)
+{
+    int i = 0;
+
+    while (hash >= s->below[i])
+        i++;
+    return i;
+}
+
+int
+deploy_split_find(const struct deploy_split *s, struct str unit)
+{
+    return unit.n > 0 ? deploy_split_at(s, deploy_split_hash(s, unit)) : 0;
+}
