@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add, target list, promote, weights, rollback, freeze, unfreeze, status */
+/* target add, target list, promote, weights, rollback, freeze, unfreeze, status, route
+ */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -174,4 +175,49 @@ cmd_status(const cJSON *reply, bool failed, struct buf *out)
         buf_addf(out, "UNFINISHED %s of %s@%s (release %.0f) by %s: %s\n",
                  cli_str(u, "verb"), cli_str(u, "model"), cli_str(u, "alias"),
                  cli_num(u, "release"), cli_str(u, "by"), cli_str(u, "note"));
+}
+
+static void
+add_evidence(const cJSON *e, struct buf *out)
+{
+    if (!cJSON_IsObject(e)) {
+        buf_adds(out, "  passed    no gate: it came back by a rollback\n");
+        return;
+    }
+    buf_addf(out, "  passed    the gates of release %.0f, ", cli_num(e, "release"));
+    cli_time(cli_str(e, "time"), out);
+    buf_addf(out, " by %s\n", cli_str(e, "by"));
+    if (cli_str(e, "break_glass")[0])
+        buf_addf(out, "            OVERRULED: %s\n", cli_str(e, "break_glass"));
+    for (const cJSON *g = cli_list(e, "gates"); g; g = g->next)
+        buf_addf(out, "            %s: %s\n", cli_str(g, "gate"), cli_str(g, "saw"));
+    for (const cJSON *v = cli_list(e, "verdicts"); v; v = v->next) {
+        buf_addf(out, "  verdict   %.0f: %s on %s (%s), ", cli_num(v, "verdict"),
+                 cli_str(v, "outcome"), cli_str(v, "set"), cli_str(v, "kind"));
+        cli_time(cli_str(v, "time"), out);
+        buf_addc(out, '\n');
+    }
+}
+
+void
+cmd_route(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    const double version = cli_num(reply, "version");
+    buf_addf(out, "%s of %s@%s: version %.0f %s\n", cli_str(reply, "unit"),
+             cli_str(reply, "model"), cli_str(reply, "alias"), version,
+             cli_str(reply, "digest"));
+    buf_addf(out, "  release   %.0f (%s by %s) from ", cli_num(reply, "release"),
+             cli_str(reply, "verb"), cli_str(reply, "by"));
+    cli_time(cli_str(reply, "since"), out);
+    buf_adds(out, cli_str(reply, "until")[0] ? " to " : ", live now");
+    cli_time(cli_str(reply, "until"), out);
+    buf_addf(out, "\n  hash      %.0f, MurmurHash2 of \"%s%s\"\n",
+             cli_num(reply, "hash"), cli_str(reply, "unit"), cli_str(reply, "salt"));
+    for (const cJSON *v = cli_list(reply, "versions"); v; v = v->next)
+        buf_addf(out, "  share     %.0f=%g%%: from %.0f to below %.0f%s\n",
+                 cli_num(v, "version"), cli_num(v, "weight") / 100, cli_num(v, "from"),
+                 cli_num(v, "below"),
+                 cli_num(v, "version") == version ? ", which has the hash" : "");
+    add_evidence(member(reply, "evidence"), out);
 }

@@ -154,6 +154,19 @@ int deploy_releases(struct repo *r, const char *model, const char *alias,
 int deploy_status(struct repo *r, const char *model_or_null, cJSON **out,
                   struct err *err) MUST_CHECK;
 
+/* Which version a unit got: the release, the hash, each version's part of the line, and
+ * what the gate and the verdicts said of that version. See deploy_split.h. */
+struct deploy_unit {
+    const char *model;
+    const char *alias;
+    const char *unit; /* its bytes, as the server that split the traffic saw them */
+    int64_t at_ns;    /* by the release that was live then; 0: now */
+};
+/* ERR_USAGE: an empty unit, or a time to come. ERR_NOTFOUND: nothing was live, with the
+ * time of the first release if there is one. */
+int deploy_route(struct repo *r, const struct deploy_unit *u, cJSON **out,
+                 struct err *err) MUST_CHECK;
+
 /* How many targets on the store's file system have a directory of this version; then
  * the same, taken away, for a version that is deleted and that no release needs. A
  * target whose disk is away is left out. ERR_BUSY: another command holds one. */

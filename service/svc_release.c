@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add/list, promote, weights, rollback, freeze, unfreeze, status */
+/* target add/list, promote, weights, rollback, freeze, unfreeze, status, route */
+#include "base/clock.h"
 #include "deploy/deploy.h"
 #include "service/svc_int.h"
 
@@ -268,6 +269,25 @@ svc_do_status(struct svc_call *c, struct err *err)
 {
     cJSON *out = NULL;
     if (deploy_status(c->repo, svc_str(c, "model"), &out, err) < 0)
+        return -(int)err->code;
+    cJSON_Delete(c->reply);
+    c->reply = out;
+    return 0;
+}
+
+int
+svc_do_route(struct svc_call *c, struct err *err)
+{
+    struct repo_ref ref;
+    cJSON *out = NULL;
+    if (svc_alias(c, &ref, err) < 0)
+        return -(int)err->code;
+    struct deploy_unit u = { .model = ref.model,
+                             .alias = ref.alias,
+                             .unit = svc_str(c, "unit") };
+    if (svc_str(c, "at") && clock_parse(svc_str(c, "at"), &u.at_ns, err) < 0)
+        return err_ctx(err, "route --at");
+    if (deploy_route(c->repo, &u, &out, err) < 0)
         return -(int)err->code;
     cJSON_Delete(c->reply);
     c->reply = out;
