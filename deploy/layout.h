@@ -55,6 +55,15 @@ struct layout_ops {
 int layout_find(const char *name, const struct layout_ops **out,
                 struct err *err) MUST_CHECK;
 
+/* For layouts whose server is asked for a version by its number: routes.json (read by
+ * the programs in etc/routes/) and nginx.conf (split_clients, and a log format that
+ * carries the version). */
+void layout_routes_json(const struct deploy_target *t,
+                        const struct deploy_release *const *live, int n,
+                        struct buf *out);
+void layout_routes_nginx(const struct deploy_release *const *live, int n,
+                         struct buf *out);
+
 extern const struct layout_ops layout_plain, layout_tfserving;
 
 #endif

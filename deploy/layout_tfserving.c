@@ -11,14 +11,12 @@
  *         models.config          every model of the target, each time: a model that is
  *                                left out is unloaded
  *         routes.json            weights, for a client or gateway that splits traffic
- *         nginx.conf             the same as split_clients blocks
+ *         nginx.conf             the same for nginx: split_clients, and log formats
  *
  * The server loads exactly the versions of `specific`. Asked for none in particular it
  * answers with the highest of them, so what is kept loaded for a rollback is always
  * lower than what leads; traffic that is split asks by number or label. */
 #include "deploy/layout.h"
-
-#include "base/json.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -114,73 +112,6 @@ render_config(const struct deploy_target *t, const struct deploy_release *const 
 }
 
 static void
-render_routes(const struct deploy_target *t, const struct deploy_release *const *live,
-              int n, struct buf *out)
-{
-    cJSON *doc AUTO(json_free) = cJSON_CreateObject();
-    cJSON *models;
-
-    json_put_int(doc, "routes", 1);
-    json_put_str(doc, "alias", t->alias);
-    models = cJSON_AddArrayToObject(doc, "models");
-    for (int i = 0; i < n; i++) {
-        cJSON *m = cJSON_CreateObject(), *versions;
-
-        json_put_str(m, "name", live[i]->model);
-        json_put_int(m, "latest", live[i]->latest);
-        versions = cJSON_AddArrayToObject(m, "versions");
-        for (int k = 0; k < live[i]->n_members; k++) {
-            cJSON *v = cJSON_CreateObject();
-
-            json_put_int(v, "version", live[i]->members[k].number);
-            json_put_int(v, "weight", live[i]->members[k].weight);
-            cJSON_AddItemToArray(versions, v);
-        }
-        cJSON_AddItemToArray(models, m);
-    }
-    json_print(doc, out, false);
-}
-
-/* A variable of nginx: letters, digits and "_". */
-static void
-add_variable(struct buf *out, const char *model)
-{
-    buf_adds(out, "$sluice_");
-    for (; *model; model++) {
-        const unsigned char c = (unsigned char)*model;
-
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-            buf_addc(out, (char)c);
-        else
-            buf_addf(out, "_%02X", c);
-    }
-}
-
-/* The leading version comes first and the others after it, so that a share that grows
- * takes units from its neighbour only. */
-static void
-add_split(const struct deploy_target *t, const struct deploy_release *rel,
-          struct buf *out)
-{
-    struct deploy_member order[DEPLOY_MEMBERS_MAX];
-    int n = 0;
-
-    for (int lead = 1; lead >= 0; lead--)
-        for (int i = 0; i < rel->n_members; i++)
-            if ((rel->members[i].number == rel->latest) == lead)
-                order[n++] = rel->members[i];
-    buf_adds(out, "split_clients \"${sluice_unit}:");
-    repo_name_encode(rel->model, out);
-    buf_addf(out, "@%s\" ", t->alias);
-    add_variable(out, rel->model);
-    buf_adds(out, " {\n");
-    for (int i = 0; i < n - 1; i++)
-        buf_addf(out, "    %d.%02d%% \"%" PRId64 "\";\n", order[i].weight / 100,
-                 order[i].weight % 100, order[i].number);
-    buf_addf(out, "    * \"%" PRId64 "\";\n}\n", order[n - 1].number);
-}
-
-static void
 render(const struct deploy_target *t, const struct deploy_release *const *live, int n,
        struct layout_files *out)
 {
@@ -190,13 +121,8 @@ render(const struct deploy_target *t, const struct deploy_release *const *live, 
     for (int i = 0; i < out->n; i++)
         out->file[i] = (struct layout_file){ names[i], BUF_INIT };
     render_config(t, live, n, &out->file[0].text);
-    render_routes(t, live, n, &out->file[1].text);
-    buf_adds(
-        &out->file[2].text,
-        "# Rendered by sluice. Set $sluice_unit to what a visitor keeps (an id, a\n"
-        "# cookie) before; the variable of a model is then its version.\n");
-    for (int i = 0; i < n; i++)
-        add_split(t, live[i], &out->file[2].text);
+    layout_routes_json(t, live, n, &out->file[1].text);
+    layout_routes_nginx(live, n, &out->file[2].text);
 }
 
 static void

@@ -6,7 +6,8 @@
 
 static const struct deploy_release fraud = {
     .model = "fraud",
-    .members = { { 11, 10, 1000, "canary" }, { 9, 9, 9000, "stable" } },
+    .alias = "production",
+    .members = { { 9, 9, 9000, "stable" }, { 11, 10, 1000, "canary" } },
     .n_members = 2,
     .kept = { { 3, 3, 0, "" } },
     .n_kept = 1,
@@ -14,6 +15,7 @@ static const struct deploy_release fraud = {
 };
 static const struct deploy_release odd = {
     .model = "a \"b\\\n\xc3\xa9",
+    .alias = "production",
     .members = { { 1, 1, 10000, "" } },
     .n_members = 1,
     .latest = 1,
@@ -57,36 +59,10 @@ TEST(test_layout_tfserving__the_whole_list)
               "    model_platform: \"tensorflow\"\n"
               "    model_version_policy { specific { versions: 3 versions: 9 versions: "
               "10 } }\n"
-              "    version_labels { key: \"canary\" value: 10 }\n"
               "    version_labels { key: \"stable\" value: 9 }\n"
+              "    version_labels { key: \"canary\" value: 10 }\n"
               "  }\n"
               "}\n");
-}
-
-TEST(test_layout_tfserving__splits)
-{
-    const struct deploy_release *const live[] = { &fraud, &odd };
-    struct layout_files f AUTO(layout_files_release) = { .n = 0 };
-    cJSON *doc AUTO(json_free) = NULL;
-    struct err err = ERR_INIT;
-    const cJSON *m;
-
-    render(NULL, live, 2, &f);
-    CHECK(strstr(f.file[0].text.data, "base_path: \"/srv/models/fraud\"") != NULL);
-    CHECK_STR(f.file[2].name, "nginx.conf");
-    CHECK_STR(strstr(f.file[2].text.data, "split_clients"),
-              "split_clients \"${sluice_unit}:fraud@production\" $sluice_fraud {\n"
-              "    90.00% \"9\";\n"
-              "    * \"10\";\n"
-              "}\n"
-              "split_clients \"${sluice_unit}:a%20%22b%5C%0A%C3%A9@production\" "
-              "$sluice_a_20_22b_5C_0A_C3_A9 {\n"
-              "    * \"1\";\n"
-              "}\n");
-    CHECK_OK(json_parse(&doc, str_of(f.file[1].text.data), "routes.json", &err));
-    m = cJSON_GetArrayItem(cJSON_GetObjectItem(doc, "models"), 0);
-    CHECK_INT(cJSON_GetObjectItem(m, "latest")->valuedouble, 9);
-    CHECK_INT(cJSON_GetArraySize(cJSON_GetObjectItem(m, "versions")), 2);
 }
 
 TEST(test_layout_tfserving__no_models)
