@@ -171,8 +171,8 @@ check-simd: ## unit tests of the runtime at each instruction set the machine has
 	tests/simd $(MAKE) $(O)
 
 # With what Debian does not have; says loudly what it skips. interop-tools installs it.
-check-interop: $(PROGRAMS) ## against real TensorFlow (make interop-tools)
-	SLUICE_BIN=$(abspath $(D)/bin) tests/run $(sort $(wildcard tests/interop/t*.sh))
+check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow (make interop-tools), skopeo, nginx
+	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
 	python3 -m venv $(O)/interop/venv
 	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn
@@ -186,7 +186,9 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB_base)
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+$(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli service,$(MODULES)))
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.
