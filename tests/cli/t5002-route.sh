@@ -50,6 +50,14 @@ sl route digits@production --unit "$canary"
 prints "after a rollback: what had passed before" 'version 1 .*'
 prints "with the release that asked the gate" 'the gates of release 1, '
 
+sl route digits@production --unit C123 --json
+before=$out
+rm store/catalogue.db*
+sl fsck --rebuild
+ok "rebuild"
+sl route digits@production --unit C123 --json
+is "the log alone says the same" "$out" "$before"
+
 sl route digits@production --unit ''
 fails "an empty unit is nobody" 2 "empty.*stable version"
 sl route digits@production
