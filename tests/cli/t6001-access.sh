@@ -86,6 +86,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         weights) set -- digits@production 1=1 ;;
         rollback | unfreeze) set -- digits@production ;;
         freeze) set -- digits@production --reason x ;;
+        route) set -- digits@production --unit C123 ;;
         grant | revoke) set -- root read digits ;;
         backup) set -- "$scratch/stranger-backup" ;;
         export) set -- digits@1 "$scratch/stranger.tar" ;;
