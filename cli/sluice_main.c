@@ -38,13 +38,15 @@ say(const struct buf *out, int status)
     return status;
 }
 
-static int
+/* Ends the process from here: to give all memory back piece by piece, the catalogue's
+ * parsed schema first of all, took one part in twelve of a short command's time. */
+static _Noreturn void
 call(const struct cli_call *call_)
 {
     struct err err = ERR_INIT;
-    struct buf out AUTO(buf_release) = BUF_INIT;
-    struct svc *svc AUTO(svc_close_p) = NULL;
-    cJSON *reply AUTO(json_free) = NULL;
+    struct buf out = BUF_INIT;
+    struct svc *svc = NULL;
+    cJSON *reply = NULL;
     struct cli_progress progress = { .what = NULL };
     int r = svc_open(&svc, call_->store, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))
@@ -63,8 +65,9 @@ call(const struct cli_call *call_)
     if (note)
         fprintf(stderr, "sluice: note: %s\n", note);
     if (r < 0)
-        return complain(&err);
-    return status;
+        status = complain(&err);
+    svc_leave(svc);
+    exit(status);
 }
 
 int
@@ -92,7 +95,7 @@ main(int argc, char **argv)
             status = err_exit_status(ERR_USAGE);
         }
     } else {
-        status = call(&parsed);
+        call(&parsed);
     }
     cJSON_Delete(parsed.request);
     return status;

@@ -58,6 +58,9 @@ int repo_init(const char *path, const struct db_schema *schemas, int n_schemas,
 int repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
               int n_schemas, struct err *err) MUST_CHECK;
 void repo_close(struct repo *r);
+/* In place of it, when the process ends next: lets go what others wait for, and leaves
+ * memory and descriptors to the kernel. NULL allowed. */
+void repo_leave(struct repo *r);
 void repo_close_p(struct repo **r);
 /* --store, else $SLUICE_STORE, else ./.sluice when it exists, else
  * ~/.local/share/sluice. */

@@ -388,15 +388,26 @@ repo_open(struct repo **out, const char *path, const struct db_schema *schemas,
 }
 
 void
-repo_close(struct repo *r)
+repo_leave(struct repo *r)
 {
     if (!r)
         return;
     if (r->db)
         repo_lease_end(r);
     fs_close(&r->lease_fd);
-    acc_close(r->acc);
     objects_close(r->objects);
+    r->objects = NULL;
+    if (r->db)
+        db_rollback(r->db);
+}
+
+void
+repo_close(struct repo *r)
+{
+    if (!r)
+        return;
+    repo_leave(r);
+    acc_close(r->acc);
     db_close(r->db);
     fs_close(&r->dirfd);
     free(r->db_path);

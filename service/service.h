@@ -61,6 +61,7 @@ struct svc;
 int svc_open(struct svc **out, const char *store_path_or_null,
              struct err *err) MUST_CHECK;
 void svc_close(struct svc *s);
+void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
 void svc_close_p(struct svc **s); /* for AUTO */
 
 /* Called now and then while a long verb works, from svc_call's thread: `what` it does

@@ -95,6 +95,13 @@ svc_close(struct svc *s)
 }
 
 void
+svc_leave(struct svc *s)
+{
+    if (s)
+        repo_leave(s->repo);
+}
+
+void
 svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg)
 {
     s->progress = fn;
