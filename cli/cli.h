@@ -76,6 +76,10 @@ void cli_sizes(const cJSON *reply, struct buf *out);
 /* show --plan: the stages, then a line a step. */
 void cli_plan(const cJSON *reply, struct buf *out);
 
+/* exec, after its call succeeded: becomes the program. Returns only when that cannot
+ * be: 127 there is no such program, 126 it does not run. */
+int cli_exec(struct svc **svc, const cJSON *request, const cJSON *reply);
+
 /* ---- progress ---- */
 
 /* stderr is a terminal, and the reply is for people. */

@@ -56,7 +56,8 @@ call(const struct cli_call *call_)
     if (r >= 0)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
     cli_progress_end(&progress);
-    if (reply && call_->json)
+    bool becomes = r >= 0 && strcmp(call_->verb->name, "exec") == 0;
+    if (reply && call_->json && !becomes)
         json_print(reply, &out, false);
     else if (reply)
         cli_command(call_->verb->name)->render(reply, r < 0, &out);
@@ -66,6 +67,8 @@ call(const struct cli_call *call_)
         fprintf(stderr, "sluice: note: %s\n", note);
     if (r < 0)
         status = complain(&err);
+    else if (becomes)
+        status = cli_exec(&svc, call_->request, reply);
     svc_leave(svc);
     exit(status);
 }

@@ -364,6 +364,9 @@ struct repo_view {
     }
 int repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *out,
                    struct err *err) MUST_CHECK;
+/* Nobody writes in its directories any more (its files are read-only anyhow): for a
+ * reader that is not ours. */
+int repo_view_seal(struct repo_view *v, struct err *err) MUST_CHECK;
 void repo_view_close(struct repo_view *v); /* for AUTO; REPO_VIEW_INIT allowed */
 /* An empty one, for files that are made here to be ingested. */
 int repo_stage_open(struct repo *r, struct repo_view *out, struct err *err) MUST_CHECK;

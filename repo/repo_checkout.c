@@ -338,6 +338,25 @@ repo_view_open(struct repo *r, const struct digest *manifest, struct repo_view *
     return 0;
 }
 
+static int
+seal_dir(void *arg, const struct fs_entry *e, struct err *err)
+{
+    (void)arg;
+    if (S_ISDIR(e->st.st_mode) && fchmodat(e->dirfd, e->name, 0555, 0) < 0)
+        return err_sys(err, errno, "make %s read-only", e->path);
+    return 0;
+}
+
+int
+repo_view_seal(struct repo_view *v, struct err *err)
+{
+    int rc = fs_walk(v->lock_fd, ".", seal_dir, NULL, err);
+
+    if (rc == 0 && fchmod(v->lock_fd, 0555) < 0)
+        rc = err_sys(err, errno, "make %s read-only", v->path);
+    return rc;
+}
+
 void
 repo_view_close(struct repo_view *v)
 {

@@ -64,6 +64,10 @@ void svc_close(struct svc *s);
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
 void svc_close_p(struct svc **s); /* for AUTO */
 
+/* After a call of exec: the directory it made, which is the caller's now. It stays for
+ * as long as lock_fd, or a copy of it in another process, is open. */
+void svc_take_view(struct svc *s, struct repo_view *out);
+
 /* Called now and then while a long verb works, from svc_call's thread: `what` it does
  * ("pushing", "unpacking"), how much of it is done; total_bytes 0: not known. */
 typedef void svc_progress_fn(void *arg, const char *what, int64_t done_bytes,

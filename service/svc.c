@@ -80,6 +80,7 @@ svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
     (void)err;
     struct svc *s = xcalloc(1, sizeof *s);
     s->store_path = store_path_or_null ? xstrdup(store_path_or_null) : NULL;
+    s->view = (struct repo_view)REPO_VIEW_INIT;
     *out = s;
     return 0;
 }
@@ -89,6 +90,7 @@ svc_close(struct svc *s)
 {
     if (!s)
         return;
+    repo_view_close(&s->view);
     repo_close(s->repo);
     free(s->store_path);
     free(s);
@@ -106,6 +108,14 @@ svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg)
 {
     s->progress = fn;
     s->progress_arg = arg;
+}
+
+void
+svc_take_view(struct svc *s, struct repo_view *out)
+{
+    *out = s->view;
+    out->r = NULL; /* which may be closed before it */
+    s->view = (struct repo_view)REPO_VIEW_INIT;
 }
 
 void

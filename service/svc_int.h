@@ -12,6 +12,7 @@ struct svc {
     struct repo *repo;
     svc_progress_fn *progress; /* NULL: nobody looks */
     void *progress_arg;
+    struct repo_view view; /* made by exec, for svc_take_view */
 };
 
 /* One call under way. */

@@ -143,6 +143,14 @@ TEST(test_repo_checkout__damage_is_not_handed_out)
     fixture_close(&f);
 }
 
+static int
+check_sealed(void *arg, const struct fs_entry *e, struct err *err)
+{
+    (void)arg, (void)err;
+    CHECK((e->st.st_mode & 0222) == 0);
+    return 0;
+}
+
 TEST(test_repo_checkout__view)
 {
     struct fixture f;
@@ -157,6 +165,8 @@ TEST(test_repo_checkout__view)
     v = push(&f, "src", "a");
     CHECK_OK(repo_view_open(f.r, &v.digest, &view, &err));
     CHECK_INT(count_files(view.path), 3);
+    CHECK_OK(repo_view_seal(&view, &err));
+    CHECK_OK(fs_walk(view.lock_fd, ".", check_sealed, NULL, &err));
     CHECK_ERR(repo_view_open(f.r, &absent, &none, &err), ERR_NOTFOUND);
     repo_view_close(&view);
     repo_view_close(&none);
