@@ -302,6 +302,17 @@ fs_rename_new(int from_dirfd, const char *from, int to_dirfd, const char *to,
 }
 
 int
+fs_exchange(int a_dirfd, const char *a, int b_dirfd, const char *b, struct err *err)
+{
+    int e = rename_flags(a_dirfd, a, b_dirfd, b, RENAME_EXCHANGE);
+
+    if (e == EINVAL || e == ENOSYS)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: this file system cannot exchange two names in one step", b);
+    return e == 0 ? 0 : err_sys(err, e, "exchange %s and %s", a, b);
+}
+
+int
 fs_link(int from_dirfd, const char *from, int to_dirfd, const char *to, struct err *err)
 {
     int e = fs_fault("link");

@@ -45,6 +45,10 @@ int fs_rename(int from_dirfd, const char *from, int to_dirfd, const char *to,
 /* renameat2(RENAME_NOREPLACE); ERR_CONFLICT when `to` exists. */
 int fs_rename_new(int from_dirfd, const char *from, int to_dirfd, const char *to,
                   struct err *err) MUST_CHECK;
+/* Two names change their places in one step. ERR_UNSUPPORTED: not on this file system.
+ */
+int fs_exchange(int a_dirfd, const char *a, int b_dirfd, const char *b,
+                struct err *err) MUST_CHECK;
 /* Hard link; err->sys tells EEXIST, EXDEV, EMLINK, EPERM. */
 int fs_link(int from_dirfd, const char *from, int to_dirfd, const char *to,
             struct err *err) MUST_CHECK;

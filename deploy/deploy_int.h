@@ -115,6 +115,7 @@ void tx_end_p(struct db **db); /* for AUTO: rolls back when one is open */
 #define SITE_IDENTITY ".sluice/target.json"
 #define SITE_LOCK ".sluice/lock"
 #define SITE_STAGING ".sluice/staging"
+#define SITE_ADOPTED ".sluice/adopted"
 
 /* A target being written to, or looked at. */
 struct site {
@@ -146,6 +147,9 @@ int site_clear_staging(const struct site *s, struct err *err) MUST_CHECK;
 /* "fraud" -> "fraud/v3", appended */
 void site_version_path(const struct site *s, const char *model, int64_t number,
                        struct buf *out);
+/* One version's directory; 1: made, its name not synced yet; 0: it was there. */
+int site_ready_version(struct repo *r, struct site *s, const char *model,
+                       const struct deploy_member *m, struct err *err) MUST_CHECK;
 /* Every member and kept version has its directory in the tree, complete and synced. */
 int site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
                struct err *err) MUST_CHECK;
@@ -158,6 +162,20 @@ int site_put_files(struct site *s, const struct layout_files *files, const char 
                    struct err *err) MUST_CHECK;
 /* Drops rendered files that nothing has used for long, except `keep`. */
 void site_prune(struct site *s, const char *keep);
+
+/* ---- deploy_target.c, deploy_adopt_tree.c -------------------------------------------
+ */
+
+struct adopt_tree;
+/* Whether a target of this name, directory and alias could be added. */
+int deploy_target_check(struct repo *r, const char *name, const char *dir,
+                        const char *alias, struct err *err) MUST_CHECK;
+/* Before the layout's links are made: the names of versions; and after: `latest` of a
+ * flat tree. */
+int adopt_names(struct repo *r, struct site *s, const struct adopt_tree *t,
+                struct err *err) MUST_CHECK;
+int adopt_latest(struct site *s, const struct adopt_tree *t,
+                 struct err *err) MUST_CHECK;
 
 /* ---- deploy_switch.c: flips ---------------------------------------------------------
  */

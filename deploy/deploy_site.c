@@ -233,10 +233,9 @@ make_model_dir(struct site *s, const char *model, struct err *err)
     return e < 0 ? e : fs_fsync(s->dirfd, s->t.dir, err);
 }
 
-/* 1: made, 0: it was there. */
-static int
-ready_version(struct repo *r, struct site *s, const char *model,
-              const struct deploy_member *m, struct err *err)
+int
+site_ready_version(struct repo *r, struct site *s, const char *model,
+                   const struct deploy_member *m, struct err *err)
 {
     struct buf path AUTO(buf_release) = BUF_INIT;
     int fd AUTO(fs_close) = -1;
@@ -270,11 +269,11 @@ site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
     int e = 0;
 
     for (int i = 0; e >= 0 && i < rel->n_members; i++) {
-        e = ready_version(r, s, rel->model, &rel->members[i], err);
+        e = site_ready_version(r, s, rel->model, &rel->members[i], err);
         made |= e == 1;
     }
     for (int i = 0; e >= 0 && i < rel->n_kept; i++) {
-        e = ready_version(r, s, rel->model, &rel->kept[i], err);
+        e = site_ready_version(r, s, rel->model, &rel->kept[i], err);
         made |= e == 1;
     }
     if (e >= 0 && made) {

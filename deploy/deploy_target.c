@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a target. Nothing depends on it until its row is committed; a run that was
  * interrupted before leaves a directory that the next one takes over. */
+#include "deploy/adopt.h"
 #include "deploy/deploy_int.h"
 
 #include "base/clock.h"
@@ -132,7 +133,7 @@ check_empty(int dirfd, const char *dir, struct err *err)
 
 /* Finds or makes up the directory's uid. ERR_CONFLICT: it is somebody else's. */
 static int
-claim(struct repo *r, struct site *s, const char *store, struct err *err)
+claim(struct repo *r, struct site *s, const char *store, bool adopts, struct err *err)
 {
     cJSON *doc AUTO(json_free) = NULL;
     const char *uid, *name, *owner;
@@ -141,7 +142,7 @@ claim(struct repo *r, struct site *s, const char *store, struct err *err)
     int e = site_identity(s->dirfd, &doc, err);
 
     if (e == 0) {
-        e = check_empty(s->dirfd, s->t.dir, err);
+        e = adopts ? 0 : check_empty(s->dirfd, s->t.dir, err);
         if (e == 0)
             e = random_bytes(raw, sizeof(raw), err);
         for (size_t i = 0; e == 0 && i < sizeof(raw); i++)
@@ -296,7 +297,8 @@ check_unmoved(struct repo *r, const char *alias, const struct live *was,
 }
 
 static int
-insert(struct repo *r, struct site *s, const struct live *live, struct err *err)
+insert(struct repo *r, struct site *s, const struct live *live, const char *verb,
+       struct err *err)
 {
     struct db *tx AUTO(tx_end_p) = NULL;
     cJSON *body AUTO(json_free) = cJSON_CreateObject();
@@ -320,7 +322,7 @@ insert(struct repo *r, struct site *s, const struct live *live, struct err *err)
     if (e == 0)
         e = acc_key_claim(r->acc, 0, err);
     if (e == 0)
-        e = event_add(r, "target-add", "", "", "ok", body, err);
+        e = event_add(r, verb, "", "", "ok", body, err);
     if (e < 0)
         return e;
     tx = NULL;
@@ -346,8 +348,22 @@ check_args(const char *name, const char *alias, const char *layout,
     return e;
 }
 
+int
+deploy_target_check(struct repo *r, const char *name, const char *dir,
+                    const char *alias, struct err *err)
+{
+    const struct layout_ops *layout;
+    char store[PATH_MAX];
+    int e = check_args(name, alias, layout_plain.name, NULL, &layout, err);
+
+    if (e == 0)
+        e = resolve_dir(r->path, store, err);
+    return e < 0 ? e : check_place(r, name, dir, store, err);
+}
+
+/* `tree`: what lies in the directory becomes part of it; NULL: it is empty. */
 static int
-add(struct repo *r, struct site *s, struct err *err)
+add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *err)
 {
     struct live live AUTO(live_release) = { .n = 0 };
     char store[PATH_MAX];
@@ -358,7 +374,7 @@ add(struct repo *r, struct site *s, struct err *err)
     if (e == 0)
         e = fs_open_dir(&s->dirfd, AT_FDCWD, s->t.dir, err);
     if (e == 0)
-        e = claim(r, s, store, err);
+        e = claim(r, s, store, tree != NULL, err);
     if (e == 0)
         e = write_identity(s, store, err);
     if (e == 0)
@@ -372,20 +388,25 @@ add(struct repo *r, struct site *s, struct err *err)
     }
     if (e == 0)
         e = load_live(r, s->t.alias, &live, err);
+    if (e == 0 && tree)
+        e = adopt_names(r, s, tree, err);
     if (e == 0)
         e = fill(r, s, &live, err);
-    return e < 0 ? e : insert(r, s, &live, err);
+    if (e == 0 && tree)
+        e = adopt_latest(s, tree, err);
+    return e < 0 ? e : insert(r, s, &live, tree ? "target-adopt" : "target-add", err);
 }
 
-int
-deploy_target_add(struct repo *r, const char *name, const char *dir, const char *alias,
-                  const char *layout, const char *serving_root_or_null, struct err *err)
+static int
+make_target(struct repo *r, const char *name, const char *dir, const char *alias,
+            const char *layout, const char *serving_root, const struct adopt_tree *tree,
+            struct err *err)
 {
     struct site s = { .dirfd = -1, .lock_fd = -1 };
     struct sites all = { .s = &s, .n = 1 };
     char path[PATH_MAX];
     bool made;
-    int e = check_args(name, alias, layout, serving_root_or_null, &s.layout, err);
+    int e = check_args(name, alias, layout, serving_root, &s.layout, err);
 
     if (e == 0)
         e = fs_exists(AT_FDCWD, dir, err);
@@ -401,11 +422,25 @@ deploy_target_add(struct repo *r, const char *name, const char *dir, const char 
     snprintf(s.t.alias, sizeof(s.t.alias), "%s", alias);
     snprintf(s.t.layout, sizeof(s.t.layout), "%s", layout);
     s.t.dir = path;
-    s.t.serving_root = serving_root_or_null ? xstrdup(serving_root_or_null) : NULL;
-    e = add(r, &s, err);
+    s.t.serving_root = serving_root ? xstrdup(serving_root) : NULL;
+    e = add(r, &s, tree, err);
     sites_unlock(&all);
     free(s.t.serving_root);
     if (e < 0 && made)
         (void)rmdir(path); /* only what is empty goes */
     return e < 0 ? err_ctx(err, "target %s", name) : 0;
+}
+
+int
+deploy_target_add(struct repo *r, const char *name, const char *dir, const char *alias,
+                  const char *layout, const char *serving_root_or_null, struct err *err)
+{
+    return make_target(r, name, dir, alias, layout, serving_root_or_null, NULL, err);
+}
+
+int
+deploy_adopt(struct repo *r, const struct adopt_tree *t, const char *name,
+             const char *alias, const char *serving_root_or_null, struct err *err)
+{
+    return make_target(r, name, t->dir, alias, t->layout, serving_root_or_null, t, err);
 }
