@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target adopt */
+/* target adopt, target check */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -53,4 +53,22 @@ cmd_target_adopt(const cJSON *reply, bool failed, struct buf *out)
             cli_str(reply, "dir"));
     else
         buf_adds(out, "nothing was changed: --yes does it\n");
+}
+
+void
+cmd_target_check(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    if (!cli_list(reply, "targets"))
+        buf_adds(out, "no targets: sluice target add NAME DIR --alias ALIAS\n");
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next) {
+        buf_addf(out, "target %s (%s): %s\n", cli_str(t, "target"), cli_str(t, "dir"),
+                 cli_bool(t, "ok") ? "as it should be" : "HAS DRIFTED");
+        for (const cJSON *d = cli_list(t, "drift"); d; d = d->next)
+            buf_addf(out, "  %s %s%s: wanted %s; saw %s%s%s\n", cli_str(d, "kind"),
+                     cli_str(d, "path"), cli_bool(d, "repaired") ? " (mended)" : "",
+                     cli_str(d, "wanted"), cli_str(d, "saw"),
+                     cli_str(d, "why_not")[0] ? "; not mended: " : "",
+                     cli_str(d, "why_not"));
+    }
 }

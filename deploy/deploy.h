@@ -184,6 +184,16 @@ int deploy_check_files(struct repo *r, bool repair,
                                  bool repaired, struct err *err),
                        void *arg, struct err *err) MUST_CHECK;
 
+/* What a target (NULL: each) holds against what it should: links, rendered files,
+ * version directories and their files, modes, owners, and what is not of the store. A
+ * version's file that is a link to its object is taken for it (repo_check reads
+ * objects). With `repair` what the store can mend is mended, under the target's lock;
+ * what is foreign stays. *out: {"targets": [{"target", "dir", "ok", "drift": [{"kind",
+ * "path", "wanted", "saw", "repaired", "why_not"}]}]}, "left": how much differs
+ * afterwards. */
+int deploy_drift(struct repo *r, const char *name_or_null, bool repair, cJSON **out,
+                 struct err *err) MUST_CHECK;
+
 /* 1: the version is in a release that is live or intended, or was in one that was
  * replaced at since_ns or later; 0, -code. */
 int deploy_in_use(struct repo *r, int64_t version_id, int64_t since_ns,

@@ -19,10 +19,9 @@ struct check {
     void *arg;
 };
 
-/* A whole file in the place of what has the name, by one rename. */
-static int
-replace(struct repo *r, const struct repo_file *f, int dirfd, const char *path,
-        struct err *err)
+int
+site_replace_file(struct repo *r, const struct repo_file *f, int dirfd,
+                  const char *path, struct err *err)
 {
     char *work AUTO(free_ptr) = xasprintf("%s.sluice-new", path);
     char from[40];
@@ -41,9 +40,8 @@ replace(struct repo *r, const struct repo_file *f, int dirfd, const char *path,
     return e < 0 ? e : fs_rename(dirfd, work, dirfd, path, err);
 }
 
-/* NULL: it is what was pushed; else what is wrong, to be freed. */
-static char *
-fault_of(struct check *c, const struct repo_file *f, int dirfd, const char *path)
+char *
+site_file_fault(struct repo *r, const struct repo_file *f, int dirfd, const char *path)
 {
     int fd AUTO(fs_close) = -1, object_fd AUTO(fs_close) = -1;
     struct err err = ERR_INIT;
@@ -53,7 +51,7 @@ fault_of(struct check *c, const struct repo_file *f, int dirfd, const char *path
         return xstrdup(err.msg);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return xasprintf("%s: not a regular file", path);
-    if (c->r->objects->ops->open(c->r->objects, &f->digest, &object_fd, &err) < 0) {
+    if (r->objects->ops->open(r->objects, &f->digest, &object_fd, &err) < 0) {
         err_clear(&err); /* the store's own problem, told by its check */
         object.st_ino = 0;
     } else if (fstat(object_fd, &object) == 0 && object.st_dev == st.st_dev &&
@@ -87,14 +85,15 @@ check_version(struct check *c, struct site *s, const char *model,
     for (int i = 0; i < files.n_files; i++) {
         char *path AUTO(free_ptr) =
             xasprintf("%s/%s", buf_str(&dir), files.files[i].path);
-        char *fault AUTO(free_ptr) = fault_of(c, &files.files[i], s->dirfd, path);
+        char *fault AUTO(free_ptr) =
+            site_file_fault(c->r, &files.files[i], s->dirfd, path);
         struct err failed = ERR_INIT;
         bool repaired;
 
         if (!fault)
             continue;
-        repaired =
-            c->repair && replace(c->r, &files.files[i], s->dirfd, path, &failed) == 0;
+        repaired = c->repair && site_replace_file(c->r, &files.files[i], s->dirfd, path,
+                                                  &failed) == 0;
         e = c->fn(c->arg, s->t.name, fault, repaired, err);
         if (e < 0)
             return e;

@@ -163,8 +163,31 @@ int site_put_files(struct site *s, const struct layout_files *files, const char 
 /* Drops rendered files that nothing has used for long, except `keep`. */
 void site_prune(struct site *s, const char *keep);
 
+/* ---- deploy_check.c -----------------------------------------------------------------
+ */
+
+/* NULL: the file is what was pushed; else what is wrong, to be freed. */
+char *site_file_fault(struct repo *r, const struct repo_file *f, int dirfd,
+                      const char *path);
+/* A whole file in the place of what has the name, by one rename. */
+int site_replace_file(struct repo *r, const struct repo_file *f, int dirfd,
+                      const char *path, struct err *err) MUST_CHECK;
+
 /* ---- deploy_target.c, deploy_adopt_tree.c -------------------------------------------
  */
+
+/* What an alias means now, of every model. */
+struct live {
+    struct deploy_release *rel;
+    const struct deploy_release **by; /* the same, as layouts take them */
+    int n;
+};
+void live_release(struct live *l); /* for AUTO */
+int live_load(struct repo *r, const char *alias, struct live *out,
+              struct err *err) MUST_CHECK;
+/* Directories of a model: of what is live, and of what a rollback would bring back. */
+int site_fill_model(struct repo *r, struct site *s, const struct deploy_release *rel,
+                    struct err *err) MUST_CHECK;
 
 struct adopt_tree;
 /* Whether a target of this name, directory and alias could be added. */

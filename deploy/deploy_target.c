@@ -194,21 +194,15 @@ write_identity(struct site *s, const char *store, struct err *err)
 /* ---- what the alias means now -------------------------------------------------------
  */
 
-struct live {
-    struct deploy_release *rel;
-    const struct deploy_release **by; /* the same, as layouts take them */
-    int n;
-};
-
-static void
+void
 live_release(struct live *l)
 {
     free(l->rel);
     free(l->by);
 }
 
-static int
-load_live(struct repo *r, const char *alias, struct live *out, struct err *err)
+int
+live_load(struct repo *r, const char *alias, struct live *out, struct err *err)
 {
     struct history h AUTO(history_close) = HISTORY_INIT;
     struct deploy_release rel;
@@ -225,10 +219,9 @@ load_live(struct repo *r, const char *alias, struct live *out, struct err *err)
     return e;
 }
 
-/* Directories of a model: of what is live, and of what a rollback would bring back. */
-static int
-fill_model(struct repo *r, struct site *s, const struct deploy_release *rel,
-           struct err *err)
+int
+site_fill_model(struct repo *r, struct site *s, const struct deploy_release *rel,
+                struct err *err)
 {
     struct bad_set bad AUTO(bad_release) = { .ids = NULL };
     struct deploy_release undo;
@@ -252,7 +245,7 @@ fill(struct repo *r, struct site *s, const struct live *live, struct err *err)
     int e = 0;
 
     for (int i = 0; e == 0 && i < live->n; i++)
-        e = fill_model(r, s, &live->rel[i], err);
+        e = site_fill_model(r, s, &live->rel[i], err);
     site_render(s, live->by, live->n, &files, id);
     if (e == 0)
         e = site_put_files(s, &files, id, err);
@@ -284,7 +277,7 @@ check_unmoved(struct repo *r, const char *alias, const struct live *was,
     bool same;
 
     if (e == 0)
-        e = load_live(r, alias, &now, err);
+        e = live_load(r, alias, &now, err);
     if (e < 0)
         return e;
     same = e == 0 && now.n == was->n;
@@ -387,7 +380,7 @@ add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *e
             e = fs_fsync_dir(s->dirfd, SITE_DOT, err);
     }
     if (e == 0)
-        e = load_live(r, s->t.alias, &live, err);
+        e = live_load(r, s->t.alias, &live, err);
     if (e == 0 && tree)
         e = adopt_names(r, s, tree, err);
     if (e == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add/list, promote, weights, rollback, freeze, unfreeze, status, route */
+/* target add/list/check, promote, weights, rollback, freeze, unfreeze, status, route */
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "service/svc_int.h"
@@ -51,6 +51,33 @@ svc_do_target_list(struct svc_call *c, struct err *err)
 {
     return deploy_targets(c->repo, svc_str(c, "alias"), add_target,
                           cJSON_AddArrayToObject(c->reply, "targets"), err);
+}
+
+int
+svc_do_target_check(struct svc_call *c, struct err *err)
+{
+    const bool repair = svc_flag(c, "repair");
+    const char *name = svc_str(c, "name");
+    cJSON *report = NULL;
+    if (name)
+        snprintf(c->object, sizeof c->object, "target %s", name);
+    if (repair && acc_check(c->repo->acc, ACC_ADMIN, NULL, err) < 0)
+        return -(int)err->code;
+    json_put_bool(c->body, "repair", repair);
+    if (deploy_drift(c->repo, name, repair, &report, err) < 0)
+        return err_ctx(err, "target check");
+    cJSON_Delete(c->reply);
+    c->reply = report;
+    json_put_bool(report, "repair", repair);
+    const double left =
+        cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(report, "left"));
+    json_put_int(c->body, "left", (int64_t)left);
+    if (left > 0)
+        return err_set(err, ERR_FAILED, "%.0f difference%s %s; see above", left,
+                       left == 1 ? "" : "s",
+                       repair ? "could not be mended by the store"
+                              : "from what the targets should hold");
+    return 0;
 }
 
 /* ---- changes of traffic ---- */

@@ -395,6 +395,16 @@ fchown(int fd, uid_t uid, gid_t gid)
 }
 
 int
+fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
+{
+    int e = shim_ask(CALL_chown);
+
+    if (e > 0)
+        FAIL(e);
+    return REAL(fchownat)(dirfd, path, uid, gid, flags);
+}
+
+int
 utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
 {
     int e = shim_ask(CALL_utime);

@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a target holds, against what the store put there: wanted, seen, mended. */
+#include "deploy/deploy_int.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct drift {
+    struct repo *r;
+    struct site *s;
+    struct live live;
+    bool repair;
+    cJSON *list;
+    int n_left;
+};
+
+/* `mended`: of a repair, 0 or what it failed with (then `why` says more). */
+static void
+tell(struct drift *d, const char *kind, const char *path, const char *wanted,
+     const char *saw, bool mended, struct err *why)
+{
+    cJSON *o = cJSON_CreateObject();
+
+    json_put_str(o, "kind", kind);
+    json_put_str(o, "path", path);
+    json_put_str(o, "wanted", wanted);
+    json_put_str(o, "saw", saw);
+    json_put_bool(o, "repaired", mended);
+    json_put_str(o, "why_not", why && why->code != ERR_OK ? why->msg : NULL);
+    cJSON_AddItemToArray(d->list, o);
+    d->n_left += !mended;
+    if (why)
+        err_clear(why);
+}
+
+static void
+tell_foreign(struct drift *d, const char *path, const char *saw)
+{
+    tell(d, "foreign", path, "nothing of this name", saw, false, NULL);
+}
+
+static const char *
+type_of(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode)   ? "a directory"
+           : S_ISLNK(st->st_mode) ? "a link"
+           : S_ISREG(st->st_mode) ? "a file"
+                                  : "a special file";
+}
+
+/* ---- modes and owners ---- */
+
+/* Only its owner may write in a directory, and nobody to a file. */
+static void
+check_rights(struct drift *d, const char *path, const struct stat *st)
+{
+    const bool is_dir = S_ISDIR(st->st_mode);
+    const mode_t extra = (is_dir ? 0022 : 0222) | S_ISUID | S_ISGID;
+    const mode_t lacks = (is_dir ? 0500 : 0400) & ~st->st_mode;
+    struct err why = ERR_INIT;
+    char wanted[64], saw[64];
+
+    if ((st->st_mode & extra & ~(is_dir ? (mode_t)S_ISGID : 0)) || lacks) {
+        const mode_t mode = ((st->st_mode & 0777) | lacks) & ~extra;
+        bool mended = d->repair && fchmodat(d->s->dirfd, path, mode, 0) == 0;
+
+        snprintf(wanted, sizeof(wanted), "mode %04o", (unsigned)mode);
+        snprintf(saw, sizeof(saw), "mode %04o", (unsigned)(st->st_mode & 07777));
+        if (d->repair && !mended)
+            (void)err_sys(&why, errno, "chmod %s", path);
+        tell(d, "mode", path, wanted, saw, mended, &why);
+    }
+    if (st->st_uid != d->r->owner_uid) {
+        bool mended = d->repair && fchownat(d->s->dirfd, path, d->r->owner_uid,
+                                            (gid_t)-1, AT_SYMLINK_NOFOLLOW) == 0;
+
+        snprintf(wanted, sizeof(wanted), "owner %ju", (uintmax_t)d->r->owner_uid);
+        snprintf(saw, sizeof(saw), "owner %ju", (uintmax_t)st->st_uid);
+        if (d->repair && !mended)
+            (void)err_sys(&why, errno, "chown %s", path);
+        tell(d, "owner", path, wanted, saw, mended, &why);
+    }
+}
+
+/* ---- version directories ---- */
+
+struct walk {
+    struct drift *d;
+    const char *dir;
+    const struct repo_manifest *m;
+    bool *is_there;
+};
+
+static int
+by_path(const void *key, const void *file)
+{
+    return strcmp(key, ((const struct repo_file *)file)->path);
+}
+
+/* The file as it was pushed, in its place, durably; its directory may be gone too. */
+static bool
+mend_file(struct drift *d, const struct repo_file *f, const char *path, struct err *why)
+{
+    char *dir AUTO(free_ptr) = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+
+    return fs_mkdirs(d->s->dirfd, dir, 0755, why) == 0 &&
+           site_replace_file(d->r, f, d->s->dirfd, path, why) == 0 &&
+           fs_fsync_dir(d->s->dirfd, dir, why) == 0;
+}
+
+static void
+check_file(struct walk *w, int i)
+{
+    struct drift *d = w->d;
+    const struct repo_file *f = &w->m->files[i];
+    char *path AUTO(free_ptr) = xasprintf("%s/%s", w->dir, f->path);
+    char *fault AUTO(free_ptr) = w->is_there[i]
+                                     ? site_file_fault(d->r, f, d->s->dirfd, path)
+                                     : xstrdup("absent");
+    char wanted[REPO_DIGEST_BYTES];
+    struct err why = ERR_INIT;
+    bool mended;
+
+    if (!fault)
+        return;
+    repo_digest_text(&f->digest, wanted);
+    mended = d->repair && mend_file(d, f, path, &why);
+    tell(d, w->is_there[i] ? "changed" : "missing", path, wanted, fault, mended, &why);
+}
+
+static int
+check_entry(void *arg, const struct fs_entry *e, struct err *err)
+{
+    struct walk *w = arg;
+    char *path AUTO(free_ptr) = xasprintf("%s/%s", w->dir, e->path);
+    const struct repo_file *f;
+
+    (void)err;
+    if (S_ISDIR(e->st.st_mode)) {
+        check_rights(w->d, path, &e->st);
+        return 0;
+    }
+    f = bsearch(e->path, w->m->files, (size_t)w->m->n_files, sizeof(*f), by_path);
+    if (!f) {
+        tell_foreign(w->d, path, "a file that was not pushed");
+        return 0;
+    }
+    w->is_there[f - w->m->files] = true;
+    check_rights(w->d, path, &e->st);
+    return 0;
+}
+
+static int
+check_version(struct drift *d, const struct repo_version *v, const char *path,
+              const struct stat *st, struct err *err)
+{
+    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
+    bool *is_there AUTO(free_ptr) = NULL;
+    struct walk w = { .d = d, .dir = path, .m = &m };
+    struct err why = ERR_INIT;
+    int e = repo_manifest_get(d->r, &v->digest, &m, err);
+
+    if (e < 0)
+        return e;
+    w.is_there = is_there = xcalloc((size_t)m.n_files + 1, sizeof(*is_there));
+    check_rights(d, path, st);
+    if (fs_walk(d->s->dirfd, path, check_entry, &w, &why) < 0) {
+        /* what it did not get to is not known */
+        tell(d, "foreign", path, "files and directories", why.msg, false, NULL);
+        return 0;
+    }
+    for (int i = 0; i < m.n_files; i++)
+        check_file(&w, i);
+    return 0;
+}
+
+/* ---- a model's directory ---- */
+
+/* The version whose directory has this name: 1, 0. */
+static int
+version_named(struct drift *d, const char *model, const char *name,
+              struct repo_version *out, struct err *err)
+{
+    const char *digits = name + strcspn(name, "0123456789");
+    const int64_t number = strlen(digits) <= 15 ? strtoll(digits, NULL, 10) : 0;
+    struct buf want AUTO(buf_release) = BUF_INIT;
+    int64_t id;
+    int e;
+
+    if (number <= 0)
+        return 0;
+    d->s->layout->version_dir(number, &want);
+    if (strcmp(buf_str(&want), name) != 0)
+        return 0;
+    e = db_get_int(d->r->db, &id, err,
+                   "SELECT v.id FROM version v JOIN model m ON m.id = v.model_id "
+                   "WHERE m.name = ? AND v.number = ? AND v.state <> 'deleted'",
+                   "ti", model, number);
+    if (e == 1)
+        e = repo_version_get(d->r, id, out, err) < 0 ? -(int)err->code : 1;
+    return e;
+}
+
+/* A link to another name of the same directory: `latest`, or what an adoption left. */
+static bool
+is_plain_link(const struct drift *d, const char *path)
+{
+    struct err err = ERR_INIT;
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    if (fs_readlink(d->s->dirfd, path, &text, &err) < 0)
+        return false;
+    return text.len > 0 && buf_str(&text)[0] != '/' && !strstr(buf_str(&text), "..") &&
+           faccessat(d->s->dirfd, path, F_OK, 0) == 0;
+}
+
+static int
+check_name(struct drift *d, const char *model, const char *path, const char *name,
+           struct err *err)
+{
+    struct repo_version v;
+    struct stat st;
+    int e;
+
+    if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
+    if (strcmp(name, "latest") == 0 || (S_ISLNK(st.st_mode) && is_plain_link(d, path)))
+        return 0; /* `latest` is told with the links */
+    e = version_named(d, model, name, &v, err);
+    if (e == 1 && S_ISDIR(st.st_mode))
+        return check_version(d, &v, path, &st, err);
+    if (e >= 0)
+        tell_foreign(d, path, type_of(&st));
+    return e < 0 ? e : 0;
+}
+
+typedef int name_fn(struct drift *d, const char *model, const char *path,
+                    const char *name, struct err *err);
+
+/* Each name in a directory of the target. `dir`: "" for its own. */
+static int
+each_name(struct drift *d, const char *model, const char *dir, name_fn *fn,
+          struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    const struct dirent *ent;
+    DIR *stream;
+    int e = fs_open_dir(&fd, d->s->dirfd, dir[0] ? dir : ".", err);
+
+    if (e < 0)
+        return e;
+    stream = fdopendir(fd);
+    if (!stream)
+        return err_sys(err, errno, "read %s", dir);
+    fd = -1; /* the stream's now */
+    while (e >= 0 && (ent = readdir(stream)) != NULL) {
+        char *path AUTO(free_ptr) =
+            xasprintf("%s%s%s", dir, dir[0] ? "/" : "", ent->d_name);
+
+        if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+            e = fn(d, model, path, ent->d_name, err);
+    }
+    closedir(stream);
+    return e;
+}
+
+/* The model whose directory has this name: 1, 0. */
+static int
+model_named(struct drift *d, const char *name, struct buf *model, struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int e = db_query(d->r->db, &st, err, "SELECT name FROM model", "");
+
+    while (e >= 0 && (e = db_step(st, err)) == 1) {
+        struct buf dir AUTO(buf_release) = BUF_INIT;
+
+        repo_name_encode(db_text(st, 0), &dir);
+        if (strcmp(buf_str(&dir), name) != 0)
+            continue;
+        buf_adds(model, db_text(st, 0));
+        return 1;
+    }
+    return e;
+}
+
+static int
+check_top(struct drift *d, const char *unused, const char *path, const char *name,
+          struct err *err)
+{
+    struct buf model AUTO(buf_release) = BUF_INIT;
+    struct stat st;
+    int e;
+
+    (void)unused;
+    if (strcmp(name, SITE_DOT) == 0 || strcmp(name, "lost+found") == 0 ||
+        (d->s->layout->render && strcmp(name, LAYOUT_CONFIG_LINK) == 0))
+        return 0;
+    if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
+    if (S_ISLNK(st.st_mode) && is_plain_link(d, path))
+        return 0;
+    e = S_ISDIR(st.st_mode) ? model_named(d, name, &model, err) : 0;
+    if (e == 0)
+        tell_foreign(d, path, type_of(&st));
+    if (e != 1)
+        return e;
+    check_rights(d, path, &st);
+    return each_name(d, buf_str(&model), path, check_name, err);
+}
+
+/* ---- what is live ---- */
+
+/* A version may be kept loaded, and be what a rollback needs. */
+static bool
+is_told(const struct drift *d, const char *path)
+{
+    const cJSON *o;
+
+    cJSON_ArrayForEach(o, d->list)
+    {
+        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(o, "path")), path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+check_there(struct drift *d, const struct deploy_release *rel,
+            const struct deploy_member *m)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+
+    site_version_path(d->s, rel->model, m->number, &path);
+    if (faccessat(d->s->dirfd, buf_str(&path), F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+        is_told(d, buf_str(&path)))
+        return;
+    tell(d, "missing", buf_str(&path), "a version directory", "nothing", d->repair,
+         NULL);
+}
+
+/* The directories that are live, and that a rollback needs. They are made at once,
+ * after all that is missing was told: as repaired, which a failure takes back. */
+static int
+check_dirs(struct drift *d, const struct deploy_release *rel, struct err *err)
+{
+    struct bad_set bad AUTO(bad_release) = { .ids = NULL };
+    struct deploy_release undo = { .n_members = 0 };
+    struct err failed = ERR_INIT;
+    const int at = cJSON_GetArraySize(d->list), left = d->n_left;
+    int e = bad_load(d->r, rel->model, rel->alias, &bad, err);
+
+    if (e == 0)
+        e = rollback_find(d->r, rel, &bad, &undo, err);
+    if (e < 0)
+        return e;
+    for (int i = 0; i < rel->n_members; i++)
+        check_there(d, rel, &rel->members[i]);
+    for (int i = 0; i < rel->n_kept; i++)
+        check_there(d, rel, &rel->kept[i]);
+    for (int i = 0; e == 1 && i < undo.n_members; i++)
+        if (weights_of(rel, undo.members[i].version_id) == 0)
+            check_there(d, rel, &undo.members[i]);
+    if (d->repair && cJSON_GetArraySize(d->list) > at &&
+        site_fill_model(d->r, d->s, rel, &failed) < 0) {
+        for (int i = at; i < cJSON_GetArraySize(d->list); i++) {
+            cJSON *o = cJSON_GetArrayItem(d->list, i);
+
+            cJSON_ReplaceItemInObject(o, "repaired", cJSON_CreateFalse());
+            cJSON_ReplaceItemInObject(o, "why_not", cJSON_CreateString(failed.msg));
+        }
+        d->n_left = left + cJSON_GetArraySize(d->list) - at;
+    }
+    return 0;
+}
+
+static void
+check_link(struct drift *d, const char *path, const char *want)
+{
+    struct err why = ERR_INIT;
+    char *now AUTO(free_ptr) = NULL;
+    bool mended = false;
+
+    if (flip_read(d->s, path, &now, &why) < 0) {
+        tell(d, "link", path, want, "something that is no link", false, &why);
+        return;
+    }
+    if (now && strcmp(now, want) == 0)
+        return;
+    if (d->repair) {
+        char *dir AUTO(free_ptr) = xstrdup(path), *slash = strrchr(dir, '/');
+
+        if (slash)
+            *slash = '\0';
+        mended = fs_symlink_replace(want, d->s->dirfd, path, &why) == 0 &&
+                 fs_fsync_dir(d->s->dirfd, slash ? dir : ".", &why) == 0;
+    }
+    tell(d, "link", path, want, now ? now : "nothing", mended, &why);
+}
+
+static void
+check_rendered(struct drift *d, const struct layout_files *files, const char *id)
+{
+    for (int i = 0; i < files->n; i++) {
+        const struct layout_file *f = &files->file[i];
+        char *path AUTO(free_ptr) = xasprintf(LAYOUT_RELEASES "/%s/%s", id, f->name);
+        struct buf now AUTO(buf_release) = { .cap_bytes = f->text.len + 1 };
+        struct err why = ERR_INIT;
+        bool mended = false, same;
+
+        same = fs_read(d->s->dirfd, path, &now, &why) == 0;
+        if (same && now.len == f->text.len &&
+            memcmp(buf_str(&now), buf_str(&f->text), now.len) == 0)
+            continue;
+        err_clear(&why);
+        if (d->repair)
+            mended = site_put_files(d->s, files, id, &why) == 0 &&
+                     fs_replace(d->s->dirfd, path, buf_str(&f->text), f->text.len, 0644,
+                                &why) == 0;
+        tell(d, "config", path, "as rendered for this release",
+             same ? "other text" : "it cannot be read", mended, &why);
+    }
+}
+
+/* Directories, then what names them: a link that is mended shows what is there. */
+static int
+check_live(struct drift *d, struct err *err)
+{
+    struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    char id[CONFIG_ID_BYTES];
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < d->live.n; i++)
+        e = check_dirs(d, &d->live.rel[i], err);
+    if (e < 0)
+        return e;
+    site_render(d->s, d->live.by, d->live.n, &files, id);
+    check_rendered(d, &files, id);
+    for (int i = 0; i < d->live.n; i++) {
+        struct layout_links links AUTO(layout_links_release) = { .n = 0 };
+
+        d->s->layout->links(&d->live.rel[i], id, &links);
+        for (int k = 0; k < links.n; k++)
+            if (i == 0 || strcmp(buf_str(&links.link[k].path), LAYOUT_CONFIG_LINK) != 0)
+                check_link(d, buf_str(&links.link[k].path),
+                           buf_str(&links.link[k].text));
+    }
+    return 0;
+}
+
+/* ---- one target, all of them ---- */
+
+static int
+check_site(struct drift *d, struct err *err)
+{
+    int e = live_load(d->r, d->s->t.alias, &d->live, err);
+
+    if (e == 0)
+        e = check_live(d, err);
+    return e < 0 ? e : each_name(d, "", "", check_top, err);
+}
+
+/* Opens it; for a repair with the lock of all targets of its alias, healed. */
+static int
+drift_open(struct repo *r, struct sites *of_alias, struct site *s, bool repair,
+           struct err *err)
+{
+    int64_t id;
+    int e;
+
+    if (!repair)
+        return site_open(s, err);
+    e = sites_lock(of_alias, DEPLOY_LOCK_MS, err);
+    if (e == 0)
+        e = heal(r, of_alias, s->t.alias, err);
+    if (e == 0)
+        e = release_pending(r, s->t.alias, &id, err);
+    return e;
+}
+
+static int
+drift_site(struct repo *r, const struct deploy_target *t, bool repair, cJSON *targets,
+           int *n_left, struct err *err)
+{
+    struct sites all AUTO(sites_release) = SITES_INIT;
+    struct drift d = { .r = r, .repair = repair };
+    struct err why = ERR_INIT;
+    cJSON *o = cJSON_CreateObject();
+    int e = sites_load(r, t->alias, &all, err);
+
+    cJSON_AddItemToArray(targets, o);
+    json_put_str(o, "target", t->name);
+    json_put_str(o, "dir", t->dir);
+    json_put_str(o, "alias", t->alias);
+    d.list = cJSON_AddArrayToObject(o, "drift");
+    for (int i = 0; i < all.n; i++)
+        if (all.s[i].t.id == t->id)
+            d.s = &all.s[i];
+    if (e < 0 || !d.s)
+        return e;
+    if (drift_open(r, &all, d.s, repair, &why) < 0)
+        tell(&d, "target", t->dir, "the directory of this target", why.msg, false,
+             NULL);
+    else
+        e = check_site(&d, err);
+    live_release(&d.live);
+    json_put_bool(o, "ok", d.n_left == 0);
+    *n_left += d.n_left;
+    return e < 0 ? err_ctx(err, "target %s (%s)", t->name, t->dir) : 0;
+}
+
+int
+deploy_drift(struct repo *r, const char *name_or_null, bool repair, cJSON **out,
+             struct err *err)
+{
+    struct sites all AUTO(sites_release) = SITES_INIT;
+    cJSON *doc AUTO(json_free) = cJSON_CreateObject();
+    cJSON *targets = cJSON_AddArrayToObject(doc, "targets");
+    int n_left = 0, n = 0, e = sites_load(r, NULL, &all, err);
+
+    *out = NULL;
+    for (int i = 0; e == 0 && i < all.n; i++)
+        if (!name_or_null || strcmp(all.s[i].t.name, name_or_null) == 0) {
+            e = drift_site(r, &all.s[i].t, repair, targets, &n_left, err);
+            n++;
+        }
+    if (e == 0 && name_or_null && n == 0)
+        e = err_set(err, ERR_NOTFOUND, "no target \"%s\": sluice target list",
+                    name_or_null);
+    if (e < 0)
+        return e;
+    json_put_int(doc, "left", n_left);
+    *out = doc;
+    doc = NULL;
+    return 0;
+}
