@@ -272,6 +272,13 @@ check_live(struct repo *r, struct adopt_tree *t, const char *alias, bool claimed
     return e < 0 ? e : 0;
 }
 
+static void
+check_writable(struct adopt_tree *t, const char *name, const char *path)
+{
+    if (access(path, W_OK) < 0)
+        adopt_note(t, name, true, "it cannot be written to: %s", strerror(errno));
+}
+
 int
 deploy_adopt_check(struct repo *r, struct adopt_tree *t, const char *name,
                    const char *alias, struct err *err)
@@ -294,8 +301,16 @@ deploy_adopt_check(struct repo *r, struct adopt_tree *t, const char *name,
         check_top(t, buf_str(&dir), "the model's directory is made under this name");
     if (!claimed && layout->render)
         check_top(t, LAYOUT_CONFIG_LINK, "the rendered files are made under this name");
-    if (access(t->dir, W_OK) < 0)
-        adopt_note(t, ".", true, "%s cannot be written to: %s", t->dir,
-                   strerror(errno));
+    check_writable(t, ".", t->dir);
+    for (int i = 0; !t->flat && i < t->n_models; i++) {
+        char *path AUTO(free_ptr) = NULL;
+
+        buf_clear(&dir);
+        repo_name_encode(t->models[i].name, &dir);
+        path = xasprintf("%s/%s", t->dir, buf_str(&dir));
+        check_writable(t, buf_str(&dir), path);
+    }
+    for (int i = 0; i < t->n_dirs; i++) /* to be moved elsewhere it must be, too */
+        check_writable(t, t->dirs[i].path, t->dirs[i].real);
     return 0;
 }
