@@ -88,9 +88,89 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
         buf_addf(out, "  hook: %s\n", cli_str(reply, "hook_output"));
 }
 
+/* The lines that differ, between what both texts begin and end with. */
+static void
+add_lines(char sign, const char *from, const char *to, struct buf *out)
+{
+    while (from < to) {
+        const size_t n = strcspn(from, "\n");
+        buf_addf(out, "      %c %.*s\n", sign, (int)n, from);
+        from += n + 1;
+    }
+}
+
+static void
+add_difference(const char *was, const char *becomes, struct buf *out)
+{
+    const char *a = was, *b = becomes, *a_end = a + strlen(a), *b_end = b + strlen(b);
+    for (size_t n = strcspn(a, "\n") + 1;
+         n <= (size_t)(a_end - a) && strncmp(a, b, n) == 0; n = strcspn(a, "\n") + 1) {
+        a += n;
+        b += n;
+    }
+    const char *a_cut = a_end, *b_cut = b_end;
+    while (a_end > a && b_end > b && a_end[-1] == b_end[-1]) {
+        a_end--, b_end--;
+        if ((a_end == a || a_end[-1] == '\n') && (b_end == b || b_end[-1] == '\n'))
+            a_cut = a_end, b_cut = b_end;
+    }
+    add_lines('-', a, a_cut, out);
+    add_lines('+', b, b_cut, out);
+}
+
+static void
+add_dry_target(const cJSON *t, struct buf *out)
+{
+    buf_addf(out, "  target %s (%s)\n", cli_str(t, "name"), cli_str(t, "dir"));
+    for (const cJSON *d = cli_list(t, "new_directories"); d; d = d->next)
+        buf_addf(out, "    new   %s\n", d->valuestring);
+    for (const cJSON *l = cli_list(t, "links"); l; l = l->next)
+        buf_addf(out, "    link  %s: %s -> %s\n", cli_str(l, "path"),
+                 cli_str(l, "was")[0] ? cli_str(l, "was") : "nothing",
+                 cli_str(l, "becomes"));
+    for (const cJSON *f = cli_list(t, "files"); f; f = f->next) {
+        buf_addf(out, "    file  %s\n", cli_str(f, "file"));
+        add_difference(cli_str(f, "was"), cli_str(f, "becomes"), out);
+    }
+}
+
+static void
+add_dry_promote(const cJSON *reply, struct buf *out)
+{
+    const cJSON *server = member(reply, "server");
+    buf_addf(out, "%s@%s: ", cli_str(reply, "model"), cli_str(reply, "alias"));
+    if (!cli_bool(reply, "changed")) {
+        cli_members(member(reply, "live"), out);
+        buf_adds(out, ", as before: nothing would be changed\n");
+        return;
+    }
+    if (member(reply, "before")) {
+        cli_members(member(reply, "before"), out);
+        buf_adds(out, " -> ");
+    }
+    cli_members(member(reply, "live"), out);
+    buf_adds(out, " (nothing was changed)\n  server loads ");
+    add_numbers(member(server, "load"), out);
+    buf_adds(out, cli_list(server, "load") ? "; unloads " : "nothing; unloads ");
+    add_numbers(member(server, "unload"), out);
+    buf_adds(out,
+             cli_list(server, "unload") ? "; then holds " : "nothing; then holds ");
+    cli_size(cli_num(server, "loaded_bytes"), out);
+    buf_adds(out, " of model files\n");
+    for (const cJSON *l = cli_list(server, "labels"); l; l = l->next)
+        buf_addf(out, "  label %s moves to %.0f\n", cli_str(l, "label"),
+                 cli_num(l, "version"));
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next)
+        add_dry_target(t, out);
+}
+
 void
 cmd_promote(const cJSON *reply, bool failed, struct buf *out)
 {
+    if (cli_bool(reply, "dry_run") && member(reply, "live")) {
+        add_dry_promote(reply, out);
+        return;
+    }
     add_change(reply, failed, out);
 }
 

@@ -99,7 +99,9 @@ struct deploy_change {
     int64_t
         expect_release; /* number; 0: whatever it is; else ERR_CONFLICT if not this */
     bool again;         /* give traffic to a version marked bad */
-    const char *reason; /* may be NULL */
+    bool dry_run; /* asks the gates (no hooks) and says what would change; does nothing
+                   */
+    const char *reason;      /* may be NULL */
     const char *break_glass; /* why the policy does not count; NULL: it does */
     int lock_timeout_ms;     /* 0: DEPLOY_LOCK_MS */
 };
@@ -107,6 +109,9 @@ struct deploy_change {
  * done. On 0 the event is recorded here (also for a change that changed nothing); on an
  * error the caller records it. `report` (*report NULL or to be freed, also after an
  * error): JSON with the release, what it replaced, the gates, targets switched.
+ * Of a dry run: "dry_run", "server" (load, unload, labels, loaded_bytes) and in each
+ * target "new_directories", "links" and "files" with what they say and would say; also
+ * with ERR_REFUSED, and no event. ERR_BUSY then: an unfinished release is in the way.
  * ERR_REFUSED, ERR_HOOK: nothing changed. ERR_CONFLICT: not the expected release.
  * ERR_BUSY: another command holds a target. ERR_NOTFOUND: rollback with nothing older
  * that was good: lists the releases there are. What is live already: 0, "changed":

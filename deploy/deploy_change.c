@@ -97,6 +97,11 @@ look(struct plan *p, struct err *err)
 
     if (e == 0)
         e = release_pending(p->r, p->c->alias, &id, err);
+    if (e == 1 && p->c->dry_run)
+        return err_set(
+            err, ERR_BUSY,
+            "a release on %s is under way, or was interrupted: sluice status",
+            p->c->alias);
     if (e == 1) {
         e = lock_sites(p, err);
         if (e == 0)
@@ -406,6 +411,24 @@ drop_missing(struct plan *p, struct err *err)
     return 0;
 }
 
+/* A refusal is told after what would have been done. */
+static int
+foresee(struct plan *p, struct err *err)
+{
+    struct err refused = ERR_INIT;
+    const bool same = p->has_cur && weights_same(&p->next, &p->cur);
+    int e = same ? 0 : plan_ask(p, &refused);
+
+    json_put_bool(p->report, "dry_run", true);
+    if (e == 0 || refused.code == ERR_REFUSED)
+        e = same ? plan_answer(p, false, err) : plan_foresee(p, err);
+    if (e == 0 && refused.code == ERR_OK)
+        return 0;
+    if (e == 0 || err->code == ERR_OK)
+        *err = refused;
+    return -(int)err->code;
+}
+
 /* 0: done, 1: the alias moved meanwhile, to be tried from the start. */
 static int
 attempt(struct plan *p, struct err *err)
@@ -418,6 +441,8 @@ attempt(struct plan *p, struct err *err)
         e = complete(p, err);
     if (e != 0)
         return e;
+    if (p->c->dry_run)
+        return foresee(p, err);
     if (p->has_cur && weights_same(&p->next, &p->cur)) {
         e = record_unchanged(p, err);
         return e < 0 ? e : plan_answer(p, false, err);

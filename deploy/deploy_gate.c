@@ -211,7 +211,7 @@ plan_ask(struct plan *p, struct err *err)
         if (e == 0)
             e = ask_gate(p, &gains[n++], frozen.len ? frozen.data : NULL, err);
     }
-    for (int i = 0; e >= 0 && i < n; i++)
+    for (int i = 0; e >= 0 && i < n && !p->c->dry_run; i++)
         e = run_hook(p, &gains[i], err);
     return e < 0 ? e : 0;
 }

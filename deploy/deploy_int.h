@@ -278,6 +278,11 @@ struct plan {
 
 /* The flips that p->next needs, and the other models that its files name. */
 int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
+/* What p->next renders to on a target. */
+void plan_render(const struct plan *p, const struct site *s, struct layout_files *files,
+                 char id[CONFIG_ID_BYTES]);
+/* Completes p->report with what p->next would change; changes nothing. */
+int plan_foresee(struct plan *p, struct err *err) MUST_CHECK;
 /* All that must be there before the first flip; for a rollback it mostly is. */
 int plan_ready(struct plan *p, struct err *err) MUST_CHECK;
 /* Each version whose share grows passes the gate and the pre-promote hook once; all

@@ -74,6 +74,13 @@ put_rendered(struct plan *p, struct site *s, const struct deploy_release *one,
     return site_put_files(s, &files, id, err);
 }
 
+void
+plan_render(const struct plan *p, const struct site *s, struct layout_files *files,
+            char id[CONFIG_ID_BYTES])
+{
+    render_with(p, s, &p->next, NULL, files, id);
+}
+
 int
 plan_flips(struct plan *p, struct err *err)
 {
@@ -83,7 +90,7 @@ plan_flips(struct plan *p, struct err *err)
         struct layout_files files AUTO(layout_files_release) = { .n = 0 };
         char id[CONFIG_ID_BYTES];
 
-        render_with(p, &p->sites.s[i], &p->next, NULL, &files, id);
+        plan_render(p, &p->sites.s[i], &files, id);
         e = flips_plan(&p->flips, &p->sites.s[i], &p->next, id, err);
     }
     return e;

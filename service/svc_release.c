@@ -167,11 +167,17 @@ svc_do_promote(struct svc_call *c, struct err *err)
                                .version = &v,
                                .expect_release = svc_int(c, "expect", 0),
                                .again = svc_flag(c, "again"),
+                               .dry_run = svc_flag(c, "dry_run"),
                                .reason = svc_str(c, "reason") };
+    if (d.dry_run && (c->keyed || svc_flag(c, "when_approved")))
+        return err_set(
+            err, ERR_USAGE,
+            "promote --dry-run does nothing that could be done once, or later");
     if (check_glass(c, v.model, &d.break_glass, err) < 0)
         return -(int)err->code;
     bool asked = false;
     int e = change(c, &d, err);
+    c->recorded |= d.dry_run; /* nothing happens that could be */
     if (e == -(int)ERR_REFUSED && svc_flag(c, "when_approved") &&
         waits_only(c->reply, &asked))
         return wait_for_approval(c, alias, asked, err);

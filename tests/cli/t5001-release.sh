@@ -21,6 +21,18 @@ is "latest is the largest weight" "$(live)" v1
 check "both versions are in the tree" test -f web/digits/v2/saved_model.pb
 sl status digits
 prints "status shows the weights" 'live +1=90% 2=10%'
+find web store/catalogue.db store/audit -printf '%p %l %i %T@\n' | sort >before
+sl promote digits@2 --to production --dry-run
+ok "promote --dry-run"
+prints "says what the server will do" "server loads nothing; unloads nothing; then holds"
+prints "and which links move" "link  digits/latest: v1 -> v2"
+find web store/catalogue.db store/audit -printf '%p %l %i %T@\n' | sort >after
+check "and changes nothing" cmp before after
+sl promote digits@3 --to production --dry-run
+prints "a version that is not in the tree yet" "new   digits/v3"
+prints "is one to load" "server loads 3"
+sl promote digits@3 --to production --dry-run --idempotency-key k
+fails "and is no act that could have a key" 2 "dry-run"
 sl promote digits@2 --to production
 ok "promote"
 is "latest moved" "$(live)" v2
@@ -40,6 +52,9 @@ fails "and then there is nothing older" 7 "3"
 is "which changes nothing" "$(live)" v1
 sl promote digits@3 --to production
 fails "a bad version is not promoted by accident" 5 "--again"
+sl promote digits@3 --to production --dry-run
+fails "a dry run says so too" 5 "--again"
+prints "and what it would have done" "link  digits/latest: v1 -> v3"
 sl promote digits@2 --to production --again
 ok "but on purpose"
 sl rollback digits@production --to 1
@@ -88,6 +103,9 @@ check "models.config is there" grep -q 'base_path: "/models/digits"' tfs/config/
 sl weights digits@production 1=90% 2=10% --again
 check "both versions are specified" grep -q 'versions: 2' tfs/config/models.config
 is "both targets moved" "$(live) $(readlink tfs/digits/latest)" "v1 1"
+sl promote digits@2 --to production --again --dry-run
+prints "the files' lines that change" '^ +\+ +version_labels . key: "stable" value: 2'
+prints "and how they were" '^ +- +version_labels . key: "canary"'
 sl promote digits@2 --to production --again
 is "both targets moved again" "$(live) $(readlink tfs/digits/latest)" "v2 2"
 sl target list

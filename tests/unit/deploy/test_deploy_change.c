@@ -426,3 +426,36 @@ TEST(test_deploy_change__history_and_status)
     CHECK_ERR(deploy_status(f.r, "nobody", &doc, &err), ERR_NOTFOUND);
     fx_close(&f);
 }
+
+/* A dry run says what would be, writes no row and no event, and changes no tree. */
+TEST(test_deploy_change__a_dry_run_does_nothing)
+{
+    struct fx f = { .r = NULL };
+    struct deploy_change c = {
+        .verb = DEPLOY_PROMOTE, .model = "fraud", .alias = "production", .dry_run = true
+    };
+    const cJSON *t, *link;
+    struct repo_version v;
+    int64_t events;
+
+    fx_open(&f);
+    fx_pushes(&f, "fraud", 2);
+    FX_OK(fx_target(&f, "tfserving"));
+    FX_OK(fx_promote(&f, "fraud", 1));
+    FX_OK(repo_resolve(f.r, "fraud@2", &v, &f.err));
+    events = fx_count(&f, "SELECT COUNT(*) FROM event");
+    c.version = &v;
+    FX_OK(fx_change(&f, &c));
+    t = cJSON_GetArrayItem(cJSON_GetObjectItem(f.report, "targets"), 0);
+    CHECK_STR(
+        cJSON_GetArrayItem(cJSON_GetObjectItem(t, "new_directories"), 0)->valuestring,
+        "fraud/2");
+    link = cJSON_GetArrayItem(cJSON_GetObjectItem(t, "links"), 1);
+    CHECK_STR(cJSON_GetObjectItem(link, "was")->valuestring, "1");
+    CHECK_STR(cJSON_GetObjectItem(link, "becomes")->valuestring, "2");
+    CHECK_INT(fx_shown(f.web, "fraud"), 1);
+    CHECK_STR(fx_file(f.web, "fraud/2/weights"), "");
+    CHECK_INT(fx_count(&f, "SELECT COUNT(*) FROM event"), events);
+    CHECK_INT(fx_count(&f, "SELECT COUNT(*) FROM release"), 1);
+    fx_close(&f);
+}

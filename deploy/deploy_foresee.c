@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a change would do to trees, rendered files and servers. Reads only. */
+#include "deploy/deploy_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct deploy_member *
+find(const struct deploy_release *rel, int64_t number)
+{
+    for (int i = 0; i < rel->n_members; i++)
+        if (rel->members[i].number == number)
+            return &rel->members[i];
+    for (int i = 0; i < rel->n_kept; i++)
+        if (rel->kept[i].number == number)
+            return &rel->kept[i];
+    return NULL;
+}
+
+/* The i-th of members, then of kept; NULL after the last. */
+static const struct deploy_member *
+nth(const struct deploy_release *rel, int i)
+{
+    return i < rel->n_members                 ? &rel->members[i]
+           : i < rel->n_members + rel->n_kept ? &rel->kept[i - rel->n_members]
+                                              : NULL;
+}
+
+/* Versions that `a` has loaded and `b` has not. */
+static void
+put_only(cJSON *o, const char *key, const struct deploy_release *a,
+         const struct deploy_release *b)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, key);
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = nth(a, i)) != NULL; i++)
+        if (!find(b, m->number))
+            cJSON_AddItemToArray(list, cJSON_CreateNumber((double)m->number));
+}
+
+static int
+put_server(struct plan *p, struct err *err)
+{
+    cJSON *o = cJSON_AddObjectToObject(p->report, "server");
+    cJSON *labels = cJSON_AddArrayToObject(o, "labels");
+    const struct deploy_member *m;
+    int64_t bytes = 0;
+
+    put_only(o, "load", &p->next, &p->cur);
+    put_only(o, "unload", &p->cur, &p->next);
+    for (int i = 0; (m = nth(&p->next, i)) != NULL; i++) {
+        const struct deploy_member *was = find(&p->cur, m->number);
+        struct repo_version v;
+        cJSON *l;
+
+        if (repo_version_get(p->r, m->version_id, &v, err) < 0)
+            return -(int)err->code;
+        bytes += v.size_bytes;
+        if (!m->label[0] || (was && strcmp(was->label, m->label) == 0))
+            continue;
+        l = cJSON_CreateObject();
+        json_put_str(l, "label", m->label);
+        json_put_int(l, "version", m->number);
+        cJSON_AddItemToArray(labels, l);
+    }
+    json_put_int(o, "loaded_bytes", bytes);
+    return 0;
+}
+
+static int
+put_dirs(struct plan *p, struct site *s, cJSON *list, struct err *err)
+{
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = nth(&p->next, i)) != NULL; i++) {
+        struct buf path AUTO(buf_release) = BUF_INIT;
+        int e;
+
+        site_version_path(s, p->c->model, m->number, &path);
+        e = fs_exists(s->dirfd, buf_str(&path), err);
+        if (e < 0)
+            return e;
+        if (e == 0)
+            cJSON_AddItemToArray(list, cJSON_CreateString(buf_str(&path)));
+    }
+    return 0;
+}
+
+static int
+put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
+{
+    struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    char id[CONFIG_ID_BYTES];
+
+    plan_render(p, s, &files, id);
+    for (int i = 0; i < files.n; i++) {
+        struct buf now AUTO(buf_release) = BUF_INIT;
+        char *path AUTO(free_ptr) =
+            xasprintf(LAYOUT_CONFIG_LINK "/%s", files.file[i].name);
+        cJSON *o;
+
+        if (fs_read(s->dirfd, path, &now, err) < 0) {
+            if (err->sys != ENOENT)
+                return -(int)err->code;
+            err_clear(err);
+        }
+        if (strcmp(buf_str(&now), buf_str(&files.file[i].text)) == 0)
+            continue;
+        o = cJSON_CreateObject();
+        json_put_str(o, "file", path);
+        json_put_str(o, "was", buf_str(&now));
+        json_put_str(o, "becomes", buf_str(&files.file[i].text));
+        cJSON_AddItemToArray(list, o);
+    }
+    return 0;
+}
+
+static int
+put_site(struct plan *p, struct site *s, cJSON *o, struct err *err)
+{
+    cJSON *links;
+    int e;
+
+    json_put_str(o, "name", s->t.name);
+    json_put_str(o, "dir", s->t.dir);
+    json_put_str(o, "layout", s->t.layout);
+    e = put_dirs(p, s, cJSON_AddArrayToObject(o, "new_directories"), err);
+    if (e == 0)
+        e = put_files(p, s, cJSON_AddArrayToObject(o, "files"), err);
+    links = cJSON_AddArrayToObject(o, "links");
+    for (int i = 0; e == 0 && i < p->flips.n; i++) {
+        const struct flip *f = &p->flips.f[i];
+        cJSON *l;
+
+        if (f->s != s)
+            continue;
+        l = cJSON_CreateObject();
+        json_put_str(l, "path", f->path);
+        json_put_str(l, "was", f->was);
+        json_put_str(l, "becomes", f->becomes);
+        cJSON_AddItemToArray(links, l);
+    }
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+int
+plan_foresee(struct plan *p, struct err *err)
+{
+    cJSON *targets;
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < p->sites.n; i++)
+        e = site_open(&p->sites.s[i], err);
+    if (e == 0)
+        e = plan_flips(p, err);
+    if (e == 0)
+        e = plan_answer(p, true, err);
+    if (e < 0)
+        return e;
+    cJSON_DeleteItemFromObject(p->report, "release"); /* it has no number yet */
+    cJSON_DeleteItemFromObject(p->report, "targets");
+    e = put_server(p, err);
+    targets = cJSON_AddArrayToObject(p->report, "targets");
+    for (int i = 0; e == 0 && i < p->sites.n; i++) {
+        cJSON *o = cJSON_CreateObject();
+
+        cJSON_AddItemToArray(targets, o);
+        e = put_site(p, &p->sites.s[i], o, err);
+    }
+    return e;
+}
