@@ -136,13 +136,11 @@ static const char guards[] =
     "CREATE TRIGGER guard_pass_u BEFORE UPDATE ON gate_pass BEGIN"
     "  SELECT RAISE(ABORT, 'what a gate said is never changed'); END;"
     "CREATE TRIGGER guard_alias_i BEFORE INSERT ON alias WHEN NOT EXISTS"
-    "  (SELECT 1 FROM release r JOIN model o ON o.id = NEW.model_id"
-    "   WHERE r.id = NEW.release_id AND r.model = o.name AND r.alias = NEW.name"
+    "  (SELECT 1 FROM release r WHERE r.id = NEW.release_id AND r.alias = NEW.name"
     "   AND r.state = 'live' AND r.latest_id = NEW.version_id) BEGIN"
     "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;"
     "CREATE TRIGGER guard_alias_u BEFORE UPDATE ON alias WHEN NOT EXISTS"
-    "  (SELECT 1 FROM release r JOIN model o ON o.id = NEW.model_id"
-    "   WHERE r.id = NEW.release_id AND r.model = o.name AND r.alias = NEW.name"
+    "  (SELECT 1 FROM release r WHERE r.id = NEW.release_id AND r.alias = NEW.name"
     "   AND r.state = 'live' AND r.latest_id = NEW.version_id) BEGIN"
     "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;";
 
