@@ -157,5 +157,6 @@ int crash_states(struct crash *c, struct worker *w);
 int crash_bits(struct crash *c, struct worker *w);
 
 int sluice_main(int argc, char **argv);
+_Noreturn void sluice_exit(int status); /* its exit */
 
 #endif

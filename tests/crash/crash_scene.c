@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -152,6 +153,16 @@ damage(void)
 }
 
 /* One command line, in this process. */
+static jmp_buf at_end;
+static int end_status;
+
+void
+sluice_exit(int status)
+{
+    end_status = status;
+    longjmp(at_end, 1);
+}
+
 static int
 run_line(const char *line)
 {
@@ -165,7 +176,7 @@ run_line(const char *line)
     words[n] = NULL;
     if (n == 2 && strcmp(words[1], "damage") == 0)
         return damage();
-    return sluice_main(n, words);
+    return setjmp(at_end) ? end_status : sluice_main(n, words);
 }
 
 /* Commands divided by ';', until one fails. */
