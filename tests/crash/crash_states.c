@@ -146,7 +146,9 @@ try_state(struct study *st, const struct choice *ch)
         if (!scene_check(st->w, st->s, st->allowed, st->n_allowed,
                          st->flags | (next_random(&st->random) & 3 ? CHECK_SHORT : 0)))
             blame(st, ch);
-        if (st->depth == 1 &&
+        /* several commands, done again from their end, show once more what lies between
+         */
+        if (st->depth == 1 && !(st->n_allowed == 1 && strchr(st->s->run, ';')) &&
             next_random(&st->random) % (st->c->o.fast ? 400 : 60) == 0)
             study_recovery(st, &d);
     }
