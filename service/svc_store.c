@@ -346,13 +346,7 @@ add_verdict(void *arg, const struct val_verdict *v, struct err *err)
     json_put_str(o, "kind", v->acceptance ? "acceptance" : "export");
     json_put_str(o, "set_digest", digest);
     json_put_int(o, "id", v->id);
-    json_put_str(o, "verdict", val_outcome_text(v->outcome));
-    json_put_str(o, "backend", v->backend);
-    svc_put_time(o, "time", v->created_ns);
-    json_put_str(o, "by", v->made_by);
-    cJSON *report = v->report_json ? cJSON_Parse(v->report_json) : NULL;
-    if (report)
-        cJSON_AddItemToObject(o, "report", report);
+    svc_put_outcome(o, v);
     cJSON_AddItemToArray(arg, o);
     return 0;
 }

@@ -268,3 +268,15 @@ svc_do_replay(struct svc_call *c, struct err *err)
                        (long long)was.id, n, n == 1 ? "" : "s");
     return 0;
 }
+
+void
+svc_put_outcome(cJSON *o, const struct val_verdict *v)
+{
+    json_put_str(o, "verdict", val_outcome_text(v->outcome));
+    json_put_str(o, "backend", v->backend);
+    svc_put_time(o, "time", v->created_ns);
+    json_put_str(o, "by", v->made_by);
+    cJSON *report = v->report_json ? cJSON_Parse(v->report_json) : NULL;
+    if (report)
+        cJSON_AddItemToObject(o, "report", report);
+}
