@@ -72,7 +72,7 @@ libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
 SLUICE_MODULES := $(filter-out runtime,$(MODULES))
-HELPERS := sluice-runner sluice-unpack sluice-http
+HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -90,10 +90,15 @@ $(D)/bin/sluice-unpack: $(D)/repo/unpack/unpack_main.o $(call libs_of,base repo/
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -larchive -lseccomp -pthread
 
-# Asks a TF Serving: the only one that links libcurl.
+# One HTTP request: the only one that links libcurl.
+$(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lcjson -pthread -Wl,--as-needed
+
+# Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli service hooks deploy,$(MODULES)))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 $(RUNNER_LIBS) -Wl,--as-needed
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 
 # Kernels are loops over arrays: the compiler may vectorise them.
 $(D)/runtime/%.o $(D)/fingerprint/fp_stats.o: ALL_CFLAGS += $(if $(filter release,$(B)),-O3)
@@ -118,7 +123,7 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter runtime/runner validate repo,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 check-cli: $(PROGRAMS) ## command-line tests [T=part of a name] [B=flavour]

@@ -73,7 +73,9 @@ spawn(pid_t *pid, const struct proc_args *args, int out_fd)
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
-    e = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    e = args->stdin_fd > 0
+            ? posix_spawn_file_actions_adddup2(&actions, args->stdin_fd, 0)
+            : posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     if (e == 0)
         e = posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
     if (e == 0)

@@ -5,16 +5,16 @@
 #include "base/buf.h"
 
 /* A child process without a shell: argv[0] is a path or a name on PATH, extra_env is
- * NULL or "K=V" strings ending in NULL laid over the caller's environment, stdin is
- * /dev/null, stdout and stderr go to `output` (appended, capped by its cap_bytes; the
- * rest is read and dropped). Killed with its process group after timeout_ms. What it
- * leaves running in the background is not waited for.
- * Returns 0 and the wait status in *status. ERR_NOTFOUND: no such program.
- * ERR_LIMIT: timed out. */
+ * NULL or "K=V" strings ending in NULL laid over the caller's environment, stdout and
+ * stderr go to `output` (appended, capped by its cap_bytes; the rest is read and
+ * dropped). Killed with its process group after timeout_ms. What it leaves running in
+ * the background is not waited for. Returns 0 and the wait status in *status.
+ * ERR_NOTFOUND: no such program. ERR_LIMIT: timed out. */
 struct proc_args {
     const char *const *argv;
     const char *const *extra_env;
     const char *cwd; /* NULL: the caller's */
+    int stdin_fd;    /* 0: /dev/null */
     int timeout_ms;  /* 0: none */
 };
 int proc_run(const struct proc_args *args, struct buf *output, int *status,

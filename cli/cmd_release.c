@@ -20,11 +20,21 @@ cmd_target_add(const cJSON *reply, bool failed, struct buf *out)
 }
 
 void
+cmd_target_set(const cJSON *reply, bool failed, struct buf *out)
+{
+    if (!failed)
+        buf_addf(out, "target %s: changed\n", cli_str(reply, "target"));
+}
+
+void
 cmd_target_list(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;
     static const char *const titles[] = { "TARGET", "ALIAS", "LAYOUT", "DIRECTORY",
-                                          "AS THE SERVER SEES IT" };
+                                          "BESIDES" };
+    static const char *const options[] = { "serving_root", "status_url", "reload",
+                                           "render",       "readers",    "group" };
+    struct buf cell AUTO(buf_release) = BUF_INIT;
     struct cli_table t;
     if (!cli_list(reply, "targets")) {
         buf_adds(out, "no targets: sluice target add NAME DIR --alias ALIAS\n");
@@ -36,7 +46,11 @@ cmd_target_list(const cJSON *reply, bool failed, struct buf *out)
         cli_table_cell(&t, cli_str(e, "alias"));
         cli_table_cell(&t, cli_str(e, "layout"));
         cli_table_cell(&t, cli_str(e, "dir"));
-        cli_table_cell(&t, cli_str(e, "serving_root"));
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+            if (cli_str(e, options[i])[0])
+                buf_addf(&cell, "%s%s=%s", cell.len ? " " : "", options[i],
+                         cli_str(e, options[i]));
+        cli_table_cell_buf(&t, &cell);
     }
     cli_table_end(&t, out);
 }

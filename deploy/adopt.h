@@ -64,7 +64,7 @@ int deploy_adopt_check(struct repo *r, struct adopt_tree *t, const char *name,
  * its own event ("target-adopt"). ERR_UNSUPPORTED: this file system cannot exchange two
  * names. */
 int deploy_adopt(struct repo *r, const struct adopt_tree *t, const char *name,
-                 const char *alias, const char *serving_root_or_null,
+                 const char *alias, const struct deploy_options *options_or_null,
                  struct err *err) MUST_CHECK;
 
 #endif

@@ -26,6 +26,7 @@ struct deploy_member {
     int64_t number;
     int weight;     /* of DEPLOY_WEIGHT_ALL */
     char label[12]; /* "stable", "canary" or "": the name a server knows it by */
+    int mirror;     /* share that is copied to it, its answers thrown away; or 0 */
 };
 
 /* A release as it stands in the catalogue. */
@@ -55,18 +56,41 @@ struct deploy_release {
 /* Adds a target: makes the directory and its .sluice/, records identity, and shows in
  * it what the alias means now for every model. Records its own event ("target-add").
  * ERR_CONFLICT: the directory belongs to another target or store, or holds what is not
- * ours. ERR_INVALID: unknown layout, a bad name, or a directory inside the store. */
+ * ours. ERR_INVALID: unknown layout, a bad name, or a directory inside the store.
+ * ERR_USAGE: an option that is none. */
+enum deploy_option {
+    DEPLOY_SERVING_ROOT, /* the directory's path as the server sees it; none: dir */
+    DEPLOY_STATUS_URL, /* http(s)://…: where the server says what it has loaded; none:
+                        * what is live is intended, never observed */
+    DEPLOY_RELOAD, /* told after each flip: grpc://HOST:PORT, http(s)://…, or a command
+                    * for /bin/sh; none: the server looks by itself */
+    DEPLOY_RENDER,  /* files of config/ besides the server's own: names with commas;
+                     * none: the layout's own choice */
+    DEPLOY_READERS, /* who may read its directories: all (none), or grants */
+    DEPLOY_GROUP,   /* their group; none: the owner's */
+    DEPLOY_N_OPTIONS
+};
+/* "serving_root" …: the column, and the flag */
+extern const char *const deploy_option_names[DEPLOY_N_OPTIONS];
+struct deploy_options {
+    const char *v[DEPLOY_N_OPTIONS]; /* NULL: not said; "": none */
+};
 int deploy_target_add(struct repo *r, const char *name, const char *dir,
                       const char *alias, const char *layout,
-                      const char *serving_root_or_null, struct err *err) MUST_CHECK;
+                      const struct deploy_options *options_or_null,
+                      struct err *err) MUST_CHECK;
+/* Changes what is said, and shows it. Records its own event ("target-set").
+ * ERR_NOTFOUND: no such target. ERR_USAGE: no value of the kind. */
+int deploy_target_set(struct repo *r, const char *name,
+                      const struct deploy_options *options, struct err *err) MUST_CHECK;
 struct deploy_target {
     int64_t id;
     char name[REPO_ALIAS_BYTES];
     char *dir; /* absolute */
     char alias[REPO_ALIAS_BYTES];
-    char layout[16];    /* plain tfserving */
-    char *serving_root; /* NULL: dir */
-    char uid[33];       /* random hex, also in TARGET/.sluice/target.json */
+    char layout[16];
+    char *option[DEPLOY_N_OPTIONS]; /* NULL: none */
+    char uid[33];                   /* random hex, also in TARGET/.sluice/target.json */
 };
 void deploy_target_release(struct deploy_target *t);
 int deploy_targets(struct repo *r, const char *alias_or_null,

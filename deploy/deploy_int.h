@@ -189,6 +189,10 @@ int live_load(struct repo *r, const char *alias, struct live *out,
 int site_fill_model(struct repo *r, struct site *s, const struct deploy_release *rel,
                     struct err *err) MUST_CHECK;
 
+/* Directories, rendered files and links of every model; the lock is held. */
+int site_fill(struct repo *r, struct site *s, const struct live *live,
+              struct err *err) MUST_CHECK;
+
 struct adopt_tree;
 /* Whether a target of this name, directory and alias could be added. */
 int deploy_target_check(struct repo *r, const char *name, const char *dir,
@@ -199,6 +203,17 @@ int adopt_names(struct repo *r, struct site *s, const struct adopt_tree *t,
                 struct err *err) MUST_CHECK;
 int adopt_latest(struct site *s, const struct adopt_tree *t,
                  struct err *err) MUST_CHECK;
+
+/* ---- deploy_options.c ---------------------------------------------------------------
+ */
+
+int options_check(const struct deploy_options *o, const struct layout_ops *layout,
+                  struct err *err) MUST_CHECK;
+void options_apply(const struct deploy_options *o_or_null, struct deploy_target *t);
+/* Into the row; in the caller's transaction. */
+int options_store(struct repo *r, const struct deploy_target *t, int64_t id,
+                  struct err *err) MUST_CHECK;
+void options_json(const struct deploy_target *t, cJSON *out);
 
 /* ---- deploy_switch.c: flips ---------------------------------------------------------
  */

@@ -13,7 +13,7 @@
     "SELECT r.id, r.model, r.alias, r.number, r.verb, r.state, r.latest, "             \
     "r.latest_id, "                                                                    \
     "r.replaces, r.stands_at, r.intended_ns, r.observed_ns, r.actor, r.reason, "       \
-    "m.version_id, m.number, m.weight, m.label FROM release r "                        \
+    "m.version_id, m.number, m.weight, m.label, m.mirror FROM release r "              \
     "JOIN release_member m ON m.release_id = r.id "
 
 /* A truncated copy is for people only: names are checked before they get here. */
@@ -113,6 +113,7 @@ read_member(struct db_stmt *st, struct deploy_release *out, struct err *err)
     m->number = db_int(st, 15);
     m->weight = weight;
     copy(m->label, sizeof(m->label), db_text(st, 17));
+    m->mirror = (int)db_int(st, 18);
     return 0;
 }
 
@@ -208,9 +209,9 @@ insert_members(struct repo *r, int64_t release_id, int first,
     for (int i = 0; e == 0 && i < n; i++)
         e = db_run(r->db, err,
                    "INSERT INTO release_member(release_id, place, version_id, number, "
-                   "weight, label) VALUES(?, ?, ?, ?, ?, ?)",
-                   "iiiiit", release_id, (int64_t)(first + i), m[i].version_id,
-                   m[i].number, (int64_t)m[i].weight, m[i].label);
+                   "weight, label, mirror) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                   "iiiiiti", release_id, (int64_t)(first + i), m[i].version_id,
+                   m[i].number, (int64_t)m[i].weight, m[i].label, (int64_t)m[i].mirror);
     return e;
 }
 
@@ -364,6 +365,7 @@ release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *b
         if (m->number > rel->latest || weights_of(rel, m->version_id) > 0)
             continue;
         rel->kept[rel->n_kept] = *m;
+        rel->kept[rel->n_kept].mirror = 0;
         rel->kept[rel->n_kept++].weight = 0;
     }
     return e < 0 ? e : 0;

@@ -155,7 +155,17 @@ static const char guards_of_deletes[] =
     "CREATE TRIGGER guard_alias_d BEFORE DELETE ON alias BEGIN"
     "  SELECT RAISE(ABORT, 'an alias moves with its release: sluice promote'); END;";
 
-static const char *const migrations[] = { first, guards, guards_of_deletes };
+/* What a target is told besides (NULL: nothing), and a share of traffic that is only
+ * copied. */
+static const char options[] =
+    "ALTER TABLE target ADD COLUMN status_url TEXT;"
+    "ALTER TABLE target ADD COLUMN reload TEXT;"
+    "ALTER TABLE target ADD COLUMN render TEXT;"
+    "ALTER TABLE target ADD COLUMN readers TEXT;"
+    "ALTER TABLE target ADD COLUMN of_group TEXT;"
+    "ALTER TABLE release_member ADD COLUMN mirror INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const migrations[] = { first, guards, guards_of_deletes, options };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "

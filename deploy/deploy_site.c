@@ -31,8 +31,9 @@ void
 deploy_target_release(struct deploy_target *t)
 {
     free(t->dir);
-    free(t->serving_root);
-    t->dir = t->serving_root = NULL;
+    t->dir = NULL;
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        free_ptr(&t->option[i]);
 }
 
 static void
@@ -44,11 +45,14 @@ read_target(struct db_stmt *st, struct deploy_target *t)
     t->dir = xstrdup(db_text(st, 2));
     snprintf(t->alias, sizeof(t->alias), "%s", db_text(st, 3));
     snprintf(t->layout, sizeof(t->layout), "%s", db_text(st, 4));
-    t->serving_root = db_text(st, 5) ? xstrdup(db_text(st, 5)) : NULL;
-    snprintf(t->uid, sizeof(t->uid), "%s", db_text(st, 6));
+    snprintf(t->uid, sizeof(t->uid), "%s", db_text(st, 5));
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        t->option[i] = db_text(st, 6 + i) ? xstrdup(db_text(st, 6 + i)) : NULL;
 }
 
-#define SELECT "SELECT id, name, dir, alias, layout, serving_root, uid FROM target "
+#define SELECT                                                                         \
+    "SELECT id, name, dir, alias, layout, uid, serving_root, status_url, reload, "     \
+    "render, readers, of_group FROM target "
 
 int
 deploy_targets(struct repo *r, const char *alias_or_null,
@@ -85,7 +89,8 @@ add_site(void *arg, const struct deploy_target *t, struct err *err)
     s = &out->s[out->n++];
     *s = (struct site){ .t = *t, .layout = layout, .dirfd = -1, .lock_fd = -1 };
     s->t.dir = xstrdup(t->dir);
-    s->t.serving_root = t->serving_root ? xstrdup(t->serving_root) : NULL;
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        s->t.option[i] = t->option[i] ? xstrdup(t->option[i]) : NULL;
     return 0;
 }
 

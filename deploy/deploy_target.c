@@ -234,9 +234,8 @@ site_fill_model(struct repo *r, struct site *s, const struct deploy_release *rel
     return e == 1 ? site_ready(r, s, &undo, err) : e;
 }
 
-/* Directories, rendered files and links of every model. */
-static int
-fill(struct repo *r, struct site *s, const struct live *live, struct err *err)
+int
+site_fill(struct repo *r, struct site *s, const struct live *live, struct err *err)
 {
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     struct flips flips AUTO(flips_release) = FLIPS_INIT;
@@ -303,15 +302,17 @@ insert(struct repo *r, struct site *s, const struct live *live, const char *verb
     e = check_unmoved(r, s->t.alias, live, err);
     if (e == 0)
         e = db_run(r->db, err,
-                   "INSERT INTO target(name, uid, dir, alias, layout, serving_root, "
-                   "created_ns, created_by) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                   "ttttttit", s->t.name, s->t.uid, s->t.dir, s->t.alias, s->t.layout,
-                   s->t.serving_root, clock_now_ns(), acc_actor(r->acc));
+                   "INSERT INTO target(name, uid, dir, alias, layout, created_ns, "
+                   "created_by) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                   "tttttit", s->t.name, s->t.uid, s->t.dir, s->t.alias, s->t.layout,
+                   clock_now_ns(), acc_actor(r->acc));
+    if (e == 0)
+        e = options_store(r, &s->t, db_last_id(r->db), err);
     json_put_str(body, "target", s->t.name);
     json_put_str(body, "dir", s->t.dir);
     json_put_str(body, "alias", s->t.alias);
     json_put_str(body, "layout", s->t.layout);
-    json_put_str(body, "serving_root", s->t.serving_root);
+    options_json(&s->t, body);
     if (e == 0)
         e = acc_key_claim(r->acc, 0, err);
     if (e == 0)
@@ -324,7 +325,8 @@ insert(struct repo *r, struct site *s, const struct live *live, const char *verb
 
 static int
 check_args(const char *name, const char *alias, const char *layout,
-           const char *serving_root, const struct layout_ops **ops, struct err *err)
+           const struct deploy_options *options, const struct layout_ops **ops,
+           struct err *err)
 {
     int e = repo_check_alias_name(name, err);
 
@@ -333,12 +335,7 @@ check_args(const char *name, const char *alias, const char *layout,
     e = repo_check_alias_name(alias, err);
     if (e == 0)
         e = layout_find(layout, ops, err);
-    if (e == 0 && serving_root && serving_root[0] != '/')
-        return err_set(err, ERR_INVALID,
-                       "serving root \"%s\" must begin with \"/\": it is the target's "
-                       "path as the server sees it",
-                       serving_root);
-    return e;
+    return e < 0 || !options ? e : options_check(options, *ops, err);
 }
 
 int
@@ -384,7 +381,7 @@ add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *e
     if (e == 0 && tree)
         e = adopt_names(r, s, tree, err);
     if (e == 0)
-        e = fill(r, s, &live, err);
+        e = site_fill(r, s, &live, err);
     if (e == 0 && tree)
         e = adopt_latest(s, tree, err);
     return e < 0 ? e : insert(r, s, &live, tree ? "target-adopt" : "target-add", err);
@@ -392,14 +389,14 @@ add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *e
 
 static int
 make_target(struct repo *r, const char *name, const char *dir, const char *alias,
-            const char *layout, const char *serving_root, const struct adopt_tree *tree,
-            struct err *err)
+            const char *layout, const struct deploy_options *options,
+            const struct adopt_tree *tree, struct err *err)
 {
     struct site s = { .dirfd = -1, .lock_fd = -1 };
     struct sites all = { .s = &s, .n = 1 };
     char path[PATH_MAX];
     bool made;
-    int e = check_args(name, alias, layout, serving_root, &s.layout, err);
+    int e = check_args(name, alias, layout, options, &s.layout, err);
 
     if (e == 0)
         e = fs_exists(AT_FDCWD, dir, err);
@@ -415,10 +412,11 @@ make_target(struct repo *r, const char *name, const char *dir, const char *alias
     snprintf(s.t.alias, sizeof(s.t.alias), "%s", alias);
     snprintf(s.t.layout, sizeof(s.t.layout), "%s", layout);
     s.t.dir = path;
-    s.t.serving_root = serving_root ? xstrdup(serving_root) : NULL;
+    options_apply(options, &s.t);
     e = add(r, &s, tree, err);
     sites_unlock(&all);
-    free(s.t.serving_root);
+    s.t.dir = NULL; /* path's */
+    deploy_target_release(&s.t);
     if (e < 0 && made)
         (void)rmdir(path); /* only what is empty goes */
     return e < 0 ? err_ctx(err, "target %s", name) : 0;
@@ -426,14 +424,16 @@ make_target(struct repo *r, const char *name, const char *dir, const char *alias
 
 int
 deploy_target_add(struct repo *r, const char *name, const char *dir, const char *alias,
-                  const char *layout, const char *serving_root_or_null, struct err *err)
+                  const char *layout, const struct deploy_options *options_or_null,
+                  struct err *err)
 {
-    return make_target(r, name, dir, alias, layout, serving_root_or_null, NULL, err);
+    return make_target(r, name, dir, alias, layout, options_or_null, NULL, err);
 }
 
 int
 deploy_adopt(struct repo *r, const struct adopt_tree *t, const char *name,
-             const char *alias, const char *serving_root_or_null, struct err *err)
+             const char *alias, const struct deploy_options *options_or_null,
+             struct err *err)
 {
-    return make_target(r, name, t->dir, alias, t->layout, serving_root_or_null, t, err);
+    return make_target(r, name, t->dir, alias, t->layout, options_or_null, t, err);
 }

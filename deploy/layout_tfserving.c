@@ -70,7 +70,8 @@ add_model(const struct deploy_target *t, const struct deploy_release *rel,
     int64_t versions[2 * DEPLOY_MEMBERS_MAX];
     int n = 0;
 
-    buf_adds(&path, t->serving_root ? t->serving_root : t->dir);
+    buf_adds(&path,
+             t->option[DEPLOY_SERVING_ROOT] ? t->option[DEPLOY_SERVING_ROOT] : t->dir);
     if (path.len > 0 && path.data[path.len - 1] != '/')
         buf_addc(&path, '/');
     repo_name_encode(rel->model, &path);

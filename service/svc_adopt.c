@@ -283,6 +283,7 @@ static int
 carry_out(struct adoption *a, struct err *err)
 {
     struct svc_call *c = a->c;
+    struct deploy_options options;
     for (int i = 0; i < a->tree.n_dirs; i++) {
         struct adopt_dir *d = &a->tree.dirs[i];
         if (d->becomes == d->number && record_version(a, i, err) < 0)
@@ -294,8 +295,8 @@ carry_out(struct adoption *a, struct err *err)
     for (int m = 0; m < a->tree.n_models; m++)
         if (promote(a, &a->tree.models[m], err) < 0)
             return -(int)err->code;
-    if (deploy_adopt(c->repo, &a->tree, a->name, a->alias, svc_str(c, "serving_root"),
-                     err) < 0)
+    svc_target_options(c, &options);
+    if (deploy_adopt(c->repo, &a->tree, a->name, a->alias, &options, err) < 0)
         return -(int)err->code;
     c->recorded = true; /* by deploy/ */
     cJSON_ReplaceItemInObject(c->reply, "done", cJSON_CreateTrue());
@@ -320,9 +321,6 @@ svc_do_target_adopt(struct svc_call *c, struct err *err)
         .alias = svc_str(c, "alias") ? svc_str(c, "alias") : "production",
         .yes = svc_flag(c, "yes"),
     };
-    const char *root = svc_str(c, "serving_root");
-    if (root && root[0] != '/')
-        return err_set(err, ERR_USAGE, "--serving_root must begin with /");
     if (adopt_scan(svc_str(c, "dir"), svc_str(c, "model"), svc_str(c, "layout"),
                    &a.tree, err) < 0)
         return err_ctx(err, "adopt");

@@ -49,6 +49,8 @@ bool svc_flag(const struct svc_call *c, const char *field);
 int svc_version(struct svc_call *c, struct repo_version *out,
                 struct err *err) MUST_CHECK;
 /* "MODEL@ALIAS" of field `ref`; it becomes the event's object. */
+struct deploy_options;
+void svc_target_options(const struct svc_call *c, struct deploy_options *out);
 int svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err) MUST_CHECK;
 void svc_about(struct svc_call *c, const struct repo_version *v);
 

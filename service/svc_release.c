@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add/list/check, promote, weights, rollback, freeze, unfreeze, status, route */
+/* target add/set/list/check, promote, weights, rollback, freeze, unfreeze, status,
+ * route */
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "service/svc_int.h"
@@ -9,11 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+void
+svc_target_options(const struct svc_call *c, struct deploy_options *out)
+{
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        out->v[i] = svc_str(c, deploy_option_names[i]);
+}
+
 int
 svc_do_target_add(struct svc_call *c, struct err *err)
 {
     const char *layout = svc_str(c, "layout") ? svc_str(c, "layout") : "plain";
     const char *name = svc_str(c, "name"), *alias = svc_str(c, "alias");
+    struct deploy_options options;
+    svc_target_options(c, &options);
     snprintf(c->object, sizeof c->object, "target %s", name);
     json_put_str(c->body, "dir", svc_str(c, "dir"));
     json_put_str(c->body, "alias", alias);
@@ -23,11 +33,31 @@ svc_do_target_add(struct svc_call *c, struct err *err)
     json_put_str(c->reply, "alias", alias);
     json_put_str(c->reply, "layout", layout);
     svc_key_reply(c);
-    if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout,
-                          svc_str(c, "serving_root"), err) < 0) {
+    if (deploy_target_add(c->repo, name, svc_str(c, "dir"), alias, layout, &options,
+                          err) < 0) {
         svc_no_reply(c);
         return err_ctx(err, "target add %s", name);
     }
+    c->recorded = true; /* by deploy/ */
+    return 0;
+}
+
+int
+svc_do_target_set(struct svc_call *c, struct err *err)
+{
+    const char *name = svc_str(c, "name");
+    struct deploy_options options;
+    bool any = false;
+    svc_target_options(c, &options);
+    snprintf(c->object, sizeof c->object, "target %s", name);
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        any |= options.v[i] != NULL;
+    if (!any)
+        return err_set(err, ERR_USAGE, "target set %s: say what: --status-url, …",
+                       name);
+    if (deploy_target_set(c->repo, name, &options, err) < 0)
+        return err_ctx(err, "target set %s", name);
+    json_put_str(c->reply, "target", name);
     c->recorded = true; /* by deploy/ */
     return 0;
 }
@@ -41,7 +71,8 @@ add_target(void *arg, const struct deploy_target *t, struct err *err)
     json_put_str(o, "dir", t->dir);
     json_put_str(o, "alias", t->alias);
     json_put_str(o, "layout", t->layout);
-    json_put_str(o, "serving_root", t->serving_root);
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        json_put_str(o, deploy_option_names[i], t->option[i]);
     cJSON_AddItemToArray(arg, o);
     return 0;
 }

@@ -1,79 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluice-http: runs a signature on a TF Serving through its REST API, in the column
  * form. Called as val_exec.c says, with the model's address before it:
- *   sluice-http http://HOST:PORT/v1/models/NAME[/versions/N] about|run DIR TAGS …
- * And asks whoever answers at an address a policy's question (JSON, by POST):
- *   sluice-http URL gate QUESTION */
+ *   sluice-http http://HOST:PORT/v1/models/NAME[/versions/N] about|run DIR TAGS … */
 #include "validate/val_int.h"
 
 #include "base/fs.h"
+#include "base/http.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { CONNECT_S = 10, ANSWER_S = 600 };
-enum { GATE_S = 30, GATE_ANSWER_BYTES = 8192 };
+enum { CONNECT_MS = 10000, ANSWER_MS = 600000 };
 #define ANSWER_MAX_BYTES ((size_t)256 << 20) /* parsed it takes ten times as much */
 
 /* ---- one request ---------------------------------------------------------------- */
 
-static size_t
-take(char *p, size_t size, size_t n, void *arg)
-{
-    struct buf *b = arg;
-    const size_t room = b->cap_bytes - b->len, bytes = size * n;
-
-    buf_add(b, p, bytes < room ? bytes : room);
-    b->over |= bytes > room;
-    return bytes;
-}
-
-/* A POST when there is a body. Of an answer above the buffer's cap the beginning stays;
- * buf_check tells. No redirect is followed. */
-static int
-ask(const char *url, const struct buf *body, long wall_s, struct buf *answer,
-    long *status, struct err *err)
-{
-    struct curl_slist *headers =
-        curl_slist_append(NULL, "Content-Type: application/json");
-    CURL *curl = curl_easy_init();
-    CURLcode rc;
-
-    if (!curl || !headers)
-        return err_set(err, ERR_IO, "libcurl does not start");
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, wall_s);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    if (body) {
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body->data);
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    }
-    rc = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
-    curl_easy_cleanup(curl);
-    curl_slist_free_all(headers);
-    return rc == CURLE_OK ? 0
-                          : err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
-}
+static const char *const json_headers[] = { "Content-Type: application/json", NULL };
 
 /* The parsed answer; what the server says against it is the error. */
 static int
 ask_json(const char *url, const struct buf *body, cJSON **out, struct err *err)
 {
-    struct buf answer AUTO(buf_release) = { .cap_bytes = ANSWER_MAX_BYTES };
+    struct http_answer answer AUTO(http_answer_release) = HTTP_ANSWER_INIT;
+    const struct http_ask ask = { .url = url,
+                                  .headers = body ? json_headers : NULL,
+                                  .body = body ? body->data : NULL,
+                                  .body_bytes = body ? body->len : 0,
+                                  .connect_ms = CONNECT_MS,
+                                  .wall_ms = ANSWER_MS,
+                                  .max_bytes = ANSWER_MAX_BYTES };
     const char *said;
-    long status = 0;
+    int status;
 
-    if (ask(url, body, ANSWER_S, &answer, &status, err) < 0 ||
-        buf_check(&answer, "the server's answer", err) < 0)
+    if (http_ask(&ask, &answer, err) < 0) {
+        err->code = ERR_IO;
         return -(int)err->code;
-    if (val_json_parse(out, (struct str){ buf_str(&answer), answer.len },
+    }
+    if (answer.cut)
+        return err_set(err, ERR_LIMIT, "the server's answer has more than %zu bytes",
+                       (size_t)ANSWER_MAX_BYTES);
+    status = answer.status;
+    if (val_json_parse(out, (struct str){ buf_str(&answer.body), answer.body.len },
                        "the server's answer", err) < 0) {
         if (status == 200)
             return -(int)err->code;
@@ -86,7 +53,7 @@ ask_json(const char *url, const struct buf *body, cJSON **out, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "%s", said);
     /* A server that does not know the model, or is not up, says nothing about it. */
     return err_set(err, !body || (status >= 502 && status <= 504) ? ERR_IO : ERR_FAILED,
-                   "%s: HTTP %ld%s%.400s", url, status, said[0] ? ": " : "", said);
+                   "%s: HTTP %d%s%.400s", url, status, said[0] ? ": " : "", said);
 }
 
 /* ---- about ---------------------------------------------------------------------- */
@@ -155,23 +122,6 @@ run(const char *url, char **args, struct err *err)
     return 0;
 }
 
-/* ---- gate ----------------------------------------------------------------------- */
-
-/* Any answer is an answer: "HTTP 403", then the beginning of what it says. */
-static int
-gate(const char *url, const char *question, struct err *err)
-{
-    struct buf answer AUTO(buf_release) = { .cap_bytes = GATE_ANSWER_BYTES };
-    struct buf body AUTO(buf_release) = BUF_INIT;
-    long status = 0;
-
-    buf_adds(&body, question);
-    if (ask(url, &body, GATE_S, &answer, &status, err) < 0)
-        return -(int)err->code;
-    printf("HTTP %ld\n%s", status, buf_str(&answer));
-    return 0;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -183,8 +133,6 @@ main(int argc, char **argv)
         r = about(argv[1], &err);
     } else if (argc == 8 && strcmp(argv[2], "run") == 0) {
         r = run(argv[1], argv + 3, &err);
-    } else if (argc == 4 && strcmp(argv[2], "gate") == 0) {
-        r = gate(argv[1], argv[3], &err);
     } else {
         fputs("sluice-http: started by sluice, not by hand\n", stderr);
         return 2;

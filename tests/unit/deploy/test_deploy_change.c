@@ -245,8 +245,9 @@ TEST(test_deploy_change__two_targets_move_together)
     fx_pushes(&f, "fraud", 3);
     snprintf(second, sizeof(second), "%s/second", unit_dir());
     FX_OK(fx_target(&f, "plain"));
-    CHECK_OK(deploy_target_add(f.r, "second", second, "production", "tfserving",
-                               "/models", &err));
+    CHECK_OK(deploy_target_add(
+        f.r, "second", second, "production", "tfserving",
+        &(struct deploy_options){ .v[DEPLOY_SERVING_ROOT] = "/models" }, &err));
     FX_OK(fx_promote(&f, "fraud", 1));
     CHECK_INT(fx_shown(f.web, "fraud"), 1);
     CHECK_INT(fx_shown(second, "fraud"), 1);

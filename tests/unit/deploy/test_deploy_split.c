@@ -213,8 +213,8 @@ TEST(test_deploy_weights__a_ramp_moves_no_unit_out)
         struct deploy_release rel = release_of("fraud", (int[]){ steps[i], 0 });
         struct deploy_split s AUTO(deploy_split_release);
 
-        rel.members[0] = (struct deploy_member){ 2, 2, steps[i], "" };
-        rel.members[1] = (struct deploy_member){ 1, 1, 10000 - steps[i], "" };
+        rel.members[0] = (struct deploy_member){ 2, 2, steps[i], "", 0 };
+        rel.members[1] = (struct deploy_member){ 1, 1, 10000 - steps[i], "", 0 };
         rel.n_members = 2;
         weights_lead(&rel, cur.latest);
         weights_order(&rel, &cur);

@@ -30,7 +30,7 @@ render(const char *root, const struct deploy_release *const *live, int n,
 
     if (root) {
         memcpy(serving, root, strlen(root) + 1);
-        t.serving_root = serving;
+        t.option[DEPLOY_SERVING_ROOT] = serving;
     }
     layout_tfserving.render(&t, live, n, out);
     CHECK_INT(out->n, 3);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is said of a target besides its directory, alias and layout. */
+#include "deploy/deploy_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const deploy_option_names[DEPLOY_N_OPTIONS] = {
+    [DEPLOY_SERVING_ROOT] = "serving_root",
+    [DEPLOY_STATUS_URL] = "status_url",
+    [DEPLOY_RELOAD] = "reload",
+    [DEPLOY_RENDER] = "render",
+    [DEPLOY_READERS] = "readers",
+    [DEPLOY_GROUP] = "group",
+};
+
+static bool
+begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+static int
+check_one(enum deploy_option o, const char *v, struct err *err)
+{
+    switch (o) {
+    case DEPLOY_SERVING_ROOT:
+        if (v[0] != '/')
+            return err_set(err, ERR_USAGE,
+                           "serving root \"%s\" must begin with \"/\": it is the "
+                           "target's path as the server sees it",
+                           v);
+        break;
+    case DEPLOY_STATUS_URL:
+        if (!begins(v, "http://") && !begins(v, "https://"))
+            return err_set(err, ERR_USAGE,
+                           "status URL \"%s\": give the server's REST address, like "
+                           "http://127.0.0.1:8501",
+                           v);
+        break;
+    case DEPLOY_READERS:
+        if (strcmp(v, "all") != 0 && strcmp(v, "grants") != 0)
+            return err_set(err, ERR_USAGE, "readers \"%s\": there are all and grants",
+                           v);
+        break;
+    default:
+        break;
+    }
+    for (const char *c = v; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return err_set(err, ERR_USAGE, "%s: a control character in it",
+                           deploy_option_names[o]);
+    return 0;
+}
+
+int
+options_check(const struct deploy_options *o, const struct layout_ops *layout,
+              struct err *err)
+{
+    int e = 0;
+
+    (void)layout;
+    for (int i = 0; e == 0 && i < DEPLOY_N_OPTIONS; i++)
+        if (o->v[i] && o->v[i][0])
+            e = check_one((enum deploy_option)i, o->v[i], err);
+    return e;
+}
+
+void
+options_apply(const struct deploy_options *o_or_null, struct deploy_target *t)
+{
+    for (int i = 0; o_or_null && i < DEPLOY_N_OPTIONS; i++) {
+        const char *v = o_or_null->v[i];
+
+        if (!v)
+            continue;
+        free(t->option[i]);
+        t->option[i] = v[0] ? xstrdup(v) : NULL;
+    }
+}
+
+int
+options_store(struct repo *r, const struct deploy_target *t, int64_t id,
+              struct err *err)
+{
+    return db_run(r->db, err,
+                  "UPDATE target SET serving_root = ?, status_url = ?, reload = ?, "
+                  "render = ?, readers = ?, of_group = ? WHERE id = ?",
+                  "tttttti", t->option[DEPLOY_SERVING_ROOT],
+                  t->option[DEPLOY_STATUS_URL], t->option[DEPLOY_RELOAD],
+                  t->option[DEPLOY_RENDER], t->option[DEPLOY_READERS],
+                  t->option[DEPLOY_GROUP], id);
+}
+
+void
+options_json(const struct deploy_target *t, cJSON *out)
+{
+    for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
+        if (t->option[i])
+            json_put_str(out, deploy_option_names[i], t->option[i]);
+}
+
+/* ---- target set ---------------------------------------------------------------------
+ */
+
+struct found {
+    const char *name;
+    char alias[REPO_ALIAS_BYTES];
+};
+
+static int
+find_alias(void *arg, const struct deploy_target *t, struct err *err)
+{
+    struct found *f = arg;
+
+    (void)err;
+    if (strcmp(t->name, f->name) == 0)
+        memcpy(f->alias, t->alias, sizeof(f->alias));
+    return 0;
+}
+
+static int
+record_set(struct repo *r, const struct deploy_target *t, struct err *err)
+{
+    struct db *tx AUTO(tx_end_p) = NULL;
+    cJSON *body AUTO(json_free) = cJSON_CreateObject();
+    int e = db_begin(r->db, err);
+
+    if (e < 0)
+        return e;
+    tx = r->db;
+    json_put_str(body, "target", t->name);
+    options_json(t, body);
+    e = options_store(r, t, t->id, err);
+    if (e == 0)
+        e = event_add(r, "target-set", "", "", "ok", body, err);
+    if (e < 0)
+        return e;
+    tx = NULL;
+    return db_commit(r->db, err);
+}
+
+/* The row first: a run that is interrupted before the tree shows it leaves what `target
+ * check` finds, and what the next release or --repair mends. */
+int
+deploy_target_set(struct repo *r, const char *name,
+                  const struct deploy_options *options, struct err *err)
+{
+    struct sites all AUTO(sites_release) = SITES_INIT;
+    struct live live AUTO(live_release) = { .n = 0 };
+    struct found f = { .name = name };
+    struct site *s = NULL;
+    int e = deploy_targets(r, NULL, find_alias, &f, err);
+
+    if (e == 0 && !f.alias[0])
+        return err_set(err, ERR_NOTFOUND,
+                       "no target \"%s\": sluice target list shows them", name);
+    if (e == 0)
+        e = sites_load(r, f.alias, &all, err);
+    for (int i = 0; e == 0 && i < all.n; i++)
+        if (strcmp(all.s[i].t.name, name) == 0)
+            s = &all.s[i];
+    if (e == 0 && s)
+        e = options_check(options, s->layout, err);
+    if (e == 0)
+        e = sites_lock(&all, DEPLOY_LOCK_MS, err);
+    if (e == 0)
+        e = heal(r, &all, f.alias, err);
+    if (e < 0 || !s)
+        return e;
+    options_apply(options, &s->t);
+    e = record_set(r, &s->t, err);
+    if (e == 0)
+        e = live_load(r, f.alias, &live, err);
+    return e < 0 ? e : site_fill(r, s, &live, err);
+}

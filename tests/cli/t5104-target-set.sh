@@ -1,0 +1,31 @@
+#!/bin/sh
+# target set: what is said of a target can change.
+. "$(dirname "$0")/lib.sh"
+
+sl init
+digits_live tfserving
+sl target set web --serving-root /models --status-url http://127.0.0.1:1
+ok "it changes"
+check "and shows in the tree at once" grep -q 'base_path: "/models/digits"' web/config/models.config
+sl target check
+ok "which is as it should be"
+sl target list
+prints "and in the list" "serving_root=/models status_url=http://127.0.0.1:1"
+sl target set web --serving-root ''
+ok "it can be taken back"
+sl --json target list
+prints "for itself" '"serving_root": *null'
+prints "and nothing else with it" '"status_url": *"http://127.0.0.1:1"'
+sl audit log --verb target-set
+prints "who did it is in the log" target-set
+sl target set web
+fails "nothing said" 2 "say what"
+sl target set wob --readers all
+fails "an unknown target" 7 'no target "wob"'
+sl target set web --status-url 127.0.0.1:8501
+fails "an address that is none" 2 "REST address"
+sl target set web --readers some
+fails "readers that there are not" 2 "all and grants"
+sl target set web --serving-root models
+fails "a relative root" 2 'must begin with "/"'
+finish
