@@ -130,6 +130,9 @@ check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo,$(M)),$(PRO
 TFS_MODEL := $(D)/tests/tools/tfs-model
 $(TFS_MODEL): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/tools/tfs_model*.c)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjson -lcrypto -pthread
+FLIPS := $(D)/tests/tools/flips
+$(FLIPS): $(D)/tests/tools/flips.o
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcrypto -pthread
 
 check-cli: $(PROGRAMS) $(TFS_MODEL) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
