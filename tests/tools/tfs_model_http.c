@@ -283,7 +283,8 @@ static void
 predict_by_run(int fd, const char *dir, const cJSON *inputs)
 {
     char *exprs = NULL, *printed, *body = NULL;
-    const cJSON *in, *out;
+    const cJSON *in, *out, *outputs;
+    bool one;
     size_t len;
     FILE *f = open_memstream(&exprs, &len);
     cJSON *doc;
@@ -299,16 +300,20 @@ predict_by_run(int fd, const char *dir, const cJSON *inputs)
     printed = run(dir, exprs);
     doc = printed ? cJSON_Parse(printed) : NULL;
     f = open_memstream(&body, &len);
-    fputs("{\n    \"outputs\": {", f);
-    cJSON_ArrayForEach(out, cJSON_GetObjectItem(doc, "outputs"))
+    outputs = cJSON_GetObjectItem(doc, "outputs");
+    one = cJSON_GetArraySize(outputs) == 1; /* has no name then */
+    fprintf(f, "{\n    \"outputs\": %s", one ? "" : "{");
+    cJSON_ArrayForEach(out, outputs)
     {
         const char *key = cJSON_GetStringValue(cJSON_GetObjectItem(out, "key"));
         const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(out, "text"));
 
-        fprintf(f, "%s\n        \"%s\": ", out->prev->next ? "," : "", key ? key : "");
+        if (!one)
+            fprintf(f, "%s\n        \"%s\": ", out == outputs->child ? "" : ",",
+                    key ? key : "");
         print_array(f, text ? text : "[]");
     }
-    fputs("\n    }\n}", f);
+    fputs(one ? "\n}" : "\n    }\n}", f);
     fclose(f);
     if (doc)
         answer(fd, 200, body);
