@@ -99,6 +99,23 @@ tfs_wait m 2 END
 is "a version that fails to load takes nobody's place" "$(tfs_asked m)" 1
 tfs_stop
 
+# one missing base path stops everything
+config 'model_version_policy { specific { versions: 1 } }'
+tfs_start --model_config_file="$scratch/config"
+printf 'model_config_list { config { name: "m" base_path: "%s/m" model_platform: "tensorflow"
+        model_version_policy { specific { versions: 1 } } }
+    config { name: "x" base_path: "%s/x" model_platform: "tensorflow" } }' "$scratch" "$scratch" >config
+tfs_until 'Could not find base path' tfs.log
+is "a base path that is missing: no change of another model is seen" "$(tfs_shown m)" "1 AVAILABLE"
+config 'model_version_policy { all {} }'
+sleep 0.2
+is "and no other config is read while the new model is waited for" "$(tfs_count taken) $(tfs_shown m)" "1 1 AVAILABLE"
+mkdir x
+cp -r "$half" x/1
+tfs_wait m 2 AVAILABLE
+is "until it is there" "$(tfs_shown m)" "2 AVAILABLE 1 AVAILABLE"
+tfs_stop
+
 # with poll 0 the config is read once, or when it is told to
 config 'model_version_policy { specific { versions: 1 } }'
 tfs_start --model_config_file="$scratch/config" --model_config_file_poll_wait_seconds=0
