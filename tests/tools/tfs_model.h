@@ -84,7 +84,7 @@ struct tfs_options {
     int64_t fail_load[TFS_FAIL_MAX]; /* numbers that do not load */
     int n_fail_load;
     bool early_labels, any_labels; /* allow_…, force_allow_… */
-    bool status_lies, status_hangs, status_500;
+    bool status_lies, status_hangs, status_500, parse_only;
 };
 
 /* ---- log: one JSON object a line ----------------------------------------------------
@@ -124,6 +124,8 @@ struct tfs_shown { /* what the state monitor knows of a version */
     char *error; /* NULL: OK */
 };
 void tfs_core_init(const struct tfs_options *o);
+/* Whether the config file parses; what is wrong goes to standard output. */
+bool tfs_parses(void);
 /* Reads the config file (or makes the config of --model_base_path) and puts it into
  * force, waiting for models that are new; false: refused. */
 bool tfs_reload(void);

@@ -973,6 +973,20 @@ refuse(char *text, const char *why)
 }
 
 bool
+tfs_parses(void)
+{
+    struct tfs_config c = { .models = NULL };
+    char *text, why[TFS_WHY_BYTES] = "";
+    bool good = read_config(&text, &c, why);
+
+    if (!good)
+        printf("%s\n", why);
+    tfs_config_release(&c);
+    free(text);
+    return good;
+}
+
+bool
 tfs_reload(void)
 {
     struct tfs_config next = { .models = NULL }, copy;

@@ -125,6 +125,7 @@ static const char usage[] =
     "                      serves; without it an answer is the version's number\n"
     "  --log=FILE          JSON lines; default: standard output\n"
     "  --port_file=FILE    gets the port, once it answers\n"
+    "  --parse_only        0: the config file parses, 1: why it does not\n"
     "SIGHUP: reads the config now. SIGTERM: ends, with the counts as its last line.\n";
 
 enum {
@@ -147,6 +148,7 @@ enum {
     O_RUNNER,
     O_LOG,
     O_PORT_FILE,
+    O_PARSE,
 };
 static const struct option options[] = {
     { "model_config_file", required_argument, NULL, O_CONFIG },
@@ -169,6 +171,7 @@ static const struct option options[] = {
     { "runner", required_argument, NULL, O_RUNNER },
     { "log", required_argument, NULL, O_LOG },
     { "port_file", required_argument, NULL, O_PORT_FILE },
+    { "parse_only", no_argument, NULL, O_PARSE },
     { NULL, 0, NULL, 0 },
 };
 
@@ -241,6 +244,9 @@ take_option(struct tfs_options *o, int c, const char *text)
         break;
     case O_PORT_FILE:
         o->port_file = text;
+        break;
+    case O_PARSE:
+        o->parse_only = true;
         break;
     default:
         fputs(usage, stderr);
@@ -338,6 +344,8 @@ main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     sem_init(&reload_now, 0, 0);
     tfs_core_init(&o);
+    if (o.parse_only)
+        return !tfs_parses();
     start(tfs_manage_thread, &o);
     start(tfs_scan_thread, &o);
     start(first_thread, &o);

@@ -207,9 +207,11 @@ take_field(struct reader *r, struct node *into)
     name = take_run(r, "_");
     colon = take(r, ':');
     if (colon && take(r, '[')) {
-        while (good && !take(r, ']')) {
-            good = take_value(r, add_kid(into, name, r->line), false);
-            if (good && peek(r) != ']' && !take(r, ','))
+        if (!take(r, ']')) {
+            do
+                good = take_value(r, add_kid(into, name, r->line), false);
+            while (good && take(r, ','));
+            if (good && !take(r, ']'))
                 good = bad(r, "%s: a list does not end", name);
         }
     } else {
