@@ -115,7 +115,8 @@ look(const char *dir, struct look *l, char *why)
     }
     if (!read_below(l, fd, ""))
         return false;
-    qsort(l->f, (size_t)l->n, sizeof(*l->f), by_path);
+    if (l->n > 0)
+        qsort(l->f, (size_t)l->n, sizeof(*l->f), by_path);
     return true;
 }
 
