@@ -49,12 +49,12 @@ struct counts {
     int64_t views, missing, mixed;
 };
 static struct {
-    const char *sluice, *model, *alias;
+    const char *sluice, *model, *alias, *target;
     char latest[4096], said[4096]; /* the link; where the last command's words go */
     unsigned char known[KNOWN_MAX][DIGEST];
     struct view whole; /* names of the files, for the reader that asks by name */
     int n_known;
-    bool anywhere;
+    bool anywhere, stepping;
     volatile bool done;
     pthread_mutex_t mu;
     char first_wrong[512];
@@ -283,6 +283,27 @@ struct done {
     bool to_mend; /* the last command did not end well */
 };
 
+/* What failed that nothing was done to. 7: the interrupted rollback before was finished
+ * first, and nothing is older; 8: the server is not there yet. */
+static void
+judge(const char *what, int status, struct done *d)
+{
+    char words[240] = "", line[512];
+    FILE *f;
+
+    if (status == 0 || (status == 7 && strcmp(what, "rollback") == 0) ||
+        (status == 8 && strcmp(what, "step") == 0))
+        return;
+    f = fopen(all.said, "re");
+    if (f && !fgets(words, sizeof(words), f))
+        words[0] = '\0';
+    if (f)
+        fclose(f);
+    snprintf(line, sizeof(line), "%s: status %d: %s", what, status, words);
+    wrong(line);
+    d->unexpected++;
+}
+
 /* With what the dice say. */
 static void
 one_command(uint64_t *dice, struct done *d)
@@ -293,7 +314,8 @@ one_command(uint64_t *dice, struct done *d)
     char *promote[] = { (char *)all.sluice, "promote", ref, "--to",
                         (char *)all.alias,  "--again", NULL };
     char *rollback[] = { (char *)all.sluice, "rollback", place, NULL };
-    const bool up = before <= 1 || d->to_mend || (all.anywhere && chance(dice, 4) == 0);
+    char *step[] = { (char *)all.sluice, "target", "step", (char *)all.target, NULL };
+    char **argv = rollback;
     int status;
 
     snprintf(place, sizeof(place), "%s@%s", all.model, all.alias);
@@ -303,8 +325,12 @@ one_command(uint64_t *dice, struct done *d)
                  : 2 + (int)chance(dice, (uint64_t)all.n_known - 1));
     snprintf(fault, sizeof(fault), "any:%d:%s", 1 + (int)chance(dice, CALLS),
              how == 2 ? "kill" : faults[chance(dice, 4)]);
-    status = run(up ? promote : rollback, how <= 2 ? fault : NULL,
-                 how == 3 ? (int)chance(dice, KILL_US) : -1);
+    if (all.stepping && chance(dice, 2) == 0)
+        argv = step;
+    else if (before <= 1 || d->to_mend || (all.anywhere && chance(dice, 4) == 0))
+        argv = promote;
+    status =
+        run(argv, how <= 2 ? fault : NULL, how == 3 ? (int)chance(dice, KILL_US) : -1);
     d->commands++;
     d->flips += shown() != before;
     d->to_mend = !all.anywhere && status != 0;
@@ -314,20 +340,8 @@ one_command(uint64_t *dice, struct done *d)
         d->killed++;
     else
         d->failed++;
-    /* 7: the interrupted rollback before was finished first, and nothing is older */
-    if (how > 3 && status != 0 && !(status == 7 && !up)) {
-        char words[240] = "", line[512];
-        FILE *f = fopen(all.said, "re");
-
-        if (f && !fgets(words, sizeof(words), f))
-            words[0] = '\0';
-        if (f)
-            fclose(f);
-        snprintf(line, sizeof(line), "%s: status %d: %s", up ? ref : "rollback", status,
-                 words);
-        wrong(line);
-        d->unexpected++;
-    }
+    if (how > 3)
+        judge(argv == step ? "step" : argv == promote ? ref : "rollback", status, d);
 }
 
 static void
@@ -346,8 +360,8 @@ main(int argc, char **argv)
     int64_t n;
 
     if (argc < 9 || argc - 8 > KNOWN_MAX) {
-        fputs("usage: flips SLUICE TARGET MODEL ALIAS there-and-back|anywhere N SEED "
-              "KNOWN...\n",
+        fputs("usage: flips SLUICE TARGET MODEL ALIAS there-and-back|anywhere|stepping "
+              "N SEED KNOWN...\n",
               stderr);
         return 2;
     }
@@ -356,7 +370,9 @@ main(int argc, char **argv)
     all.alias = argv[4];
     snprintf(all.latest, sizeof(all.latest), "%s/%s/latest", argv[2], all.model);
     snprintf(all.said, sizeof(all.said), "%s.said", argv[2]);
-    all.anywhere = strcmp(argv[5], "anywhere") == 0;
+    all.stepping = strcmp(argv[5], "stepping") == 0;
+    all.anywhere = all.stepping || strcmp(argv[5], "anywhere") == 0;
+    all.target = strrchr(argv[2], '/') ? strrchr(argv[2], '/') + 1 : argv[2];
     n = strtoll(argv[6], NULL, 10);
     dice += strtoull(argv[7], NULL, 10) * 0x9e3779b97f4a7c15u;
     for (int i = 8; i < argc; i++) {
@@ -372,7 +388,7 @@ main(int argc, char **argv)
     for (int i = 0; i <= READERS; i++)
         if (pthread_create(&threads[i], NULL, i < READERS ? reader : careless, &c[i]))
             return 1;
-    while (d.flips < n && d.commands < 4 * n + 100 && d.unexpected < 20)
+    while (d.flips < n && d.commands < 10 * n + 100 && d.unexpected < 20)
         one_command(&dice, &d);
     all.done = true;
     for (int i = 0; i <= READERS; i++)
