@@ -123,7 +123,7 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 # What tests use beside the programs, and nobody else.

@@ -101,6 +101,8 @@ put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
             xasprintf(LAYOUT_CONFIG_LINK "/%s", files.file[i].name);
         cJSON *o;
 
+        if (files.file[i].is_binary)
+            continue;
         if (fs_read(s->dirfd, path, &now, err) < 0) {
             if (err->sys != ENOENT)
                 return -(int)err->code;

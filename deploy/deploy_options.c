@@ -2,6 +2,8 @@
 /* What is said of a target besides its directory, alias and layout. */
 #include "deploy/deploy_int.h"
 
+#include "deploy/server.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,17 +55,24 @@ check_one(enum deploy_option o, const char *v, struct err *err)
     return 0;
 }
 
+static const char *
+said(const struct deploy_options *o, enum deploy_option which)
+{
+    return o->v[which] && o->v[which][0] ? o->v[which] : NULL;
+}
+
 int
 options_check(const struct deploy_options *o, const struct layout_ops *layout,
               struct err *err)
 {
     int e = 0;
 
-    (void)layout;
     for (int i = 0; e == 0 && i < DEPLOY_N_OPTIONS; i++)
         if (o->v[i] && o->v[i][0])
             e = check_one((enum deploy_option)i, o->v[i], err);
-    return e;
+    return e < 0 ? e
+                 : server_check_options(layout->name, said(o, DEPLOY_STATUS_URL),
+                                        said(o, DEPLOY_RELOAD), err);
 }
 
 void

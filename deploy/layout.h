@@ -13,10 +13,14 @@
  */
 #define LAYOUT_RELEASES ".sluice/releases"
 #define LAYOUT_CONFIG_LINK "config"
+/* For a target that is told by grpc://: TF Serving's ReloadConfigRequest, with the list
+ * of models.config in it. */
+#define LAYOUT_CONFIG_WIRE "reload.pb"
 
 struct layout_file {
     const char *name; /* static: "models.config" */
     struct buf text;
+    bool is_binary; /* says what another file says, to a program */
 };
 struct layout_files {
     struct layout_file file[4];

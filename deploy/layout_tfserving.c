@@ -12,11 +12,14 @@
  *                                left out is unloaded
  *         routes.json            weights, for a client or gateway that splits traffic
  *         nginx.conf             the same for nginx: split_clients, and log formats
+ *         reload.pb              models.config as a request, where it is sent (grpc://)
  *
  * The server loads exactly the versions of `specific`. Asked for none in particular it
  * answers with the highest of them, so what is kept loaded for a rollback is always
  * lower than what leads; traffic that is split asks by number or label. */
 #include "deploy/layout.h"
+
+#include "savedmodel/savedmodel.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -54,62 +57,119 @@ by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* A ModelConfig of tensorflow_serving/config/model_server_config.proto, to be written
+ * as text and as bytes. */
+struct config {
+    const char *name;
+    struct buf base_path;
+    int64_t versions[2 * DEPLOY_MEMBERS_MAX];
+    int n_versions;
+    const struct deploy_member *labelled[2 * DEPLOY_MEMBERS_MAX];
+    int n_labelled;
+};
+#define PLATFORM "tensorflow"
+
 static void
-add_label(struct buf *out, const struct deploy_member *m)
+config_add(struct config *c, const struct deploy_member *m, int n)
 {
-    if (m->label[0])
-        buf_addf(out, "    version_labels { key: \"%s\" value: %" PRId64 " }\n",
-                 m->label, m->number);
+    for (int i = 0; i < n; i++) {
+        c->versions[c->n_versions++] = m[i].number;
+        if (m[i].label[0])
+            c->labelled[c->n_labelled++] = &m[i];
+    }
 }
 
 static void
-add_model(const struct deploy_target *t, const struct deploy_release *rel,
-          struct buf *out)
+config_init(struct config *c, const struct deploy_target *t,
+            const struct deploy_release *rel)
 {
-    struct buf path AUTO(buf_release) = BUF_INIT;
-    int64_t versions[2 * DEPLOY_MEMBERS_MAX];
-    int n = 0;
-
-    buf_adds(&path,
+    *c = (struct config){ .name = rel->model, .base_path = BUF_INIT };
+    buf_adds(&c->base_path,
              t->option[DEPLOY_SERVING_ROOT] ? t->option[DEPLOY_SERVING_ROOT] : t->dir);
-    if (path.len > 0 && path.data[path.len - 1] != '/')
-        buf_addc(&path, '/');
-    repo_name_encode(rel->model, &path);
-    for (int i = 0; i < rel->n_members; i++)
-        versions[n++] = rel->members[i].number;
-    for (int i = 0; i < rel->n_kept; i++)
-        versions[n++] = rel->kept[i].number;
-    qsort(versions, (size_t)n, sizeof(versions[0]), by_number);
+    if (c->base_path.len > 0 && c->base_path.data[c->base_path.len - 1] != '/')
+        buf_addc(&c->base_path, '/');
+    repo_name_encode(rel->model, &c->base_path);
+    config_add(c, rel->members, rel->n_members);
+    config_add(c, rel->kept, rel->n_kept);
+    qsort(c->versions, (size_t)c->n_versions, sizeof(c->versions[0]), by_number);
+}
 
+static void
+add_text(const struct config *c, struct buf *out)
+{
     buf_adds(out, "  config {\n    name: ");
-    add_quoted(out, rel->model);
+    add_quoted(out, c->name);
     buf_adds(out, "\n    base_path: ");
-    add_quoted(out, buf_str(&path));
-    buf_adds(out, "\n    model_platform: \"tensorflow\"\n"
+    add_quoted(out, buf_str(&c->base_path));
+    buf_adds(out, "\n    model_platform: \"" PLATFORM "\"\n"
                   "    model_version_policy { specific {");
-    for (int i = 0; i < n; i++)
-        buf_addf(out, " versions: %" PRId64, versions[i]);
+    for (int i = 0; i < c->n_versions; i++)
+        buf_addf(out, " versions: %" PRId64, c->versions[i]);
     buf_adds(out, " } }\n");
-    for (int i = 0; i < rel->n_members; i++)
-        add_label(out, &rel->members[i]);
-    for (int i = 0; i < rel->n_kept; i++)
-        add_label(out, &rel->kept[i]);
+    for (int i = 0; i < c->n_labelled; i++)
+        buf_addf(out, "    version_labels { key: \"%s\" value: %" PRId64 " }\n",
+                 c->labelled[i]->label, c->labelled[i]->number);
     buf_adds(out, "  }\n");
 }
 
 static void
-render_config(const struct deploy_target *t, const struct deploy_release *const *live,
-              int n, struct buf *out)
+put_message(struct buf *out, uint32_t field, struct buf *message)
 {
-    buf_addf(out,
+    sm_pb_put_bytes(out, field, (struct str){ buf_str(message), message->len });
+    buf_release(message);
+}
+
+/* The same, as an element of ModelConfigList. */
+static void
+add_bytes(const struct config *c, struct buf *list)
+{
+    enum { LIST_CONFIG = 1 };
+    enum { NAME = 1, BASE_PATH = 2, MODEL_PLATFORM = 4, POLICY = 7, LABELS = 8 };
+    enum { POLICY_SPECIFIC = 102, SPECIFIC_VERSIONS = 1, KEY = 1, VALUE = 2 };
+    struct buf config = BUF_INIT, policy = BUF_INIT, specific = BUF_INIT;
+
+    sm_pb_put_bytes(&config, NAME, str_of(c->name));
+    sm_pb_put_bytes(&config, BASE_PATH, str_of(buf_str(&c->base_path)));
+    sm_pb_put_bytes(&config, MODEL_PLATFORM, STR_LIT(PLATFORM));
+    for (int i = 0; i < c->n_versions; i++)
+        sm_pb_put_int(&specific, SPECIFIC_VERSIONS, (uint64_t)c->versions[i]);
+    put_message(&policy, POLICY_SPECIFIC, &specific);
+    put_message(&config, POLICY, &policy);
+    for (int i = 0; i < c->n_labelled; i++) {
+        struct buf label = BUF_INIT;
+
+        sm_pb_put_bytes(&label, KEY, str_of(c->labelled[i]->label));
+        sm_pb_put_int(&label, VALUE, (uint64_t)c->labelled[i]->number);
+        put_message(&config, LABELS, &label);
+    }
+    put_message(list, LIST_CONFIG, &config);
+}
+
+/* models.config, and a ReloadConfigRequest with the same. */
+static void
+render_config(const struct deploy_target *t, const struct deploy_release *const *live,
+              int n, struct buf *text, struct buf *request)
+{
+    enum { REQUEST_CONFIG = 1, SERVER_LIST = 1 };
+    struct buf list = BUF_INIT, server = BUF_INIT;
+
+    buf_addf(text,
              "# Rendered by sluice for target %s; changes are overwritten.\n"
              "# Needs --allow_version_labels_for_unavailable_models=true and\n"
              "# --model_config_file_poll_wait_seconds above 0.\n"
              "model_config_list {\n",
              t->name);
-    for (int i = 0; i < n; i++)
-        add_model(t, live[i], out);
-    buf_adds(out, "}\n");
+    for (int i = 0; i < n; i++) {
+        struct config c;
+
+        config_init(&c, t, live[i]);
+        add_text(&c, text);
+        add_bytes(&c, &list);
+        buf_release(&c.base_path);
+    }
+    buf_adds(text, "}\n");
+    put_message(&server, SERVER_LIST, &list);
+    put_message(request, REQUEST_CONFIG, &server);
 }
 
 static void
@@ -117,13 +177,19 @@ render(const struct deploy_target *t, const struct deploy_release *const *live, 
        struct layout_files *out)
 {
     static const char *const names[] = { "models.config", "routes.json", "nginx.conf" };
+    const char *reload = t->option[DEPLOY_RELOAD];
+    struct buf request = BUF_INIT;
 
     out->n = 3;
     for (int i = 0; i < out->n; i++)
-        out->file[i] = (struct layout_file){ names[i], BUF_INIT };
-    render_config(t, live, n, &out->file[0].text);
+        out->file[i] = (struct layout_file){ .name = names[i] };
+    render_config(t, live, n, &out->file[0].text, &request);
     layout_routes_json(t, live, n, &out->file[1].text);
     layout_routes_nginx(live, n, &out->file[2].text);
+    if (reload && strncmp(reload, "grpc://", 7) == 0)
+        out->file[out->n++] = (struct layout_file){ LAYOUT_CONFIG_WIRE, request, true };
+    else
+        buf_release(&request);
 }
 
 static void

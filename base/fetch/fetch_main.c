@@ -19,6 +19,7 @@ struct answer {
     bool cut;
     long grpc_status;
     char grpc_message[200];
+    char why[CURL_ERROR_SIZE]; /* no answer */
 };
 
 static size_t
@@ -104,6 +105,7 @@ set_up(CURL *curl, const struct request *r, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_URL, r->url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, a->why);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, r->connect_ms);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, r->wall_ms);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
@@ -159,7 +161,7 @@ main(void)
     if (rc == CURLE_OK || (a.cut && status > 0)) {
         code = print(&a, status);
     } else {
-        puts(curl_easy_strerror(rc));
+        puts(a.why[0] ? a.why : curl_easy_strerror(rc));
         code = rc == CURLE_OPERATION_TIMEDOUT ? 3 : 1;
     }
     buf_release(&a.body);
