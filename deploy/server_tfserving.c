@@ -216,8 +216,12 @@ add_decoded(struct buf *out, const char *s)
         const int high = *s == '%' ? hex_digit(s[1]) : -1;
         const int low = high >= 0 ? hex_digit(s[2]) : -1;
 
-        buf_addc(&text, low >= 0 ? (char)(high << 4 | low) : *s);
-        s += low >= 0 ? 2 : 0;
+        if (low < 0) {
+            buf_addc(&text, *s);
+            continue;
+        }
+        buf_addc(&text, (char)(high << 4 | low));
+        s += 2;
     }
     server_quote(out, (struct str){ buf_str(&text), text.len });
 }
