@@ -243,6 +243,18 @@ add_status(const cJSON *a, struct buf *out)
         for (const cJSON *d = cli_list(t, "drift"); d; d = d->next)
             buf_addf(out, "              %s\n", d->valuestring);
     }
+    const cJSON *drill = member(a, "drill");
+    if (cJSON_IsObject(drill)) {
+        const double days = cli_num(drill, "days");
+        buf_addf(out,
+                 "  drill     rollback rehearsed %.0f day%s ago: %.0f ms to switch, ",
+                 days, days == 1 ? "" : "s", cli_num(drill, "switch_ms"));
+        if (cJSON_IsNumber(member(drill, "observed_ms")))
+            buf_addf(out, "%.0f ms until the server answered\n",
+                     cli_num(drill, "observed_ms"));
+        else
+            buf_adds(out, "and nobody said what was served\n");
+    }
     const cJSON *back = member(a, "rollback");
     buf_adds(out, "  rollback  ");
     if (!cJSON_IsObject(back)) {

@@ -19,6 +19,8 @@ extern const struct db_schema deploy_schema;
 
 #define DEPLOY_WEIGHT_ALL 10000
 #define DEPLOY_MEMBERS_MAX 16
+#define DEPLOY_KEPT_MAX 48 /* of a release 16; a server that changes over has more */
+#define DEPLOY_KEEP_LOADED_MAX 8
 #define DEPLOY_LOCK_MS 30000
 
 struct deploy_member {
@@ -40,7 +42,7 @@ struct deploy_release {
     struct deploy_member
         members[DEPLOY_MEMBERS_MAX]; /* weight > 0, the stable one first */
     int n_members;
-    struct deploy_member kept[DEPLOY_MEMBERS_MAX]; /* weight 0: loaded for a rollback */
+    struct deploy_member kept[DEPLOY_KEPT_MAX]; /* weight 0: loaded for a rollback */
     int n_kept;
     int64_t latest;    /* number of the member that leads: largest weight, on a tie the
                         * one that led before */
@@ -109,7 +111,13 @@ int deploy_targets(struct repo *r, const char *alias_or_null,
  * that version alone: one that was live here needs no gate (a mark on it is lifted:
  * somebody chose it), any other passes the gate like a promotion. A version marked bad
  * gets traffic again only with `again`. */
-enum deploy_verb { DEPLOY_PROMOTE, DEPLOY_WEIGHTS, DEPLOY_ROLLBACK, DEPLOY_N_VERBS };
+enum deploy_verb {
+    DEPLOY_PROMOTE,
+    DEPLOY_WEIGHTS,
+    DEPLOY_ROLLBACK,
+    DEPLOY_DRILL, /* only deploy_drill: where a rollback would go, or back again */
+    DEPLOY_N_VERBS
+};
 struct deploy_change {
     enum deploy_verb verb;
     const char *model;
@@ -120,11 +128,15 @@ struct deploy_change {
     const struct deploy_member *parts;
     int n_parts;
     int64_t to_number;
+    int64_t back_to; /* drill: the release to bring back, by number; 0: the way there */
     int64_t
         expect_release; /* number; 0: whatever it is; else ERR_CONFLICT if not this */
     bool again;         /* give traffic to a version marked bad */
     bool dry_run; /* asks the gates (no hooks) and says what would change; does nothing
                    */
+    int keep_loaded;         /* so many good releases before it stay loaded, at most
+                              * DEPLOY_KEEP_LOADED_MAX; 0: one, -1: none. A rollback keeps what
+                              * is loaded. */
     const char *reason;      /* may be NULL */
     const char *break_glass; /* why the policy does not count; NULL: it does */
     int lock_timeout_ms;     /* 0: DEPLOY_LOCK_MS */
@@ -142,6 +154,42 @@ struct deploy_change {
  * false. */
 int deploy_change(struct repo *r, const struct deploy_change *c, cJSON **report,
                   struct err *err) MUST_CHECK;
+
+/* The steps of releases on targets whose server says what it has loaded: one round, in
+ * which a step follows the next for as long as the server is ready for it; and telling
+ * those that could not be told of a flip. Records each step ("target-step").
+ * *out: {"targets": [{"target", "alias", "model", "release", "stage", "wants", "error",
+ * "not_told", "versions": [{"version", "state", "error"}]}], "waiting": so many are not
+ * done, "steps": so many were made}. A server that is down, or lies, is told in
+ * "error": the round goes on. ERR_NOTFOUND: no such target. */
+struct deploy_step {
+    const char *target, *alias, *model; /* NULL: all */
+    int wall_ms;                        /* for one question; 0: 2000 */
+};
+int deploy_step(struct repo *r, const struct deploy_step *what, cJSON **out,
+                struct err *err) MUST_CHECK;
+
+/* A rollback rehearsed: goes where one would go, waits until the servers answer with
+ * that, goes back to what was live, and waits again. Both are releases of the alias,
+ * and of all its targets; they stand where the releases stand whose meaning they bring
+ * back, mark nothing bad, and no rollback ends at one of them. Recorded as an event
+ * ("drill") with what was measured. One that was interrupted on the way is ended first:
+ * then that is all that is done. *report: {"model", "alias", "from", "to", "targets",
+ * "there": {"release", "switch_ms", "targets": [{"name", "observed_ms", "why"}]},
+ * "back": …, "state", "why"}; of one that is not to be done, what it would do.
+ * ERR_NOTFOUND: nothing older was good; no such target. ERR_REFUSED: frozen. ERR_BUSY:
+ * a release, or another drill, is under way. ERR_PENDING: switched there and back, and
+ * nobody said what is served. ERR_FAILED: a server did not answer in time; what was
+ * live is live again. ERR_CONFLICT: somebody moved the alias meanwhile. */
+struct deploy_drill {
+    const char *model, *alias;
+    const char *target; /* the only one that is waited for; NULL: all of the alias */
+    bool apply;         /* else only says what it would do */
+    int wait_ms;        /* for each way; 0: 120 s */
+    const char *reason; /* may be NULL */
+};
+int deploy_drill(struct repo *r, const struct deploy_drill *d, cJSON **report,
+                 struct err *err) MUST_CHECK;
 
 /* What val_gate would be asked for this version and alias now. */
 struct deploy_question {

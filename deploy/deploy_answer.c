@@ -23,6 +23,32 @@ add_members(struct plan *p, const char *key, const struct deploy_release *rel,
     return e;
 }
 
+/* Whether it is seen there; else why not. */
+static int
+add_seen(struct plan *p, const struct site *s, const struct deploy_release *rel,
+         bool changed, cJSON *t, struct err *err)
+{
+    struct step st = { .stage = STEP_DONE };
+    const char *why = s->layout->not_observed;
+    int e = 0;
+
+    if (site_is_stepped(s) && changed)
+        st = plan_of(p, s)->next;
+    else if (site_is_stepped(s))
+        e = step_get(p->r, s, rel, &st, err);
+    if (st.is_stepped) {
+        json_put_str(t, "stage", step_names[st.stage]);
+        why = st.stage == STEP_DONE   ? NULL
+              : st.stage == STEP_LOAD ? "its server loads what is new; then traffic "
+                                        "moves: --wait, or sluice target step"
+                                      : "not yet: --wait, or sluice target step";
+    }
+    json_put_bool(t, "observed", !why);
+    if (why)
+        json_put_str(t, "not_observed", why);
+    return e;
+}
+
 int
 plan_answer(struct plan *p, bool changed, struct err *err)
 {
@@ -49,10 +75,9 @@ plan_answer(struct plan *p, bool changed, struct err *err)
         json_put_str(t, "dir", s->t.dir);
         json_put_str(t, "layout", s->t.layout);
         json_put_bool(t, "switched", changed);
-        json_put_bool(t, "observed", !s->layout->not_observed);
-        if (s->layout->not_observed)
-            json_put_str(t, "not_observed", s->layout->not_observed);
         cJSON_AddItemToArray(targets, t);
+        if (e == 0)
+            e = add_seen(p, s, rel, changed, t, err);
     }
     return e;
 }

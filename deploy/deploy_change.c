@@ -21,6 +21,10 @@
 static void
 plan_clear(struct plan *p)
 {
+    for (int i = 0; p->by_site && i < p->sites.n; i++)
+        free(p->by_site[i].other);
+    free(p->by_site);
+    p->by_site = NULL;
     flips_release(&p->flips);
     sites_release(&p->sites);
     bad_release(&p->bad);
@@ -97,7 +101,7 @@ look(struct plan *p, struct err *err)
 
     if (e == 0)
         e = release_pending(p->r, p->c->alias, &id, err);
-    if (e == 1 && p->c->dry_run)
+    if (e == 1 && (p->c->dry_run || (p->c->verb == DEPLOY_DRILL && !p->c->back_to)))
         return err_set(
             err, ERR_BUSY,
             "a release on %s is under way, or was interrupted: sluice status",
@@ -223,6 +227,7 @@ static const struct {
     [DEPLOY_PROMOTE] = { "promote", plan_promote },
     [DEPLOY_WEIGHTS] = { "weights", plan_weights },
     [DEPLOY_ROLLBACK] = { "rollback", plan_rollback },
+    [DEPLOY_DRILL] = { "drill", plan_drill },
 };
 
 const char *
@@ -231,13 +236,15 @@ deploy_verb_text(enum deploy_verb verb)
     return verbs[verb].name;
 }
 
-/* The part of a plan that every verb has. An automatic rollback brings its own. */
+/* The part of a plan that every verb has. An automatic rollback and a drill bring their
+ * own. */
 static int
 complete(struct plan *p, struct err *err)
 {
     struct bad_set then AUTO(bad_release) = { .ids = NULL };
     struct deploy_release *next = &p->next;
     const bool back = p->c->verb == DEPLOY_ROLLBACK;
+    int keep;
 
     snprintf(next->model, sizeof(next->model), "%s", p->c->model);
     snprintf(next->alias, sizeof(next->alias), "%s", p->c->alias);
@@ -248,7 +255,7 @@ complete(struct plan *p, struct err *err)
              : p->c->reason    ? p->c->reason
                                : "");
     next->replaces = p->cur.number;
-    if (back && p->c->to_number == 0)
+    if ((back && p->c->to_number == 0) || p->c->verb == DEPLOY_DRILL)
         return 0;
     weights_lead(next, p->cur.latest);
     weights_order(next, p->has_cur ? &p->cur : NULL);
@@ -258,7 +265,11 @@ complete(struct plan *p, struct err *err)
     for (int i = 0; back && i < p->cur.n_members; i++)
         if (weights_of(next, p->cur.members[i].version_id) == 0)
             bad_add(&then, p->cur.members[i].version_id);
-    if (release_keep(p->r, next, &then, err) < 0)
+    keep = back                     ? release_keep_back(&p->cur, next, &then)
+           : p->c->keep_loaded == 0 ? 1
+           : p->c->keep_loaded < 0  ? 0
+                                    : p->c->keep_loaded;
+    if (release_keep(p->r, next, &then, keep, err) < 0)
         return -(int)err->code;
     weights_label(next, p->has_cur ? &p->cur : NULL);
     return 0;
@@ -321,9 +332,12 @@ record_end(struct plan *p, bool done, struct err *err)
     if (e < 0)
         return e;
     tx = p->r->db;
-    e = done ? release_finish(p->r, &p->next, sites_observed_ns(&p->sites), false,
-                              &left, err)
-             : release_cancel(p->r, &p->next, false, err);
+    if (done)
+        e = steps_start(p->r, &p->sites, &p->next, err);
+    if (e == 0)
+        e = done ? release_finish(p->r, &p->next, sites_observed_ns(&p->sites), false,
+                                  &left, err)
+                 : release_cancel(p->r, &p->next, false, err);
     if (left)
         cJSON_AddItemToObject(p->report, "marked_bad", left);
     if (e < 0)
@@ -429,6 +443,23 @@ foresee(struct plan *p, struct err *err)
     return -(int)err->code;
 }
 
+/* A server that cannot be told undoes nothing: the answer says so, and a step tells it
+ * again. */
+static void
+tell_servers(struct plan *p)
+{
+    cJSON *targets = cJSON_GetObjectItem(p->report, "targets");
+
+    for (int i = 0; i < p->sites.n; i++) {
+        const struct site *s = &p->sites.s[i];
+        struct err why = ERR_INIT;
+
+        if (s->t.option[DEPLOY_RELOAD] &&
+            site_tell(p->r, s, p->server, &p->next, &why) < 0)
+            json_put_str(cJSON_GetArrayItem(targets, i), "not_told", why.msg);
+    }
+}
+
 /* 0: done, 1: the alias moved meanwhile, to be tried from the start. */
 static int
 attempt(struct plan *p, struct err *err)
@@ -459,7 +490,7 @@ attempt(struct plan *p, struct err *err)
             return e < 0 ? e : 1;
         }
     }
-    if (e == 0 && p->c->verb == DEPLOY_ROLLBACK)
+    if (e == 0 && (p->c->verb == DEPLOY_ROLLBACK || p->c->verb == DEPLOY_DRILL))
         e = drop_missing(p, err);
     if (e == 0)
         e = plan_flips(p, err);
@@ -470,7 +501,11 @@ attempt(struct plan *p, struct err *err)
         return e < 0 ? e : 1;
     e = p->sites.n > 0 ? switch_over(p, err) : 0;
     sites_unlock(&p->sites);
-    return e < 0 ? e : plan_answer(p, true, err);
+    if (e == 0)
+        e = plan_answer(p, true, err);
+    if (e == 0)
+        tell_servers(p);
+    return e;
 }
 
 static int
@@ -486,6 +521,9 @@ check_change(struct repo *r, const struct deploy_change *c, struct err *err)
     if (e == 0)
         return err_set(err, ERR_NOTFOUND,
                        "no model \"%s\": sluice list shows what there is", c->model);
+    if (e > 0 && c->keep_loaded > DEPLOY_KEEP_LOADED_MAX)
+        return err_set(err, ERR_USAGE, "--keep-loaded takes 0 to %d releases",
+                       DEPLOY_KEEP_LOADED_MAX);
     if (e > 0 && c->reason && strlen(c->reason) >= sizeof(room.reason))
         return err_set(err, ERR_LIMIT, "the reason has %zu bytes; at most %zu fit",
                        strlen(c->reason), sizeof(room.reason) - 1);
@@ -496,10 +534,11 @@ check_change(struct repo *r, const struct deploy_change *c, struct err *err)
 }
 
 int
-deploy_change_gated(struct repo *r, const struct deploy_change *c, deploy_gate_fn *gate,
-                    cJSON **report, struct err *err)
+deploy_change_with(struct repo *r, const struct deploy_change *c, deploy_gate_fn *gate,
+                   const struct server_calls *server, cJSON **report, struct err *err)
 {
-    struct plan p AUTO(plan_release) = { .r = r, .c = c, .gate = gate };
+    struct plan p AUTO(
+        plan_release) = { .r = r, .c = c, .gate = gate, .server = server };
     int e = check_change(r, c, err);
 
     *report = NULL;
@@ -519,6 +558,13 @@ deploy_change_gated(struct repo *r, const struct deploy_change *c, deploy_gate_f
     return e < 0
                ? err_ctx(err, "%s %s@%s", deploy_verb_text(c->verb), c->model, c->alias)
                : 0;
+}
+
+int
+deploy_change_gated(struct repo *r, const struct deploy_change *c, deploy_gate_fn *gate,
+                    cJSON **report, struct err *err)
+{
+    return deploy_change_with(r, c, gate, &server_real, report, err);
 }
 
 int

@@ -347,7 +347,8 @@ check_there(struct drift *d, const struct deploy_release *rel,
 /* The directories that are live, and that a rollback needs. They are made at once,
  * after all that is missing was told: as repaired, which a failure takes back. */
 static int
-check_dirs(struct drift *d, const struct deploy_release *rel, struct err *err)
+check_dirs(struct drift *d, const struct deploy_release *rel,
+           const struct deploy_release *shown, struct err *err)
 {
     struct bad_set bad AUTO(bad_release) = { .ids = NULL };
     struct deploy_release undo = { .n_members = 0 };
@@ -363,11 +364,16 @@ check_dirs(struct drift *d, const struct deploy_release *rel, struct err *err)
         check_there(d, rel, &rel->members[i]);
     for (int i = 0; i < rel->n_kept; i++)
         check_there(d, rel, &rel->kept[i]);
+    for (int i = 0; i < shown->n_members; i++)
+        check_there(d, shown, &shown->members[i]);
+    for (int i = 0; i < shown->n_kept; i++)
+        check_there(d, shown, &shown->kept[i]);
     for (int i = 0; e == 1 && i < undo.n_members; i++)
         if (weights_of(rel, undo.members[i].version_id) == 0)
             check_there(d, rel, &undo.members[i]);
     if (d->repair && cJSON_GetArraySize(d->list) > at &&
-        site_fill_model(d->r, d->s, rel, &failed) < 0) {
+        (site_fill_model(d->r, d->s, rel, &failed) < 0 ||
+         site_ready(d->r, d->s, shown, &failed) < 0)) {
         for (int i = at; i < cJSON_GetArraySize(d->list); i++) {
             cJSON *o = cJSON_GetArrayItem(d->list, i);
 
@@ -431,20 +437,21 @@ check_rendered(struct drift *d, const struct layout_files *files, const char *id
 static int
 check_live(struct drift *d, struct err *err)
 {
+    struct live shown AUTO(live_release) = { .n = 0 };
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     char id[CONFIG_ID_BYTES];
-    int e = 0;
+    int e = live_shown(d->r, d->s, &d->live, &shown, err);
 
     for (int i = 0; e == 0 && i < d->live.n; i++)
-        e = check_dirs(d, &d->live.rel[i], err);
+        e = check_dirs(d, &d->live.rel[i], &shown.rel[i], err);
     if (e < 0)
         return e;
-    site_render(d->s, d->live.by, d->live.n, &files, id);
+    site_render(d->s, shown.by, shown.n, &files, id);
     check_rendered(d, &files, id);
-    for (int i = 0; i < d->live.n; i++) {
+    for (int i = 0; i < shown.n; i++) {
         struct layout_links links AUTO(layout_links_release) = { .n = 0 };
 
-        d->s->layout->links(&d->live.rel[i], id, &links);
+        d->s->layout->links(&shown.rel[i], id, &links);
         for (int k = 0; k < links.n; k++)
             if (i == 0 || strcmp(buf_str(&links.link[k].path), LAYOUT_CONFIG_LINK) != 0)
                 check_link(d, buf_str(&links.link[k].path),

@@ -40,6 +40,25 @@ put_only(cJSON *o, const char *key, const struct deploy_release *a,
             cJSON_AddItemToArray(list, cJSON_CreateNumber((double)m->number));
 }
 
+static void
+put_labels(cJSON *list, const struct deploy_release *was,
+           const struct deploy_release *view)
+{
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = nth(view, i)) != NULL; i++) {
+        const struct deploy_member *before = find(was, m->number);
+        cJSON *l;
+
+        if (!m->label[0] || (before && strcmp(before->label, m->label) == 0))
+            continue;
+        l = cJSON_CreateObject();
+        json_put_str(l, "label", m->label);
+        json_put_int(l, "version", m->number);
+        cJSON_AddItemToArray(list, l);
+    }
+}
+
 static int
 put_server(struct plan *p, struct err *err)
 {
@@ -51,22 +70,54 @@ put_server(struct plan *p, struct err *err)
     put_only(o, "load", &p->next, &p->cur);
     put_only(o, "unload", &p->cur, &p->next);
     for (int i = 0; (m = nth(&p->next, i)) != NULL; i++) {
-        const struct deploy_member *was = find(&p->cur, m->number);
         struct repo_version v;
-        cJSON *l;
 
         if (repo_version_get(p->r, m->version_id, &v, err) < 0)
             return -(int)err->code;
         bytes += v.size_bytes;
-        if (!m->label[0] || (was && strcmp(was->label, m->label) == 0))
-            continue;
-        l = cJSON_CreateObject();
-        json_put_str(l, "label", m->label);
-        json_put_int(l, "version", m->number);
-        cJSON_AddItemToArray(labels, l);
     }
+    put_labels(labels, &p->cur, &p->next);
     json_put_int(o, "loaded_bytes", bytes);
+    for (int i = 0; (m = nth(&p->cur, i)) != NULL; i++) {
+        struct repo_version v;
+
+        if (find(&p->next, m->number))
+            continue;
+        if (repo_version_get(p->r, m->version_id, &v, err) < 0)
+            return -(int)err->code;
+        bytes += v.size_bytes;
+    }
+    /* old and new at once: a server that is never without an answer needs both */
+    json_put_int(o, "widest_bytes", bytes);
     return 0;
+}
+
+/* The configs to come, each against the one before. */
+static void
+put_steps(struct plan *p, struct site *s, cJSON *o)
+{
+    const struct site_plan *sp = plan_of(p, s);
+    cJSON *list = cJSON_AddArrayToObject(o, "steps");
+    struct deploy_release was = { .n_members = 0 }, view;
+    struct step st = sp->next;
+
+    if (p->has_cur)
+        step_view(&sp->now, &was);
+    for (; st.stage != STEP_DONE; step_on(&st)) {
+        struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+        char id[CONFIG_ID_BYTES];
+        cJSON *one = cJSON_CreateObject();
+
+        plan_render(p, s, &st, &files, id);
+        step_view(&st, &view);
+        json_put_str(one, "stage", step_names[st.stage]);
+        json_put_str(one, "config", id[0] ? id : NULL);
+        put_only(one, "load", &view, &was);
+        put_labels(cJSON_AddArrayToObject(one, "labels"), &was, &view);
+        put_only(one, "unload", &was, &view);
+        cJSON_AddItemToArray(list, one);
+        was = view;
+    }
 }
 
 static int
@@ -94,7 +145,7 @@ put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     char id[CONFIG_ID_BYTES];
 
-    plan_render(p, s, &files, id);
+    plan_render(p, s, &plan_of(p, s)->next, &files, id);
     for (int i = 0; i < files.n; i++) {
         struct buf now AUTO(buf_release) = BUF_INIT;
         char *path AUTO(free_ptr) =
@@ -144,6 +195,8 @@ put_site(struct plan *p, struct site *s, cJSON *o, struct err *err)
         json_put_str(l, "becomes", f->becomes);
         cJSON_AddItemToArray(links, l);
     }
+    if (e == 0 && site_is_stepped(s))
+        put_steps(p, s, o);
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
 }
 

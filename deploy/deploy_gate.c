@@ -72,7 +72,9 @@ program(struct repo *r, const struct val_gate_args *args, const char *name,
     return 0;
 }
 
-const struct val_outside deploy_outside = { .served = served, .program = program };
+const struct val_outside deploy_outside = { .served = served,
+                                            .drilled = drill_ago,
+                                            .program = program };
 
 static int
 add_target(void *arg, const struct deploy_target *t, struct err *err)

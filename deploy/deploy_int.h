@@ -5,6 +5,7 @@
 
 #include "deploy/deploy.h"
 #include "deploy/layout.h"
+#include "deploy/server.h"
 #include "validate/validate.h"
 
 /* ---- deploy_weights.c ---------------------------------------------------------------
@@ -84,9 +85,12 @@ void bad_add(struct bad_set *b, int64_t version_id);
 int rollback_find(struct repo *r, const struct deploy_release *cur,
                   const struct bad_set *bad, struct deploy_release *out,
                   struct err *err) MUST_CHECK;
-/* Fills rel->kept with what a rollback from `rel` would need loaded. */
+/* Fills rel->kept with what so many rollbacks in a row from `rel` would need loaded. */
 int release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,
-                 struct err *err) MUST_CHECK;
+                 int n_good, struct err *err) MUST_CHECK;
+/* So many for a rollback from `cur` to `to`: one, and what is loaded beyond it. */
+int release_keep_back(const struct deploy_release *cur, const struct deploy_release *to,
+                      const struct bad_set *bad);
 /* ERR_NOTFOUND with the list of releases there are. */
 int rollback_none(struct repo *r, const char *model, const char *alias,
                   struct err *err) MUST_CHECK;
@@ -204,6 +208,83 @@ int adopt_names(struct repo *r, struct site *s, const struct adopt_tree *t,
 int adopt_latest(struct site *s, const struct adopt_tree *t,
                  struct err *err) MUST_CHECK;
 
+/* ---- deploy_steps.c -----------------------------------------------------------------
+ */
+
+/* Where a server reads a target and says what it has loaded (a status URL), one release
+ * takes several configs: */
+enum step_stage {
+    STEP_LOAD,  /* what was in force, and all versions of the release loaded beside */
+    STEP_LABEL, /* the release; what had traffic before stays loaded, without a label */
+    STEP_LOOK,  /* the release alone; not yet seen */
+    STEP_DONE   /* and its server has it */
+};
+extern const char *const step_names[]; /* "load" … */
+#define STEP_VERSIONS_MAX (DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX)
+/* How far a target has got with a release. A release made before the one before was in
+ * force keeps what is: so any release, a rollback too, replaces a whole one. */
+struct step {
+    bool is_stepped; /* false: the target shows `rel` as it is, at once */
+    enum step_stage stage;
+    struct deploy_release rel;
+    struct deploy_release from;           /* what was in force; no members: nothing */
+    int64_t stable, canary;               /* in STEP_LOAD: the labels in force */
+    int64_t available[STEP_VERSIONS_MAX]; /* numbers that its server was seen to */
+    int n_available;                      /* have, and that no config left out since */
+    bool is_told;                         /* of the last flip */
+    int64_t observed_ns;
+};
+bool site_is_stepped(const struct site *s);
+/* How the site shows `rel`, which is live. Without a status URL: no SQL. */
+int step_get(struct repo *r, const struct site *s, const struct deploy_release *rel,
+             struct step *out, struct err *err) MUST_CHECK;
+/* The first step to `next`; `now`: of what is live, NULL: nothing is. */
+void step_begin(const struct site *s, const struct step *now_or_null,
+                const struct deploy_release *next, struct step *out);
+/* To the step that follows. */
+void step_on(struct step *st);
+/* The versions, weights and labels that the server is to have: what is rendered. */
+void step_view(const struct step *st, struct deploy_release *out);
+/* One that must be loaded before it gets traffic. */
+bool step_needs(const struct deploy_member *m);
+bool step_has(const struct step *st, int64_t number);
+/* Into the row; in the caller's transaction. */
+int step_put(struct repo *r, const struct site *s, const struct step *st,
+             struct err *err) MUST_CHECK;
+/* In the transaction in which `rel` gets live, before it does. */
+int steps_start(struct repo *r, struct sites *sites, const struct deploy_release *rel,
+                struct err *err) MUST_CHECK;
+/* What is live, as this site shows it. */
+int live_shown(struct repo *r, const struct site *s, const struct live *live,
+               struct live *out, struct err *err) MUST_CHECK;
+
+/* ---- deploy_advance.c ---------------------------------------------------------------
+ */
+
+/* deploy/server.h, or what a test has in its place. */
+struct server_calls {
+    int (*observe)(const struct deploy_target *t, const char *model, int wall_ms,
+                   struct server_seen *out, struct err *err);
+    int (*label)(const struct deploy_target *t, const char *model, const char *label,
+                 int wall_ms, int64_t *number, struct err *err);
+    int (*reload)(struct repo *r, const struct deploy_target *t,
+                  const struct deploy_release *rel, int wall_ms, struct err *err);
+};
+extern const struct server_calls server_real;
+/* Tells the site's server of the flip, if it is to be told; notes that it was. No lock
+ * is held: a server may take its time. */
+int site_tell(struct repo *r, const struct site *s, const struct server_calls *ops,
+              const struct deploy_release *rel, struct err *err) MUST_CHECK;
+/* deploy_step with a server that tests can play. */
+int deploy_step_with(struct repo *r, const struct server_calls *ops,
+                     const struct deploy_step *what, cJSON **out,
+                     struct err *err) MUST_CHECK;
+int deploy_status_with(struct repo *r, const char *model_or_null,
+                       const struct server_calls *ops, cJSON **out,
+                       struct err *err) MUST_CHECK;
+/* What the server says of the versions of `view`: [{"version", "state", "error"}]. */
+cJSON *seen_json(const struct server_seen *seen, const struct deploy_release *view);
+
 /* ---- deploy_options.c ---------------------------------------------------------------
  */
 
@@ -271,10 +352,17 @@ struct snapshot {
     bool frozen;
 };
 
+/* What a target shows, and will. */
+struct site_plan {
+    struct step now, next; /* of the plan's model; next at its first step */
+    struct step *other;    /* of plan.others; NULL: as they are, not stepped */
+};
+
 struct plan {
     struct repo *r;
     const struct deploy_change *c;
     deploy_gate_fn *gate;
+    const struct server_calls *server;
     cJSON *report;
     struct snapshot seen;
     struct sites sites;
@@ -285,6 +373,7 @@ struct plan {
     struct flips flips;
     struct deploy_release *others; /* live releases of the other models of the alias */
     int n_others;
+    struct site_plan *by_site;
     char **target_names; /* borrowed from sites */
     /* val_stamp of each version that gains, when its gates were asked */
     struct digest stamps[DEPLOY_MEMBERS_MAX];
@@ -293,9 +382,10 @@ struct plan {
 
 /* The flips that p->next needs, and the other models that its files name. */
 int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
-/* What p->next renders to on a target. */
-void plan_render(const struct plan *p, const struct site *s, struct layout_files *files,
-                 char id[CONFIG_ID_BYTES]);
+/* What a target shows at a step of p->next. */
+void plan_render(const struct plan *p, const struct site *s, const struct step *st,
+                 struct layout_files *files, char id[CONFIG_ID_BYTES]);
+const struct site_plan *plan_of(const struct plan *p, const struct site *s);
 /* Completes p->report with what p->next would change; changes nothing. */
 int plan_foresee(struct plan *p, struct err *err) MUST_CHECK;
 /* All that must be there before the first flip; for a rollback it mostly is. */
@@ -310,11 +400,27 @@ int passes_insert(struct plan *p, struct err *err) MUST_CHECK;
 /* Completes p->report. */
 int plan_answer(struct plan *p, bool changed, struct err *err) MUST_CHECK;
 
-/* deploy_change with a gate that tests can count. */
+/* deploy_change with a gate that tests can count, and with a server they can play. */
+int deploy_change_with(struct repo *r, const struct deploy_change *c,
+                       deploy_gate_fn *gate, const struct server_calls *server,
+                       cJSON **report, struct err *err) MUST_CHECK;
 int deploy_change_gated(struct repo *r, const struct deploy_change *c,
                         deploy_gate_fn *gate, cJSON **report,
                         struct err *err) MUST_CHECK;
 const char *deploy_verb_text(enum deploy_verb verb);
+
+/* ---- deploy_drill.c -----------------------------------------------------------------
+ */
+
+int plan_drill(struct plan *p, struct err *err) MUST_CHECK;
+/* As val_outside.drilled. */
+int drill_ago(struct repo *r, const char *model, const char *alias, int64_t *ago_ns,
+              struct err *err) MUST_CHECK;
+/* "drill" of a status: the last one that was measured, or null; and as an element of
+ * `unfinished` one that stands where a rollback would be. */
+int drill_status(struct repo *r, const struct deploy_release *rel, cJSON *o,
+                 cJSON *unfinished, struct err *err) MUST_CHECK;
+
 /* 1 frozen (the reason appended), 0 not. */
 int freeze_get(struct repo *r, const char *model, const char *alias, struct buf *reason,
                struct err *err) MUST_CHECK;

@@ -92,6 +92,12 @@ int
 options_store(struct repo *r, const struct deploy_target *t, int64_t id,
               struct err *err)
 {
+    int e = 0;
+
+    if (!t->option[DEPLOY_STATUS_URL]) /* nobody sees how far it is: no steps */
+        e = db_run(r->db, err, "DELETE FROM shown WHERE target_id = ?", "i", id);
+    if (e < 0)
+        return e;
     return db_run(r->db, err,
                   "UPDATE target SET serving_root = ?, status_url = ?, reload = ?, "
                   "render = ?, readers = ?, of_group = ? WHERE id = ?",

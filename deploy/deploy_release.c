@@ -333,6 +333,10 @@ find_candidate(struct repo *r, const struct deploy_release *cur,
     if (e < 0)
         return e;
     for (int n = 1; (e = history_next(&h, out, err)) == 1; n++) {
+        if (strcmp(out->verb, "drill") == 0) { /* as if it had not been */
+            n--;
+            continue;
+        }
         if (most > 0 && n > most)
             return 0;
         if ((cur->stands_at > 0 && out->number >= cur->stands_at) ||
@@ -349,26 +353,59 @@ find_candidate(struct repo *r, const struct deploy_release *cur,
  * history at each change. */
 #define KEEP_WITHIN 8
 
-/* What stays loaded has a lower number than what leads: a server asked for no version
- * in particular answers with the highest one it has. */
-int
-release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,
-             struct err *err)
+static void
+keep_members(struct deploy_release *rel, const struct deploy_release *undo)
 {
-    struct deploy_release undo;
-    int e = find_candidate(r, rel, bad, KEEP_WITHIN, &undo, err);
+    for (int i = 0; i < undo->n_members; i++) {
+        const struct deploy_member *m = &undo->members[i];
+        bool there = weights_of(rel, m->version_id) > 0;
 
-    rel->n_kept = 0;
-    for (int i = 0; e == 1 && i < undo.n_members; i++) {
-        const struct deploy_member *m = &undo.members[i];
-
-        if (m->number > rel->latest || weights_of(rel, m->version_id) > 0)
+        for (int k = 0; k < rel->n_kept; k++)
+            there |= rel->kept[k].version_id == m->version_id;
+        if (there || m->number > rel->latest || rel->n_kept == DEPLOY_MEMBERS_MAX)
             continue;
         rel->kept[rel->n_kept] = *m;
         rel->kept[rel->n_kept].mirror = 0;
         rel->kept[rel->n_kept++].weight = 0;
     }
+}
+
+/* What stays loaded has a lower number than what leads: a server asked for no version
+ * in particular answers with the highest one it has. */
+int
+release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,
+             int n_good, struct err *err)
+{
+    struct bad_set then AUTO(bad_release) = { .ids = NULL };
+    struct deploy_release from = *rel, undo;
+    int e = 0;
+
+    rel->n_kept = 0;
+    for (int i = 0; i < bad->n; i++)
+        bad_add(&then, bad->ids[i]);
+    for (int i = 0; i < n_good; i++) {
+        e = find_candidate(r, &from, &then, KEEP_WITHIN, &undo, err);
+        if (e != 1)
+            break;
+        keep_members(rel, &undo);
+        for (int k = 0; k < from.n_members; k++)
+            if (weights_of(&undo, from.members[k].version_id) == 0)
+                bad_add(&then, from.members[k].version_id);
+        from = undo;
+    }
     return e < 0 ? e : 0;
+}
+
+int
+release_keep_back(const struct deploy_release *cur, const struct deploy_release *to,
+                  const struct bad_set *bad)
+{
+    int n = 1;
+
+    for (int i = 0; i < cur->n_kept; i++)
+        n += weights_of(to, cur->kept[i].version_id) == 0 &&
+             !bad_has(bad, cur->kept[i].version_id);
+    return n > DEPLOY_KEEP_LOADED_MAX ? DEPLOY_KEEP_LOADED_MAX : n;
 }
 
 int
@@ -388,7 +425,7 @@ rollback_find(struct repo *r, const struct deploy_release *cur,
     out->id = out->number = out->intended_ns = out->observed_ns = 0;
     out->replaces = cur->number;
     copy(out->verb, sizeof(out->verb), "rollback");
-    e = release_keep(r, out, &then, err);
+    e = release_keep(r, out, &then, release_keep_back(cur, out, &then), err);
     if (e < 0)
         return e;
     weights_label(out, cur);

@@ -165,7 +165,56 @@ static const char options[] =
     "ALTER TABLE target ADD COLUMN of_group TEXT;"
     "ALTER TABLE release_member ADD COLUMN mirror INTEGER NOT NULL DEFAULT 0;";
 
-static const char *const migrations[] = { first, guards, guards_of_deletes, options };
+/* How far a target with a status URL has got with a release (deploy_steps.c), and
+ * whether the server of one with --reload was told of the last flip. */
+static const char steps[] =
+    "CREATE TABLE shown("
+    "  target_id INTEGER NOT NULL REFERENCES target(id),"
+    "  model TEXT NOT NULL,"
+    "  release_id INTEGER NOT NULL REFERENCES release(id), /* what it is to show */"
+    "  stage TEXT NOT NULL CHECK(stage IN ('load', 'label', 'look', 'done')),"
+    "  from_id INTEGER NOT NULL, /* the release that was in force; 0: none */"
+    "  stable INTEGER NOT NULL, /* load: the version with this label; 0: none */"
+    "  canary INTEGER NOT NULL,"
+    "  available TEXT NOT NULL, /* numbers its server was seen to have: ' 3 4' */"
+    "  told INTEGER NOT NULL, /* 0: its server does not know of the last flip */"
+    "  observed_ns INTEGER NOT NULL, /* seen at; 0: not yet */"
+    "  PRIMARY KEY(target_id, model)"
+    ") STRICT, WITHOUT ROWID;";
+
+/* Drills: rehearsed rollbacks, which give traffic to what had some, as a rollback does.
+ */
+static const char drills[] =
+    "CREATE TABLE drill("
+    "  id INTEGER PRIMARY KEY NOT NULL,"
+    "  model TEXT NOT NULL,"
+    "  alias TEXT NOT NULL,"
+    "  from_release INTEGER NOT NULL, /* number of what was live, and is again */"
+    "  state TEXT NOT NULL CHECK(state IN ('open', 'done', 'unseen', 'failed')),"
+    "  report TEXT NOT NULL, /* JSON: what was measured */"
+    "  began_ns INTEGER NOT NULL,"
+    "  ended_ns INTEGER NOT NULL, /* 0: not yet */"
+    "  ended_age_ns INTEGER NOT NULL, /* the same, in the store's life */"
+    "  actor TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX drill_alias ON drill(alias, model);"
+    "DROP TRIGGER guard_release_live;"
+    "CREATE TRIGGER guard_release_live BEFORE UPDATE OF state ON release"
+    "  WHEN NEW.state = 'live' AND OLD.state = 'intended' AND EXISTS"
+    "   (SELECT 1 FROM release_member m WHERE m.release_id = NEW.id"
+    "   AND m.weight > 0"
+    "   AND NOT EXISTS (SELECT 1 FROM gate_pass p WHERE p.release_id = NEW.id"
+    "    AND p.version_id = m.version_id)"
+    "   AND NOT EXISTS (SELECT 1 FROM release_member o"
+    "    JOIN release b ON b.id = o.release_id WHERE b.model = NEW.model"
+    "    AND b.alias = NEW.alias AND o.version_id = m.version_id"
+    "    AND (b.number = NEW.replaces AND o.weight >= m.weight"
+    "     OR NEW.verb IN ('rollback', 'drill') AND b.state IN ('live', 'past')"
+    "      AND o.weight > 0))) BEGIN"
+    "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;";
+
+static const char *const migrations[] = { first,   guards, guards_of_deletes,
+                                          options, steps,  drills };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
@@ -175,6 +224,11 @@ static const char *const keepers[] = {
     "ELSE 'the promotion after the next lets go of it' END AS way_out "
     "FROM release_member m JOIN release r ON r.id = m.release_id "
     "WHERE r.state IN ('live', 'intended')",
+    "SELECT m.version_id AS version_id, "
+    "'the server of target ' || t.name || ' still has it loaded' AS why, "
+    "'sluice target step ' || t.name AS way_out "
+    "FROM release_member m JOIN shown s ON s.from_id = m.release_id "
+    "JOIN target t ON t.id = s.target_id WHERE s.stage IN ('load', 'label')",
     NULL,
 };
 
@@ -187,7 +241,8 @@ static const char *const was_live[] = {
 
 static const char *const facts[] = { "target",    "release",     "release_member",
                                      "intent",    "mark",        "freeze",
-                                     "gate_pass", "release_age", NULL };
+                                     "gate_pass", "release_age", "shown",
+                                     "drill",     NULL };
 
 const struct db_schema deploy_schema = {
     .module = "deploy",

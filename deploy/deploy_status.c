@@ -13,43 +13,34 @@
 struct view {
     char alias[REPO_ALIAS_BYTES];
     struct sites sites;
-    struct deploy_release *live;
-    const struct deploy_release **by;
-    int n;
+    struct live live;
+    const struct server_calls *ops;
+    int64_t until_ns; /* servers are not asked any more then */
+    bool *silent;     /* by site: it did not answer, and is not asked again */
 };
 
 static void
 view_release(struct view *v)
 {
     sites_release(&v->sites);
-    free(v->live);
-    free(v->by);
-    memset(v, 0, sizeof(*v));
+    live_release(&v->live);
+    v->live = (struct live){ .n = 0 };
+    free_ptr(&v->silent);
+    v->alias[0] = '\0';
 }
 
 static int
 view_load(struct repo *r, const char *alias, struct view *v, struct err *err)
 {
-    struct history h AUTO(history_close) = HISTORY_INIT;
-    struct deploy_release rel;
     int e;
 
-    if (v->by && strcmp(v->alias, alias) == 0)
+    if (strcmp(v->alias, alias) == 0)
         return 0;
     view_release(v);
     snprintf(v->alias, sizeof(v->alias), "%s", alias);
     e = sites_load(r, alias, &v->sites, err);
-    if (e == 0)
-        e = history_open_live(&h, r, alias, err);
-    while (e == 0 && (e = history_next(&h, &rel, err)) == 1) {
-        v->live = xreallocarray(v->live, (size_t)v->n + 1, sizeof(*v->live));
-        v->live[v->n++] = rel;
-        e = 0;
-    }
-    v->by = xreallocarray(NULL, (size_t)v->n + 1, sizeof(*v->by));
-    for (int i = 0; i < v->n; i++)
-        v->by[i] = &v->live[i];
-    return e;
+    v->silent = xcalloc((size_t)v->sites.n + 1, sizeof(*v->silent));
+    return e < 0 ? e : live_load(r, alias, &v->live, err);
 }
 
 static void
@@ -123,16 +114,21 @@ say(cJSON *list, const char *fmt, ...)
 }
 
 static int
-check_links(struct site *s, const struct view *v, const struct deploy_release *rel,
-            cJSON *drift, struct err *err)
+check_links(struct repo *r, struct site *s, const struct view *v,
+            const struct deploy_release *rel, cJSON *drift, struct err *err)
 {
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    struct live shown AUTO(live_release) = { .n = 0 };
     struct layout_links links AUTO(layout_links_release) = { .n = 0 };
     char id[CONFIG_ID_BYTES];
-    int e = 0;
+    int e = live_shown(r, s, &v->live, &shown, err);
 
-    site_render(s, v->by, v->n, &files, id);
-    s->layout->links(rel, id, &links);
+    if (e < 0)
+        return e;
+    site_render(s, shown.by, shown.n, &files, id);
+    for (int i = 0; i < shown.n; i++)
+        if (strcmp(shown.rel[i].model, rel->model) == 0)
+            s->layout->links(&shown.rel[i], id, &links);
     for (int i = 0; e == 0 && i < links.n; i++) {
         const char *path = buf_str(&links.link[i].path);
         char *now AUTO(free_ptr) = NULL;
@@ -149,13 +145,13 @@ check_links(struct site *s, const struct view *v, const struct deploy_release *r
 
 /* What the tree shows against what the release means. */
 static int
-check_site(struct site *s, const struct view *v, const struct deploy_release *rel,
-           cJSON *drift, struct err *err)
+check_site(struct repo *r, struct site *s, const struct view *v,
+           const struct deploy_release *rel, cJSON *drift, struct err *err)
 {
     int e = site_open(s, err);
 
     if (e == 0)
-        e = check_links(s, v, rel, drift, err);
+        e = check_links(r, s, v, rel, drift, err);
     for (int i = 0; e == 0 && i < rel->n_members; i++) {
         struct buf path AUTO(buf_release) = BUF_INIT;
 
@@ -169,12 +165,68 @@ check_site(struct site *s, const struct view *v, const struct deploy_release *re
     return e;
 }
 
-static void
-add_targets(cJSON *o, struct view *v, const struct deploy_release *rel)
+#define ASK_MS 1000 /* one server; all together ASK_ALL_NS */
+#define ASK_ALL_NS INT64_C(2000000000)
+
+/* What its server says, in so much time as is left. Nothing of it fails a status. */
+static int
+ask_server(struct view *v, int site, const struct step *st, cJSON *server,
+           cJSON *loaded)
+{
+    const struct site *s = &v->sites.s[site];
+    const int64_t left_ms = (v->until_ns - clock_mono_ns()) / 1000000;
+    struct server_seen seen = { .n = 0 };
+    struct deploy_release view;
+    struct err why = ERR_INIT;
+
+    if (v->silent[site] || left_ms < 10) {
+        json_put_str(server, "error", "not asked again: it did not answer in time");
+        return 0;
+    }
+    if (v->ops->observe(&s->t, st->rel.model, left_ms < ASK_MS ? (int)left_ms : ASK_MS,
+                        &seen, &why) < 0) {
+        v->silent[site] = true;
+        json_put_str(server, "error", why.msg);
+        return 0;
+    }
+    step_view(st, &view);
+    cJSON_AddItemToObject(server, "versions", seen_json(&seen, &view));
+    for (int i = 0; i < seen.n; i++)
+        if (seen.v[i].state == SERVER_AVAILABLE)
+            json_put_int(loaded, NULL, seen.v[i].number);
+    return 1;
+}
+
+/* How far it is, by the row; and what the server says now. */
+static int
+add_server(struct repo *r, cJSON *t, struct view *v, int site,
+           const struct deploy_release *rel, struct err *err)
+{
+    cJSON *o, *loaded;
+    struct step st;
+    int e = step_get(r, &v->sites.s[site], rel, &st, err);
+
+    if (e < 0)
+        return e;
+    json_put_str(t, "stage", step_names[st.stage]);
+    put_time(t, "observed", st.observed_ns);
+    o = cJSON_AddObjectToObject(t, "server");
+    loaded = cJSON_CreateArray();
+    if (ask_server(v, site, &st, o, loaded))
+        cJSON_AddItemToObject(o, "loaded", loaded);
+    else
+        cJSON_Delete(loaded);
+    return 0;
+}
+
+static int
+add_targets(struct repo *r, cJSON *o, struct view *v, const struct deploy_release *rel,
+            struct err *err)
 {
     cJSON *list = cJSON_AddArrayToObject(o, "targets");
+    int e = 0;
 
-    for (int i = 0; i < v->sites.n; i++) {
+    for (int i = 0; e == 0 && i < v->sites.n; i++) {
         struct site *s = &v->sites.s[i];
         struct err why = ERR_INIT;
         cJSON *t = cJSON_CreateObject(), *drift;
@@ -183,12 +235,16 @@ add_targets(cJSON *o, struct view *v, const struct deploy_release *rel)
         json_put_str(t, "dir", s->t.dir);
         json_put_str(t, "layout", s->t.layout);
         drift = cJSON_AddArrayToObject(t, "drift");
-        if (check_site(s, v, rel, drift, &why) < 0)
+        if (check_site(r, s, v, rel, drift, &why) < 0)
             say(drift, "%s", why.msg);
         json_put_bool(t, "ok", cJSON_GetArraySize(drift) == 0);
-        json_put_str(t, "not_observed", s->layout->not_observed);
         cJSON_AddItemToArray(list, t);
+        if (site_is_stepped(s))
+            e = add_server(r, t, v, i, rel, err);
+        else
+            json_put_str(t, "not_observed", s->layout->not_observed);
     }
+    return e;
 }
 
 /* "observed", or why it is only intended. */
@@ -204,7 +260,9 @@ add_observed(cJSON *o, const struct view *v, const struct deploy_release *rel)
     for (int i = 0; i < v->sites.n && !rel->observed_ns; i++)
         if (v->sites.s[i].layout->not_observed)
             snprintf(text, sizeof(text), "intended; not observed (%s)",
-                     v->sites.s[i].layout->not_observed);
+                     site_is_stepped(&v->sites.s[i])
+                         ? "not yet"
+                         : v->sites.s[i].layout->not_observed);
     json_put_str(o, "state", text);
 }
 
@@ -233,6 +291,39 @@ is_ready(struct view *v, const struct deploy_release *to)
     return ready;
 }
 
+/* By target that was asked: whether its server has all of it loaded still. */
+static void
+add_loaded(const cJSON *o, cJSON *back, const struct deploy_release *to)
+{
+    cJSON *list = cJSON_AddArrayToObject(back, "loaded");
+    const cJSON *t, *n;
+
+    cJSON_ArrayForEach(t, cJSON_GetObjectItem(o, "targets"))
+    {
+        const cJSON *loaded =
+            cJSON_GetObjectItem(cJSON_GetObjectItem(t, "server"), "loaded");
+        bool all = true;
+        cJSON *one;
+
+        if (!loaded)
+            continue;
+        for (int i = 0; i < to->n_members; i++) {
+            bool has = false;
+
+            cJSON_ArrayForEach(n, loaded)
+            {
+                has |= n->valuedouble == (double)to->members[i].number;
+            }
+            all &= has;
+        }
+        one = cJSON_CreateObject();
+        json_put_str(one, "target",
+                     cJSON_GetStringValue(cJSON_GetObjectItem(t, "name")));
+        json_put_bool(one, "loaded", all);
+        cJSON_AddItemToArray(list, one);
+    }
+}
+
 static int
 add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_release *rel,
              struct err *err)
@@ -256,6 +347,7 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
             cJSON_AddItemToArray(leaves,
                                  cJSON_CreateNumber((double)rel->members[i].number));
     json_put_bool(back, "ready", is_ready(v, &to));
+    add_loaded(o, back, &to);
     return 0;
 }
 
@@ -263,7 +355,7 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
  */
 
 static int
-add_release(struct repo *r, cJSON *list, struct view *v,
+add_release(struct repo *r, cJSON *list, cJSON *unfinished, struct view *v,
             const struct deploy_release *rel, struct err *err)
 {
     cJSON *o = cJSON_CreateObject();
@@ -283,9 +375,12 @@ add_release(struct repo *r, cJSON *list, struct view *v,
     json_put_str(o, "by", rel->actor);
     json_put_str(o, "reason", rel->reason[0] ? rel->reason : NULL);
     add_observed(o, v, rel);
-    add_targets(o, v, rel);
-    e = add_frozen(r, o, rel, err);
-    return e < 0 ? e : add_rollback(r, o, v, rel, err);
+    e = add_targets(r, o, v, rel, err);
+    if (e == 0)
+        e = add_frozen(r, o, rel, err);
+    if (e >= 0)
+        e = add_rollback(r, o, v, rel, err);
+    return e < 0 ? e : drill_status(r, rel, o, unfinished, err);
 }
 
 /* Releases that were intended and have no end: under way, or left by a crash. */
@@ -319,10 +414,12 @@ add_unfinished(struct repo *r, cJSON *list, const char *model_or_null, struct er
 }
 
 int
-deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err *err)
+deploy_status_with(struct repo *r, const char *model_or_null,
+                   const struct server_calls *ops, cJSON **out, struct err *err)
 {
     struct history h AUTO(history_close) = HISTORY_INIT;
-    struct view v AUTO(view_release) = { .n = 0 };
+    struct view v AUTO(view_release) = { .ops = ops,
+                                         .until_ns = clock_mono_ns() + ASK_ALL_NS };
     cJSON *doc AUTO(json_free) = cJSON_CreateObject();
     cJSON *list = cJSON_AddArrayToObject(doc, "aliases");
     cJSON *open = cJSON_AddArrayToObject(doc, "unfinished");
@@ -338,7 +435,7 @@ deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err
     if (e == 1)
         e = history_open_status(&h, r, model_or_null, err);
     while (e == 0 && (e = history_next(&h, &rel, err)) == 1)
-        e = add_release(r, list, &v, &rel, err);
+        e = add_release(r, list, open, &v, &rel, err);
     if (e == 0)
         e = add_unfinished(r, open, model_or_null, err);
     if (e < 0)
@@ -346,6 +443,12 @@ deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err
     *out = doc;
     doc = NULL;
     return 0;
+}
+
+int
+deploy_status(struct repo *r, const char *model_or_null, cJSON **out, struct err *err)
+{
+    return deploy_status_with(r, model_or_null, &server_real, out, err);
 }
 
 int

@@ -294,8 +294,11 @@ heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
     if (e < 0)
         return e;
     tx = r->db;
-    e = forward ? release_finish(r, &rel, sites_observed_ns(sites), true, NULL, err)
-                : release_cancel(r, &rel, true, err);
+    if (forward)
+        e = steps_start(r, sites, &rel, err);
+    if (e == 0)
+        e = forward ? release_finish(r, &rel, sites_observed_ns(sites), true, NULL, err)
+                    : release_cancel(r, &rel, true, err);
     if (e < 0)
         return e;
     tx = NULL;

@@ -239,17 +239,22 @@ site_fill(struct repo *r, struct site *s, const struct live *live, struct err *e
 {
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     struct flips flips AUTO(flips_release) = FLIPS_INIT;
+    struct live shown AUTO(live_release) = { .n = 0 };
     char id[CONFIG_ID_BYTES];
     bool past;
-    int e = 0;
+    int e = live_shown(r, s, live, &shown, err);
 
-    for (int i = 0; e == 0 && i < live->n; i++)
+    for (int i = 0; e == 0 && i < live->n; i++) {
         e = site_fill_model(r, s, &live->rel[i], err);
-    site_render(s, live->by, live->n, &files, id);
-    if (e == 0)
-        e = site_put_files(s, &files, id, err);
+        if (e == 0)
+            e = site_ready(r, s, &shown.rel[i], err);
+    }
+    if (e < 0)
+        return e;
+    site_render(s, shown.by, shown.n, &files, id);
+    e = site_put_files(s, &files, id, err);
     for (int i = 0; e == 0 && i < live->n; i++)
-        e = flips_plan(&flips, s, &live->rel[i], id, err);
+        e = flips_plan(&flips, s, &shown.rel[i], id, err);
     if (e == 0) {
         flips_sweep(&flips);
         e = flips_apply(&flips, &past, err);

@@ -62,9 +62,9 @@ by_number(const void *a, const void *b)
 struct config {
     const char *name;
     struct buf base_path;
-    int64_t versions[2 * DEPLOY_MEMBERS_MAX];
+    int64_t versions[DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX];
     int n_versions;
-    const struct deploy_member *labelled[2 * DEPLOY_MEMBERS_MAX];
+    const struct deploy_member *labelled[DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX];
     int n_labelled;
 };
 #define PLATFORM "tensorflow"

@@ -22,28 +22,28 @@ const char *const server_state_names[SERVER_N_STATES] = {
 /* Which server reads a layout. */
 static const struct {
     const char *layout;
-    const struct server_ops *ops;
+    const struct server_kind *kind;
 } servers[] = {
     { "tfserving", &server_tfserving },
     { "tfserving-scan", &server_tfserving_scan },
     { "triton", &server_triton },
 };
 
-static const struct server_ops *
+static const struct server_kind *
 server_of(const char *layout)
 {
     for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++)
         if (strcmp(layout, servers[i].layout) == 0)
-            return servers[i].ops;
+            return servers[i].kind;
     return NULL;
 }
 
 /* An address at which this server is told to reload. */
 static bool
-is_address(const struct server_ops *ops, const char *reload)
+is_address(const struct server_kind *kind, const char *reload)
 {
-    for (int i = 0; ops && ops->schemes[i]; i++)
-        if (strncmp(reload, ops->schemes[i], strlen(ops->schemes[i])) == 0)
+    for (int i = 0; kind && kind->schemes[i]; i++)
+        if (strncmp(reload, kind->schemes[i], strlen(kind->schemes[i])) == 0)
             return true;
     return false;
 }
@@ -204,7 +204,7 @@ server_state_of(const struct server_seen *seen, int64_t number)
 }
 
 static int
-find_server(const struct deploy_target *t, const struct server_ops **out,
+find_server(const struct deploy_target *t, const struct server_kind **out,
             struct err *err)
 {
     *out = server_of(t->layout);
@@ -225,13 +225,13 @@ int
 server_observe(const struct deploy_target *t, const char *model, int wall_ms,
                struct server_seen *out, struct err *err)
 {
-    const struct server_ops *ops;
-    int e = find_server(t, &ops, err);
+    const struct server_kind *kind;
+    int e = find_server(t, &kind, err);
 
     out->n = 0;
     if (e < 0)
         return e;
-    e = ops->observe(t, model, wall_ms, out, err);
+    e = kind->observe(t, model, wall_ms, out, err);
     return e < 0 ? err_ctx(err, "what target %s serves of %s", t->name, model) : e;
 }
 
@@ -239,15 +239,15 @@ int
 server_label(const struct deploy_target *t, const char *model, const char *label,
              int wall_ms, int64_t *number, struct err *err)
 {
-    const struct server_ops *ops;
-    int e = find_server(t, &ops, err);
+    const struct server_kind *kind;
+    int e = find_server(t, &kind, err);
 
-    if (e == 0 && !ops->label)
+    if (e == 0 && !kind->label)
         e = err_set(err, ERR_UNSUPPORTED, "target %s: %s knows no labels", t->name,
-                    ops->name);
+                    kind->name);
     if (e < 0)
         return e;
-    e = ops->label(t, model, label, wall_ms, number, err);
+    e = kind->label(t, model, label, wall_ms, number, err);
     return e < 0 ? err_ctx(err, "what \"%s\" of %s means to target %s", label, model,
                            t->name)
                  : e;
@@ -309,14 +309,14 @@ int
 server_reload(struct repo *r, const struct deploy_target *t,
               const struct deploy_release *rel, int wall_ms, struct err *err)
 {
-    const struct server_ops *ops = server_of(t->layout);
+    const struct server_kind *kind = server_of(t->layout);
     const char *how = t->option[DEPLOY_RELOAD];
     int e;
 
     if (!how)
         return 0;
-    if (is_address(ops, how))
-        e = ops->reload(t, rel, wall_ms, err);
+    if (is_address(kind, how))
+        e = kind->reload(t, rel, wall_ms, err);
     else
         e = run_command(r, t, rel, wall_ms, err);
     return e < 0 ? err_ctx(err, "reload of target %s (%s)", t->name, how) : 0;
@@ -338,9 +338,9 @@ int
 server_check_options(const char *layout, const char *status_url_or_null,
                      const char *reload_or_null, struct err *err)
 {
-    const struct server_ops *ops = server_of(layout);
+    const struct server_kind *kind = server_of(layout);
 
-    if (status_url_or_null && !ops)
+    if (status_url_or_null && !kind)
         return err_set(err, ERR_USAGE,
                        "a status URL with the layout %s: its links say what is served, "
                        "no server is asked",
@@ -350,11 +350,11 @@ server_check_options(const char *layout, const char *status_url_or_null,
                        "status URL \"%s\": without \"?\" and \"#\"; paths are added to "
                        "it",
                        status_url_or_null);
-    if (!reload_or_null || is_address(ops, reload_or_null) ||
+    if (!reload_or_null || is_address(kind, reload_or_null) ||
         !begins_with_scheme(reload_or_null))
         return 0;
     return err_set(
         err, ERR_USAGE, "reload \"%s\" with the layout %s: give %s%sa command",
-        reload_or_null, layout, ops && ops->schemes[0] ? ops->schemes[0] : "",
-        ops && ops->schemes[0] ? "HOST:PORT, or " : "");
+        reload_or_null, layout, kind && kind->schemes[0] ? kind->schemes[0] : "",
+        kind && kind->schemes[0] ? "HOST:PORT, or " : "");
 }

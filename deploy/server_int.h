@@ -8,7 +8,7 @@
 #include "base/http.h"
 
 /* A kind of server that reads targets. */
-struct server_ops {
+struct server_kind {
     const char *name; /* "TF Serving" */
     int (*observe)(const struct deploy_target *t, const char *model, int wall_ms,
                    struct server_seen *out, struct err *err);
@@ -18,7 +18,7 @@ struct server_ops {
     int (*reload)(const struct deploy_target *t, const struct deploy_release *rel,
                   int wall_ms, struct err *err);
 };
-extern const struct server_ops server_tfserving, server_tfserving_scan, server_triton;
+extern const struct server_kind server_tfserving, server_tfserving_scan, server_triton;
 
 /* Asks `path` below base_url; body NULL: GET. ERR_BUSY: nobody answered,
  * not in time, or with 429, 502, 503, 504. ERR_CORRUPT: a redirect.

@@ -285,7 +285,7 @@ reload(const struct deploy_target *t, const struct deploy_release *rel, int wall
     return read_reply(&a, err);
 }
 
-const struct server_ops server_tfserving = {
+const struct server_kind server_tfserving = {
     .name = "TF Serving",
     .observe = observe,
     .label = label,
@@ -293,7 +293,7 @@ const struct server_ops server_tfserving = {
     .reload = reload,
 };
 /* It has no config: what it sees in the directories is what it loads. */
-const struct server_ops server_tfserving_scan = {
+const struct server_kind server_tfserving_scan = {
     .name = "TF Serving",
     .observe = observe,
 };

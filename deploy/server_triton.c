@@ -129,7 +129,7 @@ reload(const struct deploy_target *t, const struct deploy_release *rel, int wall
                    said.len ? ": " : "", buf_str(&said));
 }
 
-const struct server_ops server_triton = {
+const struct server_kind server_triton = {
     .name = "Triton",
     .observe = observe,
     .schemes = { "http://", "https://" },

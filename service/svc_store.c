@@ -405,10 +405,11 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
     (void)err;
     struct listing *l = arg;
     static const char *const shown[] = {
-        "push",     "validate",   "promote",       "weights",    "rollback", "freeze",
-        "unfreeze", "golden_add", "golden_delete", "policy_set", "tag",      "untag",
-        "note",     "attach",     "detach",        "accept",     "reject",   "delete",
-        "undelete", "purge",      "hold",          "unhold",     "cold",     "warm"
+        "push",   "validate", "promote",    "weights",       "rollback",
+        "freeze", "unfreeze", "golden_add", "golden_delete", "policy_set",
+        "tag",    "untag",    "note",       "attach",        "detach",
+        "accept", "reject",   "delete",     "undelete",      "purge",
+        "hold",   "unhold",   "cold",       "warm",          "drill"
     };
     bool wanted = strcmp(row->e.outcome, "ok") == 0;
     bool named = false;

@@ -237,6 +237,31 @@ ask_earlier(struct ask *a, struct err *err)
     return 0;
 }
 
+static int
+ask_drill(struct ask *a, struct err *err)
+{
+    const char *model = a->args->version->model, *alias = a->args->alias;
+    int64_t within_ns, ago_ns = 0;
+    int known = 0;
+
+    if (clock_parse_span(a->value, &within_ns, err) < 0)
+        return -(int)err->code;
+    if (a->args->outside.drilled)
+        known = a->args->outside.drilled(a->r, model, alias, &ago_ns, err);
+    if (known < 0)
+        return known;
+    a->out->ok = known == 2 || (known == 1 && ago_ns <= within_ns);
+    buf_addf(&a->out->wanted, "a rollback of %s was rehearsed in the last %s", alias,
+             a->value);
+    if (known == 1)
+        add_span(&a->out->saw, ago_ns);
+    buf_adds(&a->out->saw, known == 2   ? "nothing to go back to yet"
+                           : known == 1 ? " ago"
+                                        : "never");
+    buf_addf(&a->out->fix, "sluice drill %s@%s --yes", model, alias);
+    return 0;
+}
+
 /* The wall clock, and what it would be had it gone on evenly since the policy was set:
  * a window that either is in is in force. */
 static int
@@ -350,7 +375,7 @@ static const struct {
     { "earlier", ask_earlier },  { "approvals", ask_approvals },
     { "freeze", ask_freeze },    { "program", ask_program },
     { "http", ask_http },        { "blessed", ask_blessed },
-    { "signed_by", ask_signed },
+    { "signed_by", ask_signed }, { "drill", ask_drill },
 };
 
 int

@@ -90,6 +90,7 @@ static const struct {
     { "scan", K_WORD, "clean", { { "allow", K_TEXT } } },
     { "signature", K_WORD, "compatible", { { NULL, K_NONE } } },
     { "earlier", K_ALIAS, NULL, { { "for", K_SPAN } } },
+    { "drill", K_SPAN, NULL, { { NULL, K_NONE } } },
     { "approvals", K_COUNT, NULL, { { "role", K_RIGHT }, { "expires", K_SPAN } } },
     { "freeze", K_TEXT, NULL, { { "!from", K_TIME }, { "!until", K_TIME } } },
     { "program", K_NAME, NULL, { { NULL, K_NONE } } },

@@ -381,6 +381,10 @@ struct val_outside {
     /* For how long a version has had traffic of an alias, by the store's age. */
     int (*served)(struct repo *r, const struct repo_version *v, const char *alias,
                   int64_t *out_ns, struct err *err);
+    /* How long ago, by the store's age, a rollback of the alias was rehearsed and seen
+     * to be answered with: 1, 0 never, 2 nothing to go back to yet. */
+    int (*drilled)(struct repo *r, const char *model, const char *alias,
+                   int64_t *ago_ns, struct err *err);
     /* Runs STORE/hooks/gate-NAME. 1 yes, 0 no; what it said is appended. */
     int (*program)(struct repo *r, const struct val_gate_args *args, const char *name,
                    struct buf *said, struct err *err);
