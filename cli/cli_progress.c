@@ -12,7 +12,7 @@
 #define SECOND_NS INT64_C(1000000000)
 #define STEP_NS (SECOND_NS / 10)
 #define BIG_BYTES 64e6 /* a smaller one is over before a line is read */
-enum { BAR_CELLS = 24 };
+enum { BAR_CELLS = 24, LINE_CELLS = 79 };
 
 bool
 cli_progress_wanted(bool json)
@@ -69,6 +69,13 @@ cli_progress(void *arg, const char *what, int64_t done_bytes, int64_t total_byte
     struct cli_progress *p = arg;
     struct buf line AUTO(buf_release) = BUF_INIT;
     int64_t now_ns = clock_mono_ns();
+    if (done_bytes < 0) { /* nothing that has a size */
+        buf_addf(&line, "\r%.*s\033[K", LINE_CELLS, what);
+        fwrite(buf_str(&line), 1, line.len, stderr);
+        fflush(stderr);
+        p->is_shown = true;
+        return;
+    }
     if (!p->what || strcmp(p->what, what) != 0)
         *p = (struct cli_progress){ .what = what,
                                     .begun_ns = now_ns,

@@ -62,11 +62,12 @@ add_numbers(const cJSON *list, struct buf *out)
         buf_addf(out, "%s%.0f", v == list->child ? "" : ", ", v->valuedouble);
 }
 
-/* What promote, weights and rollback did. A refusal's gates are in the error. */
+/* What promote, weights and rollback did. A refusal's gates are in the error; a change
+ * that stands, but is not seen yet, has ended badly too. */
 static void
 add_change(const cJSON *reply, bool failed, struct buf *out)
 {
-    if (failed)
+    if (failed && !json_has(reply, "release"))
         return;
     buf_addf(out, "%s@%s: ", cli_str(reply, "model"), cli_str(reply, "alias"));
     if (member(reply, "before") && cli_bool(reply, "changed")) {
@@ -98,6 +99,10 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
                  cli_bool(t, "switched") ? "switched" : "as before",
                  cli_bool(t, "observed") ? "" : "; not observed (",
                  cli_str(t, "not_observed"), cli_bool(t, "observed") ? "" : ")");
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next)
+        if (cli_str(t, "not_told")[0])
+            buf_addf(out, "  target %s: its server WAS NOT TOLD: %s\n",
+                     cli_str(t, "name"), cli_str(t, "not_told"));
     if (cli_str(reply, "hook_output")[0])
         buf_addf(out, "  hook: %s\n", cli_str(reply, "hook_output"));
 }
@@ -132,10 +137,29 @@ add_difference(const char *was, const char *becomes, struct buf *out)
     add_lines('+', b, b_cut, out);
 }
 
+/* One config after the other. */
+static void
+add_steps(const cJSON *t, struct buf *out)
+{
+    for (const cJSON *s = cli_list(t, "steps"); s; s = s->next) {
+        buf_addf(out, "    step  %s:", cli_str(s, "stage"));
+        if (cli_list(s, "load"))
+            buf_adds(out, " loads ");
+        add_numbers(member(s, "load"), out);
+        for (const cJSON *l = cli_list(s, "labels"); l; l = l->next)
+            buf_addf(out, " %s -> %.0f", cli_str(l, "label"), cli_num(l, "version"));
+        if (cli_list(s, "unload"))
+            buf_adds(out, " unloads ");
+        add_numbers(member(s, "unload"), out);
+        buf_addc(out, '\n');
+    }
+}
+
 static void
 add_dry_target(const cJSON *t, struct buf *out)
 {
     buf_addf(out, "  target %s (%s)\n", cli_str(t, "name"), cli_str(t, "dir"));
+    add_steps(t, out);
     for (const cJSON *d = cli_list(t, "new_directories"); d; d = d->next)
         buf_addf(out, "    new   %s\n", d->valuestring);
     for (const cJSON *l = cli_list(t, "links"); l; l = l->next)
@@ -170,7 +194,9 @@ add_dry_promote(const cJSON *reply, struct buf *out)
     buf_adds(out,
              cli_list(server, "unload") ? "; then holds " : "nothing; then holds ");
     cli_size(cli_num(server, "loaded_bytes"), out);
-    buf_adds(out, " of model files\n");
+    buf_adds(out, " of model files, and ");
+    cli_size(cli_num(server, "widest_bytes"), out);
+    buf_adds(out, " while it changes over\n");
     for (const cJSON *l = cli_list(server, "labels"); l; l = l->next)
         buf_addf(out, "  label %s moves to %.0f\n", cli_str(l, "label"),
                  cli_num(l, "version"));
@@ -215,6 +241,30 @@ cmd_unfreeze(const cJSON *reply, bool failed, struct buf *out)
     cmd_freeze(reply, failed, out);
 }
 
+/* What is intended, and what its server says. */
+static void
+add_server(const cJSON *t, struct buf *out)
+{
+    const cJSON *s = member(t, "server");
+    if (!cJSON_IsObject(s))
+        return;
+    buf_addf(out, "              step %s", cli_str(t, "stage"));
+    if (cli_str(t, "observed")[0]) {
+        buf_adds(out, ", observed ");
+        cli_time(cli_str(t, "observed"), out);
+    }
+    buf_addf(out, "; its server %s%s", cli_str(s, "error")[0] ? "did not say: " : "has",
+             cli_str(s, "error"));
+    for (const cJSON *v = cli_list(s, "versions"); v; v = v->next)
+        buf_addf(out, "%s %.0f %s%s%s%s", v == cli_list(s, "versions") ? "" : ",",
+                 cli_num(v, "version"), cli_str(v, "state"),
+                 cli_bool(v, "wanted") ? "" : " (not asked for)",
+                 cli_str(v, "error")[0] ? ": " : "", cli_str(v, "error"));
+    buf_adds(out, member(s, "versions") && !cli_list(s, "versions")
+                      ? " nothing of this model\n"
+                      : "\n");
+}
+
 static void
 add_status(const cJSON *a, struct buf *out)
 {
@@ -242,6 +292,7 @@ add_status(const cJSON *a, struct buf *out)
                  cli_bool(t, "ok") ? "as it should be" : "HAS DRIFTED");
         for (const cJSON *d = cli_list(t, "drift"); d; d = d->next)
             buf_addf(out, "              %s\n", d->valuestring);
+        add_server(t, out);
     }
     const cJSON *drill = member(a, "drill");
     if (cJSON_IsObject(drill)) {
@@ -267,6 +318,10 @@ add_status(const cJSON *a, struct buf *out)
     add_numbers(member(back, "marks_bad"), out);
     buf_adds(out, cli_bool(back, "ready") ? "; everything is in place: one rename\n"
                                           : "; files have to be put back first\n");
+    for (const cJSON *l = cli_list(back, "loaded"); l; l = l->next)
+        buf_addf(out, "            %s %s\n", cli_str(l, "target"),
+                 cli_bool(l, "loaded") ? "has it loaded: as fast as it looks"
+                                       : "has to load it first");
 }
 
 void

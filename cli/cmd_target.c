@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target adopt, target check */
+/* target adopt, target check, target step */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -70,5 +70,26 @@ cmd_target_check(const cJSON *reply, bool failed, struct buf *out)
                      cli_str(d, "wanted"), cli_str(d, "saw"),
                      cli_str(d, "why_not")[0] ? "; not mended: " : "",
                      cli_str(d, "why_not"));
+    }
+}
+
+void
+cmd_target_step(const cJSON *reply, bool failed, struct buf *out)
+{
+    if (!failed && !cli_list(reply, "targets"))
+        buf_adds(out, "no target that has a status URL, or is told: sluice target set "
+                      "NAME --status-url URL\n");
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next) {
+        buf_addf(out, "target %s: %s@%s release %.0f: %s", cli_str(t, "target"),
+                 cli_str(t, "model"), cli_str(t, "alias"), cli_num(t, "release"),
+                 cli_str(t, "stage"));
+        for (const cJSON *w = cli_list(t, "wants"); w; w = w->next)
+            buf_addf(out, "%s%s", w == cli_list(t, "wants") ? "; wants " : ", ",
+                     w->valuestring);
+        if (cli_str(t, "error")[0])
+            buf_addf(out, "; %s", cli_str(t, "error"));
+        if (cli_str(t, "not_told")[0])
+            buf_addf(out, "; its server was not told: %s", cli_str(t, "not_told"));
+        buf_addc(out, '\n');
     }
 }

@@ -191,8 +191,11 @@ weights_label(struct deploy_release *rel, const struct deploy_release *cur)
         rel->kept[i].label[0] = '\0';
 
     was = labelled(&before, "stable");
-    put_label(rel, was == 0 || find(&before, rel->latest_id) ? rel->latest_id : was,
-              "stable");
+    if (was == 0 || find(&before, rel->latest_id))
+        was = rel->latest_id;
+    else if (!find(rel, was)) /* it goes: who asks for the label gets what led */
+        was = before.latest_id;
+    put_label(rel, was, "stable");
     if (!next)
         return;
     was = labelled(&before, "canary");

@@ -69,7 +69,8 @@ void svc_close_p(struct svc **s); /* for AUTO */
 void svc_take_view(struct svc *s, struct repo_view *out);
 
 /* Called now and then while a long verb works, from svc_call's thread: `what` it does
- * ("pushing", "unpacking"), how much of it is done; total_bytes 0: not known. */
+ * ("pushing", "unpacking"), how much of it is done; total_bytes 0: not known.
+ * done_bytes -1: `what` says all, and is gone after the call. */
 typedef void svc_progress_fn(void *arg, const char *what, int64_t done_bytes,
                              int64_t total_bytes);
 void svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg);

@@ -307,7 +307,10 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
           acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
         return -(int)err->code;
     int r = c->repo ? svc_key_begin(c, err) : 0;
-    r = r == 0 ? fn(c, err) : r;
+    if (r == 0)
+        r = fn(c, err);
+    else if (r == 1 && json_has(c->req, "wait")) /* as before, but for the waiting */
+        r = svc_after_change(c, err);
     if (!c->recorded && fs_maps_check(c->n_cut, err) < 0) {
         svc_no_reply(c); /* whatever was read of it */
         return -(int)err->code;
@@ -354,7 +357,8 @@ names_version(const struct svc_verb *verb, const cJSON *request)
 static bool
 ends_full_disk(const char *verb)
 {
-    static const char *const all[] = { "rollback", "delete", "gc", "freeze" };
+    static const char *const all[] = { "rollback", "target_step", "delete", "gc",
+                                       "freeze" };
     bool found = false;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         found |= strcmp(verb, all[i]) == 0;

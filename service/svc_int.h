@@ -48,6 +48,12 @@ bool svc_flag(const struct svc_call *c, const char *field);
 /* The version that field `ref` names; it becomes the event's object. */
 int svc_version(struct svc_call *c, struct repo_version *out,
                 struct err *err) MUST_CHECK;
+/* Of a verb with --wait: ERR_USAGE when it is no time. */
+int svc_check_wait(const struct svc_call *c, struct err *err) MUST_CHECK;
+/* Once a change of traffic is in c->reply: drives its steps for as long as --wait says.
+ * ERR_PENDING: it stands, and some server does not have it, or was not told.
+ * ERR_CONFLICT: it stands no more. */
+int svc_after_change(struct svc_call *c, struct err *err) MUST_CHECK;
 /* "MODEL@ALIAS" of field `ref`; it becomes the event's object. */
 struct deploy_options;
 void svc_target_options(const struct svc_call *c, struct deploy_options *out);

@@ -118,6 +118,8 @@ static int
 change(struct svc_call *c, const struct deploy_change *change_, struct err *err)
 {
     cJSON *report = NULL;
+    if (svc_check_wait(c, err) < 0)
+        return -(int)err->code;
     int r = deploy_change(c->repo, change_, &report, err);
     c->recorded = r >= 0;
     if (report) {
@@ -127,7 +129,7 @@ change(struct svc_call *c, const struct deploy_change *change_, struct err *err)
         if (r < 0 && gates)
             cJSON_AddItemToObject(c->body, "gates", cJSON_Duplicate(gates, true));
     }
-    return r;
+    return r < 0 || change_->dry_run ? r : svc_after_change(c, err);
 }
 
 /* Only approvals are missing; *asked: of people who are asked already. */
@@ -170,6 +172,18 @@ wait_for_approval(struct svc_call *c, const char *alias, bool asked, struct err 
         c->object, alias, c->object, alias);
 }
 
+/* --keep-loaded: 0 is said as -1, for what is not said is 0. */
+static int
+check_keep(const struct svc_call *c, int *out, struct err *err)
+{
+    const int64_t keep = svc_int(c, "keep_loaded", 1);
+    if (keep < 0 || keep > DEPLOY_KEEP_LOADED_MAX)
+        return err_set(err, ERR_USAGE, "--keep-loaded takes 0 to %d releases",
+                       DEPLOY_KEEP_LOADED_MAX);
+    *out = keep == 0 ? -1 : (int)keep;
+    return 0;
+}
+
 /* A reason to overrule the policy, and the right to. */
 static int
 check_glass(struct svc_call *c, const char *model, const char **out, struct err *err)
@@ -204,7 +218,8 @@ svc_do_promote(struct svc_call *c, struct err *err)
         return err_set(
             err, ERR_USAGE,
             "promote --dry-run does nothing that could be done once, or later");
-    if (check_glass(c, v.model, &d.break_glass, err) < 0)
+    if (check_keep(c, &d.keep_loaded, err) < 0 ||
+        check_glass(c, v.model, &d.break_glass, err) < 0)
         return -(int)err->code;
     bool asked = false;
     int e = change(c, &d, err);
@@ -279,7 +294,8 @@ svc_do_weights(struct svc_call *c, struct err *err)
                                .expect_release = svc_int(c, "expect", 0),
                                .again = svc_flag(c, "again"),
                                .reason = svc_str(c, "reason") };
-    if (check_glass(c, ref.model, &d.break_glass, err) < 0)
+    if (check_keep(c, &d.keep_loaded, err) < 0 ||
+        check_glass(c, ref.model, &d.break_glass, err) < 0)
         return -(int)err->code;
     return change(c, &d, err);
 }

@@ -101,6 +101,10 @@ TEST(test_deploy_weights__labels_move_to_what_is_loaded)
                                 .n_kept = 1,
                                 .kept = { { 1, 1, 0, "" } } };
     struct deploy_release direct = b;
+    struct deploy_release third = { .n_members = 1,
+                                    .members = { { 3, 3, 10000, "" } },
+                                    .n_kept = 1,
+                                    .kept = { { 2, 2, 0, "" } } };
 
     weights_lead(&a, 0);
     weights_label(&a, NULL);
@@ -111,6 +115,12 @@ TEST(test_deploy_weights__labels_move_to_what_is_loaded)
     weights_label(&direct, &a);
     CHECK_STR(direct.members[0].label, "");
     CHECK_STR(direct.kept[0].label, "stable");
+
+    /* 1 goes, and 3 was not loaded: `stable` is never at none */
+    weights_lead(&third, 2);
+    weights_label(&third, &direct);
+    CHECK_STR(third.members[0].label, "");
+    CHECK_STR(third.kept[0].label, "stable");
 
     /* by way of a split it moves at once */
     weights_lead(&split, 1);
