@@ -21,6 +21,7 @@
 #define LOCK "drill.lock" /* in the store, while one is under way */
 #define WAIT_MS 120000
 #define POLL_MS 100
+#define LOOK_MS 2000
 
 struct drill {
     struct repo *r;
@@ -46,13 +47,6 @@ by_number(struct repo *r, const char *model, const char *alias, int64_t number,
     return e == 1 ? release_get(r, id, out, err) : e;
 }
 
-/* Of a live one: where a rollback would be, on the way of a drill from `number`. */
-static bool
-is_there(const struct deploy_release *live, int64_t number)
-{
-    return strcmp(live->verb, "drill") == 0 && live->replaces == number;
-}
-
 static int
 plan_back(struct plan *p, struct err *err)
 {
@@ -63,7 +57,7 @@ plan_back(struct plan *p, struct err *err)
         p->next = p->cur; /* it never got there */
         return 0;
     }
-    if (!p->has_cur || !is_there(&p->cur, p->c->back_to))
+    if (!p->has_cur || !drill_is_there(&p->cur, p->c->back_to))
         return err_set(err, ERR_CONFLICT,
                        "somebody moved it meanwhile: release %" PRId64 " (%s by %s) "
                        "is live",
@@ -168,9 +162,61 @@ target_named(cJSON *list, const char *name)
     return NULL;
 }
 
+/* NULL: the server has nothing left that is not of the release, so that who asks for no
+ * version in particular gets one of it; else what it has, to be freed. */
+static char *
+left_over(const struct deploy_target *t, const struct deploy_release *rel)
+{
+    struct server_seen seen = { .n = 0 };
+    struct err why = ERR_INIT;
+
+    if (server_observe(t, rel->model, LOOK_MS, &seen, &why) < 0)
+        return xstrdup(why.msg);
+    for (int i = 0; i < seen.n; i++) {
+        bool is_ours = seen.v[i].state != SERVER_AVAILABLE;
+
+        for (int k = 0; k < rel->n_members; k++)
+            is_ours |= rel->members[k].number == seen.v[i].number;
+        for (int k = 0; k < rel->n_kept; k++)
+            is_ours |= rel->kept[k].number == seen.v[i].number;
+        if (!is_ours)
+            return xasprintf("version %" PRId64 " is still AVAILABLE",
+                             seen.v[i].number);
+    }
+    return NULL;
+}
+
+static const struct deploy_target *
+site_named(const struct sites *sites, const char *name)
+{
+    for (int i = 0; i < sites->n; i++)
+        if (strcmp(sites->s[i].t.name, name) == 0)
+            return &sites->s[i].t;
+    return NULL;
+}
+
+/* Why a target, by what a round of steps says of it, is not there yet; to be freed. */
+static char *
+not_there(const cJSON *said, const struct deploy_target *t,
+          const struct deploy_release *rel)
+{
+    const char *stage = cJSON_GetStringValue(cJSON_GetObjectItem(said, "stage"));
+    const char *why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "error"));
+
+    if (strcmp(stage, step_names[STEP_DONE]) == 0)
+        return left_over(t, rel);
+    if (!why)
+        why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "not_told"));
+    if (!why)
+        why = cJSON_GetStringValue(
+            cJSON_GetArrayItem(cJSON_GetObjectItem(said, "wants"), 0));
+    return xstrdup(why ? why : "not seen yet");
+}
+
 /* One round of steps; returns how many are still waited for. */
 static int
-look(const struct drill *x, cJSON *list, int64_t began_mono_ns, struct err *err)
+look(const struct drill *x, const struct sites *sites, const struct deploy_release *rel,
+     cJSON *list, int64_t began_mono_ns, struct err *err)
 {
     const struct deploy_step what = { .alias = x->d->alias, .model = x->d->model };
     cJSON *seen AUTO(json_free) = NULL;
@@ -182,24 +228,18 @@ look(const struct drill *x, cJSON *list, int64_t began_mono_ns, struct err *err)
     cJSON_ArrayForEach(t, cJSON_GetObjectItem(seen, "targets"))
     {
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(t, "target"));
-        const char *stage = cJSON_GetStringValue(cJSON_GetObjectItem(t, "stage"));
-        const char *why = cJSON_GetStringValue(cJSON_GetObjectItem(t, "error"));
         cJSON *o = target_named(list, name);
+        char *why AUTO(free_ptr) = NULL;
 
         if (!o || json_has(o, "observed_ms"))
             continue;
+        why = not_there(t, site_named(sites, name), rel);
         cJSON_DeleteItemFromObject(o, "why");
-        if (strcmp(stage, step_names[STEP_DONE]) == 0) {
+        if (why)
+            json_put_str(o, "why", why);
+        else
             json_put_int(o, "observed_ms", ms_since(began_mono_ns));
-            continue;
-        }
-        n++;
-        if (!why)
-            why = cJSON_GetStringValue(cJSON_GetObjectItem(t, "not_told"));
-        if (!why)
-            why = cJSON_GetStringValue(
-                cJSON_GetArrayItem(cJSON_GetObjectItem(t, "wants"), 0));
-        json_put_str(o, "why", why ? why : "not seen yet");
+        n += why != NULL;
     }
     return n;
 }
@@ -256,7 +296,7 @@ one_way(struct drill *x, const char *key, int64_t back_to, int64_t expect,
     list = cJSON_AddArrayToObject(way, "targets");
     waiting = list_targets(x, &sites, switch_ms, list, &unseen);
     while (waiting > 0) {
-        waiting = look(x, list, began_mono_ns, err);
+        waiting = look(x, &sites, &rel, list, began_mono_ns, err);
         if (waiting < 0)
             return waiting;
         if (waiting > 0 && ms_since(began_mono_ns) >= wait_ms)
@@ -269,24 +309,6 @@ one_way(struct drill *x, const char *key, int64_t back_to, int64_t expect,
 
 /* ---- rows ---------------------------------------------------------------------------
  */
-
-/* The newest one that has no end: 1 and its row, 0 none. */
-static int
-open_drill(struct repo *r, const char *model, const char *alias, int64_t *row,
-           int64_t *from_release, struct err *err)
-{
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    int e = db_query(r->db, &st, err,
-                     "SELECT id, from_release FROM drill WHERE alias = ? AND model = ? "
-                     "AND state = 'open' ORDER BY id DESC LIMIT 1",
-                     "tt", alias, model);
-
-    if (e == 0 && (e = db_step(st, err)) == 1) {
-        *row = db_int(st, 0);
-        *from_release = db_int(st, 1);
-    }
-    return e;
-}
 
 static int
 insert_row(struct drill *x, struct err *err)
@@ -364,7 +386,7 @@ give_up(struct drill *x, const struct err *why, struct err *err)
     const int e = deploy_live(x->r, x->d->model, x->d->alias, &live, &second);
 
     *err = *why;
-    if (e == 1 && is_there(&live, x->from.number))
+    if (e == 1 && drill_is_there(&live, x->from.number))
         return err_ctx(err,
                        "what is live is what a rollback gives, and sluice drill "
                        "%s@%s --yes brings release %" PRId64 " back",
@@ -483,11 +505,11 @@ look_ahead(struct drill *x, struct err *err)
     if (e == 0)
         return rollback_none(x->r, x->d->model, x->d->alias, err);
     if (e == 1)
-        open = open_drill(x->r, x->d->model, x->d->alias, &x->row, &number, err);
+        open = drill_open(x->r, x->d->model, x->d->alias, &x->row, &number, err);
     if (e < 0 || open < 0)
         return -(int)err->code;
     x->from = to = live;
-    if (open && is_there(&live, number))
+    if (open && drill_is_there(&live, number))
         e = by_number(x->r, x->d->model, x->d->alias, number, &x->from, err);
     else
         open = 0;
@@ -542,118 +564,4 @@ deploy_drill(struct repo *r, const struct deploy_drill *d, cJSON **report,
     if (e == 0 && d->apply)
         e = interrupted ? end_interrupted(&x, err) : rehearse(&x, err);
     return e < 0 ? err_ctx(err, "drill %s@%s", d->model, d->alias) : 0;
-}
-
-/* ---- told afterwards ----------------------------------------------------------------
- */
-
-/* The slowest target of a way; -1: one was not seen. */
-static int
-slowest_ms(const cJSON *way)
-{
-    const cJSON *o;
-    double most = 0;
-
-    cJSON_ArrayForEach(o, cJSON_GetObjectItem(way, "targets"))
-    {
-        const cJSON *ms = cJSON_GetObjectItem(o, "observed_ms");
-
-        if (!cJSON_IsNumber(ms))
-            return -1;
-        most = ms->valuedouble > most ? ms->valuedouble : most;
-    }
-    return (int)most;
-}
-
-static int
-put_last(struct repo *r, const struct deploy_release *rel, cJSON *o, struct err *err)
-{
-    struct db_stmt *st AUTO(db_done_p) = NULL;
-    cJSON *report AUTO(json_free) = NULL;
-    char time[CLOCK_TEXT_BYTES];
-    const cJSON *there;
-    cJSON *last;
-    int e = db_query(r->db, &st, err,
-                     "SELECT state, report, ended_ns, actor FROM drill WHERE alias = ? "
-                     "AND model = ? AND state IN ('done', 'unseen') "
-                     "ORDER BY id DESC LIMIT 1",
-                     "tt", rel->alias, rel->model);
-
-    if (e == 0)
-        e = db_step(st, err);
-    if (e == 1)
-        e = json_parse(&report, str_of(db_text(st, 1)), "a drill's report", err);
-    else if (e == 0)
-        cJSON_AddNullToObject(o, "drill");
-    if (e < 0 || !report)
-        return e;
-    there = cJSON_GetObjectItem(report, "there");
-    last = cJSON_AddObjectToObject(o, "drill");
-    json_put_str(last, "time", clock_text(db_int(st, 2), time));
-    json_put_int(last, "days", (clock_now_ns() - db_int(st, 2)) / 86400000000000);
-    json_put_str(last, "by", db_text(st, 3));
-    json_put_int(
-        last, "switch_ms",
-        (int64_t)cJSON_GetNumberValue(cJSON_GetObjectItem(there, "switch_ms")));
-    if (slowest_ms(there) >= 0)
-        json_put_int(last, "observed_ms", slowest_ms(there));
-    else
-        cJSON_AddNullToObject(last, "observed_ms");
-    return 0;
-}
-
-int
-drill_status(struct repo *r, const struct deploy_release *rel, cJSON *o,
-             cJSON *unfinished, struct err *err)
-{
-    char *note AUTO(free_ptr) = NULL;
-    int64_t row, number;
-    cJSON *u;
-    int e = put_last(r, rel, o, err);
-
-    if (e >= 0)
-        e = open_drill(r, rel->model, rel->alias, &row, &number, err);
-    if (e <= 0 || !is_there(rel, number))
-        return e < 0 ? e : 0;
-    note =
-        xasprintf("under way, or interrupted: sluice drill %s@%s --yes brings release "
-                  "%" PRId64 " back",
-                  rel->model, rel->alias, number);
-    u = cJSON_CreateObject();
-    json_put_str(u, "model", rel->model);
-    json_put_str(u, "alias", rel->alias);
-    json_put_int(u, "release", rel->number);
-    json_put_str(u, "verb", rel->verb);
-    json_put_str(u, "by", rel->actor);
-    json_put_str(u, "note", note);
-    cJSON_AddItemToArray(unfinished, u);
-    return 0;
-}
-
-int
-drill_ago(struct repo *r, const char *model, const char *alias, int64_t *ago_ns,
-          struct err *err)
-{
-    struct bad_set bad AUTO(bad_release) = { .ids = NULL };
-    struct deploy_release live, to;
-    int64_t at_ns, now_ns;
-    int e = db_get_int(r->db, &at_ns, err,
-                       "SELECT ended_age_ns FROM drill WHERE alias = ? AND model = ? "
-                       "AND state = 'done' ORDER BY id DESC LIMIT 1",
-                       "tt", alias, model);
-
-    if (e == 1) {
-        e = repo_age(r, &now_ns, err);
-        *ago_ns = now_ns - at_ns;
-        return e < 0 ? e : 1;
-    }
-    if (e == 0)
-        e = deploy_live(r, model, alias, &live, err);
-    if (e == 1)
-        e = bad_load(r, model, alias, &bad, err);
-    else if (e == 0)
-        return 2;
-    if (e == 0)
-        e = rollback_find(r, &live, &bad, &to, err);
-    return e < 0 ? e : e == 0 ? 2 : 0;
 }

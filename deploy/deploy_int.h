@@ -409,10 +409,15 @@ int deploy_change_gated(struct repo *r, const struct deploy_change *c,
                         struct err *err) MUST_CHECK;
 const char *deploy_verb_text(enum deploy_verb verb);
 
-/* ---- deploy_drill.c -----------------------------------------------------------------
+/* ---- deploy_drill.c, deploy_drill_rows.c --------------------------------------------
  */
 
 int plan_drill(struct plan *p, struct err *err) MUST_CHECK;
+/* Of a live one: where a rollback would be, on the way of a drill from `number`. */
+bool drill_is_there(const struct deploy_release *live, int64_t number);
+/* The newest one that has no end: 1 and its row, 0 none. */
+int drill_open(struct repo *r, const char *model, const char *alias, int64_t *row,
+               int64_t *from_release, struct err *err) MUST_CHECK;
 /* As val_outside.drilled. */
 int drill_ago(struct repo *r, const char *model, const char *alias, int64_t *ago_ns,
               struct err *err) MUST_CHECK;
