@@ -48,6 +48,15 @@ by_number(struct repo *r, const char *model, const char *alias, int64_t number,
 }
 
 static int
+moved(const struct deploy_release *live, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT,
+                   "somebody moved it meanwhile: release %" PRId64
+                   " (%s by %s) is live",
+                   live->number, live->verb, live->actor);
+}
+
+static int
 plan_back(struct plan *p, struct err *err)
 {
     const struct deploy_release *rel = &p->next;
@@ -58,10 +67,7 @@ plan_back(struct plan *p, struct err *err)
         return 0;
     }
     if (!p->has_cur || !drill_is_there(&p->cur, p->c->back_to))
-        return err_set(err, ERR_CONFLICT,
-                       "somebody moved it meanwhile: release %" PRId64 " (%s by %s) "
-                       "is live",
-                       p->cur.number, p->cur.verb, p->cur.actor);
+        return moved(&p->cur, err);
     e = by_number(p->r, p->c->model, p->c->alias, p->c->back_to, &p->next, err);
     if (e == 0)
         return err_set(err, ERR_NOTFOUND, "there is no release %" PRId64,
@@ -220,11 +226,16 @@ look(const struct drill *x, const struct sites *sites, const struct deploy_relea
 {
     const struct deploy_step what = { .alias = x->d->alias, .model = x->d->model };
     cJSON *seen AUTO(json_free) = NULL;
+    struct deploy_release live;
     cJSON *t;
-    int n = 0;
+    int n = 0, e = deploy_step(x->r, &what, &seen, err);
 
-    if (deploy_step(x->r, &what, &seen, err) < 0)
-        return -(int)err->code;
+    if (e == 0)
+        e = deploy_live(x->r, x->d->model, x->d->alias, &live, err);
+    if (e < 0)
+        return e;
+    if (live.id != rel->id)
+        return moved(&live, err);
     cJSON_ArrayForEach(t, cJSON_GetObjectItem(seen, "targets"))
     {
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(t, "target"));
