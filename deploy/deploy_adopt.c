@@ -339,6 +339,26 @@ look_in_the_way(struct adopt_tree *t, const struct layout_ops *layout)
     }
 }
 
+/* Where the server takes the highest number, another one would be unloaded. */
+static void
+check_highest(struct adopt_tree *t, int model)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    int64_t highest = 0;
+
+    for (int i = 0; i < t->n_dirs; i++)
+        if (t->dirs[i].model == model)
+            highest = t->dirs[i].number;
+    if (t->models[model].live == 0 || t->models[model].live == highest)
+        return;
+    add_prefix(t, model, &path);
+    buf_adds(&path, "latest");
+    adopt_note(t, buf_str(&path), true,
+               "it shows %" PRId64 ", and a server without a config file serves the "
+               "highest, %" PRId64 ": let the link say what is served",
+               t->models[model].live, highest);
+}
+
 static bool
 all_bare(const struct adopt_tree *t)
 {
@@ -400,7 +420,12 @@ adopt_scan(const char *dir, const char *model_or_null, const char *layout_or_nul
                   : all_bare(out) ? "tfserving"
                                   : "plain";
     e = layout_find(out->layout, &layout, err);
+    if (e == 0 && layout->no_adoption)
+        return err_set(err, ERR_UNSUPPORTED, "layout %s: %s", layout->name,
+                       layout->no_adoption);
     if (e == 0)
         look_in_the_way(out, layout);
+    for (int i = 0; e == 0 && layout->parks && i < out->n_models; i++)
+        check_highest(out, i);
     return e;
 }

@@ -273,11 +273,13 @@ show(struct round *x, struct site *s, const struct step *st, bool is_new,
     if (e < 0)
         return e;
     site_render(s, shown.by, shown.n, &files, id);
-    e = site_put_files(s, &files, id, err);
+    e = site_put_files(s, LAYOUT_RELEASES, &files, id, err);
+    if (e == 0)
+        e = site_put_model(s, &view, err);
     if (e == 0 && is_new)
         e = record(x, s, st, err);
     if (e == 0)
-        e = flips_plan(&flips, s, &view, id, err);
+        e = flips_plan(x->r, &flips, s, &view, id, err);
     if (e < 0)
         return e;
     flips_sweep(&flips);
@@ -331,7 +333,7 @@ is_flipped(struct round *x, struct site *s, const struct step *st, struct err *e
         return e;
     site_render(s, shown.by, shown.n, &files, id);
     step_view(st, &view);
-    e = flips_plan(&flips, s, &view, id, err);
+    e = flips_plan(x->r, &flips, s, &view, id, err);
     fs_close(&s->dirfd);
     return e < 0 ? e : flips.n == 0;
 }

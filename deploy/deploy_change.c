@@ -470,6 +470,8 @@ attempt(struct plan *p, struct err *err)
         e = verbs[p->c->verb].plan(p, err);
     if (e == 0)
         e = complete(p, err);
+    for (int i = 0; e == 0 && i < p->sites.n; i++)
+        e = site_accepts(&p->sites.s[i], &p->next, err);
     if (e != 0)
         return e;
     if (p->c->dry_run)

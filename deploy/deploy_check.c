@@ -73,7 +73,7 @@ check_version(struct check *c, struct site *s, const char *model,
     struct repo_version v;
     int e = repo_version_get(c->r, m->version_id, &v, err);
 
-    site_version_path(s, model, m->number, &dir);
+    site_files_path(s, model, m->number, &dir);
     if (e == 0)
         e = fs_exists(s->dirfd, buf_str(&dir), err);
     if (e != 1) /* a directory that is gone is told with the links */

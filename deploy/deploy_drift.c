@@ -156,31 +156,98 @@ check_entry(void *arg, const struct fs_entry *e, struct err *err)
     return 0;
 }
 
+/* Its files, all below `path`. */
 static int
-check_version(struct drift *d, const struct repo_version *v, const char *path,
-              const struct stat *st, struct err *err)
+check_files(struct drift *d, const struct repo_version *v, const char *path,
+            struct err *err)
 {
     struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
     bool *is_there AUTO(free_ptr) = NULL;
     struct walk w = { .d = d, .dir = path, .m = &m };
     struct err why = ERR_INIT;
+    struct stat st;
     int e = repo_manifest_get(d->r, &v->digest, &m, err);
 
     if (e < 0)
         return e;
     w.is_there = is_there = xcalloc((size_t)m.n_files + 1, sizeof(*is_there));
-    check_rights(d, path, st);
-    if (fs_walk(d->s->dirfd, path, check_entry, &w, &why) < 0) {
+    if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        check_rights(d, path, &st);
+    if (fs_walk(d->s->dirfd, path, check_entry, &w, &why) < 0 && why.sys != ENOENT) {
         /* what it did not get to is not known */
         tell(d, "foreign", path, "files and directories", why.msg, false, NULL);
         return 0;
     }
+    err_clear(&why);
     for (int i = 0; i < m.n_files; i++)
         check_file(&w, i);
     return 0;
 }
 
+/* ---- names ---- */
+
+typedef int name_fn(struct drift *d, const char *model, const char *path,
+                    const char *name, struct err *err);
+
+/* Each name in a directory of the target. `dir`: "" for its own. */
+static int
+each_name(struct drift *d, const char *model, const char *dir, name_fn *fn,
+          struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    const struct dirent *ent;
+    DIR *stream;
+    int e = fs_open_dir(&fd, d->s->dirfd, dir[0] ? dir : ".", err);
+
+    if (e < 0)
+        return e;
+    stream = fdopendir(fd);
+    if (!stream)
+        return err_sys(err, errno, "read %s", dir);
+    fd = -1; /* the stream's now */
+    while (e >= 0 && (ent = readdir(stream)) != NULL) {
+        char *path AUTO(free_ptr) =
+            xasprintf("%s%s%s", dir, dir[0] ? "/" : "", ent->d_name);
+
+        if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+            e = fn(d, model, path, ent->d_name, err);
+    }
+    closedir(stream);
+    return e;
+}
+
+/* Any name but one is foreign. */
+static int
+check_only(struct drift *d, const char *the_one, const char *path, const char *name,
+           struct err *err)
+{
+    struct stat st;
+
+    if (strcmp(name, the_one) == 0)
+        return 0;
+    if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        tell_foreign(d, path, type_of(&st));
+    else if (errno != ENOENT)
+        return err_sys(err, errno, "stat %s", path);
+    return 0;
+}
+
 /* ---- a model's directory ---- */
+
+static int
+check_version(struct drift *d, const struct repo_version *v, const char *path,
+              const struct stat *st, struct err *err)
+{
+    const char *inside = d->s->layout->inside;
+    char *files AUTO(free_ptr) = xasprintf("%s%s", path, inside);
+    int e = 0;
+
+    if (inside[0]) {
+        check_rights(d, path, st);
+        e = each_name(d, inside + 1, path, check_only, err);
+    }
+    return e < 0 ? e : check_files(d, v, files, err);
+}
 
 /* The version whose directory has this name: 1, 0. */
 static int
@@ -196,6 +263,7 @@ version_named(struct drift *d, const char *model, const char *name,
     if (number <= 0)
         return 0;
     d->s->layout->version_dir(number, &want);
+    name += d->s->layout->parks && name[0] == '.';
     if (strcmp(buf_str(&want), name) != 0)
         return 0;
     e = db_get_int(d->r->db, &id, err,
@@ -230,6 +298,9 @@ check_name(struct drift *d, const char *model, const char *path, const char *nam
 
     if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
+    if (d->s->layout->render_model && S_ISREG(st.st_mode) &&
+        strcmp(name, "config.pbtxt") == 0)
+        return 0;
     if (strcmp(name, "latest") == 0 || (S_ISLNK(st.st_mode) && is_plain_link(d, path)))
         return 0; /* `latest` is told with the links */
     e = version_named(d, model, name, &v, err);
@@ -238,36 +309,6 @@ check_name(struct drift *d, const char *model, const char *path, const char *nam
     if (e >= 0)
         tell_foreign(d, path, type_of(&st));
     return e < 0 ? e : 0;
-}
-
-typedef int name_fn(struct drift *d, const char *model, const char *path,
-                    const char *name, struct err *err);
-
-/* Each name in a directory of the target. `dir`: "" for its own. */
-static int
-each_name(struct drift *d, const char *model, const char *dir, name_fn *fn,
-          struct err *err)
-{
-    int fd AUTO(fs_close) = -1;
-    const struct dirent *ent;
-    DIR *stream;
-    int e = fs_open_dir(&fd, d->s->dirfd, dir[0] ? dir : ".", err);
-
-    if (e < 0)
-        return e;
-    stream = fdopendir(fd);
-    if (!stream)
-        return err_sys(err, errno, "read %s", dir);
-    fd = -1; /* the stream's now */
-    while (e >= 0 && (ent = readdir(stream)) != NULL) {
-        char *path AUTO(free_ptr) =
-            xasprintf("%s%s%s", dir, dir[0] ? "/" : "", ent->d_name);
-
-        if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
-            e = fn(d, model, path, ent->d_name, err);
-    }
-    closedir(stream);
-    return e;
 }
 
 /* The model whose directory has this name: 1, 0. */
@@ -289,18 +330,16 @@ model_named(struct drift *d, const char *name, struct buf *model, struct err *er
     return e;
 }
 
+/* A name where models lie; `where`: in their directory, or above it, where each has
+ * its `latest`. */
 static int
-check_top(struct drift *d, const char *unused, const char *path, const char *name,
-          struct err *err)
+check_model(struct drift *d, const char *where, const char *path, const char *name,
+            struct err *err)
 {
     struct buf model AUTO(buf_release) = BUF_INIT;
     struct stat st;
     int e;
 
-    (void)unused;
-    if (strcmp(name, SITE_DOT) == 0 || strcmp(name, "lost+found") == 0 ||
-        (d->s->layout->render && strcmp(name, LAYOUT_CONFIG_LINK) == 0))
-        return 0;
     if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
     if (S_ISLNK(st.st_mode) && is_plain_link(d, path))
@@ -311,7 +350,32 @@ check_top(struct drift *d, const char *unused, const char *path, const char *nam
     if (e != 1)
         return e;
     check_rights(d, path, &st);
-    return each_name(d, buf_str(&model), path, check_name, err);
+    return strcmp(where, d->s->layout->models) == 0
+               ? each_name(d, buf_str(&model), path, check_name, err)
+               : each_name(d, "latest", path, check_only, err);
+}
+
+static int
+check_top(struct drift *d, const char *where, const char *path, const char *name,
+          struct err *err)
+{
+    const char *models = d->s->layout->models;
+    const size_t n = strlen(models);
+    struct stat st;
+
+    if (strcmp(name, SITE_DOT) == 0 || strcmp(name, "lost+found") == 0 ||
+        (d->s->layout->render && strcmp(name, LAYOUT_CONFIG_LINK) == 0))
+        return 0;
+    if (n == 0 || strlen(name) != n - 1 || strncmp(name, models, n - 1) != 0)
+        return check_model(d, where, path, name, err);
+    if (fstatat(d->s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, errno, "stat %s", path);
+    if (!S_ISDIR(st.st_mode)) {
+        tell_foreign(d, path, type_of(&st));
+        return 0;
+    }
+    check_rights(d, path, &st);
+    return each_name(d, models, path, check_model, err);
 }
 
 /* ---- what is live ---- */
@@ -386,14 +450,14 @@ check_dirs(struct drift *d, const struct deploy_release *rel,
 }
 
 static void
-check_link(struct drift *d, const char *path, const char *want)
+check_link(struct drift *d, enum layout_kind kind, const char *path, const char *want)
 {
     struct err why = ERR_INIT;
     char *now AUTO(free_ptr) = NULL;
     bool mended = false;
 
-    if (flip_read(d->s, path, &now, &why) < 0) {
-        tell(d, "link", path, want, "something that is no link", false, &why);
+    if (flip_read(d->s, kind, path, &now, &why) < 0) {
+        tell(d, "link", path, want, "something else", false, &why);
         return;
     }
     if (now && strcmp(now, want) == 0)
@@ -403,18 +467,19 @@ check_link(struct drift *d, const char *path, const char *want)
 
         if (slash)
             *slash = '\0';
-        mended = fs_symlink_replace(want, d->s->dirfd, path, &why) == 0 &&
+        mended = flip_turn(d->s, kind, path, want, &why) == 0 &&
                  fs_fsync_dir(d->s->dirfd, slash ? dir : ".", &why) == 0;
     }
     tell(d, "link", path, want, now ? now : "nothing", mended, &why);
 }
 
 static void
-check_rendered(struct drift *d, const struct layout_files *files, const char *id)
+check_rendered(struct drift *d, const char *base, const struct layout_files *files,
+               const char *id)
 {
     for (int i = 0; i < files->n; i++) {
         const struct layout_file *f = &files->file[i];
-        char *path AUTO(free_ptr) = xasprintf(LAYOUT_RELEASES "/%s/%s", id, f->name);
+        char *path AUTO(free_ptr) = xasprintf("%s/%s/%s", base, id, f->name);
         struct buf now AUTO(buf_release) = { .cap_bytes = f->text.len + 1 };
         struct err why = ERR_INIT;
         bool mended = false, same;
@@ -425,12 +490,34 @@ check_rendered(struct drift *d, const struct layout_files *files, const char *id
             continue;
         err_clear(&why);
         if (d->repair)
-            mended = site_put_files(d->s, files, id, &why) == 0 &&
+            mended = site_put_files(d->s, base, files, id, &why) == 0 &&
                      fs_replace(d->s->dirfd, path, buf_str(&f->text), f->text.len, 0644,
                                 &why) == 0;
         tell(d, "config", path, "as rendered for this release",
              same ? "other text" : "it cannot be read", mended, &why);
     }
+}
+
+/* What names the directories of a model. */
+static void
+check_links(struct drift *d, const struct deploy_release *rel, const char *config_id,
+            bool first)
+{
+    struct layout_files own AUTO(layout_files_release) = { .n = 0 };
+    struct layout_links links AUTO(layout_links_release) = { .n = 0 };
+    struct buf base AUTO(buf_release) = BUF_INIT;
+    char id[CONFIG_ID_BYTES];
+    struct err why = ERR_INIT;
+
+    site_render_model(d->s, rel, &own, id);
+    site_own_path(d->s, rel->model, &base);
+    check_rendered(d, buf_str(&base), &own, id);
+    if (site_links(d->r, d->s, rel, config_id, &links, &why) < 0)
+        tell(d, "link", rel->model, "the version that leads", "another", false, &why);
+    for (int k = 0; k < links.n; k++)
+        if (first || strcmp(buf_str(&links.link[k].path), LAYOUT_CONFIG_LINK) != 0)
+            check_link(d, links.link[k].kind, buf_str(&links.link[k].path),
+                       buf_str(&links.link[k].text));
 }
 
 /* Directories, then what names them: a link that is mended shows what is there. */
@@ -447,16 +534,9 @@ check_live(struct drift *d, struct err *err)
     if (e < 0)
         return e;
     site_render(d->s, shown.by, shown.n, &files, id);
-    check_rendered(d, &files, id);
-    for (int i = 0; i < shown.n; i++) {
-        struct layout_links links AUTO(layout_links_release) = { .n = 0 };
-
-        d->s->layout->links(&shown.rel[i], id, &links);
-        for (int k = 0; k < links.n; k++)
-            if (i == 0 || strcmp(buf_str(&links.link[k].path), LAYOUT_CONFIG_LINK) != 0)
-                check_link(d, buf_str(&links.link[k].path),
-                           buf_str(&links.link[k].text));
-    }
+    check_rendered(d, LAYOUT_RELEASES, &files, id);
+    for (int i = 0; i < shown.n; i++)
+        check_links(d, &shown.rel[i], id, i == 0);
     return 0;
 }
 

@@ -139,35 +139,52 @@ put_dirs(struct plan *p, struct site *s, cJSON *list, struct err *err)
     return 0;
 }
 
+/* `prefix`: of the name that a server reads it by. */
+static int
+put_file(struct site *s, const char *prefix, const struct layout_file *f, cJSON *list,
+         struct err *err)
+{
+    struct buf now AUTO(buf_release) = BUF_INIT;
+    char *path AUTO(free_ptr) = xasprintf("%s/%s", prefix, f->name);
+    cJSON *o;
+
+    if (fs_read(s->dirfd, path, &now, err) < 0) {
+        if (err->sys != ENOENT)
+            return -(int)err->code;
+        err_clear(err);
+    }
+    if (strcmp(buf_str(&now), buf_str(&f->text)) == 0)
+        return 0;
+    o = cJSON_CreateObject();
+    json_put_str(o, "file", path);
+    json_put_str(o, "was", buf_str(&now));
+    json_put_str(o, "becomes", buf_str(&f->text));
+    cJSON_AddItemToArray(list, o);
+    return 0;
+}
+
 static int
 put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
 {
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    struct layout_files own AUTO(layout_files_release) = { .n = 0 };
+    struct buf dir AUTO(buf_release) = BUF_INIT;
     char id[CONFIG_ID_BYTES];
+    int e = 0;
 
-    plan_render(p, s, &plan_of(p, s)->next, &files, id);
-    for (int i = 0; i < files.n; i++) {
-        struct buf now AUTO(buf_release) = BUF_INIT;
-        char *path AUTO(free_ptr) =
-            xasprintf(LAYOUT_CONFIG_LINK "/%s", files.file[i].name);
-        cJSON *o;
+    const struct step *st = &plan_of(p, s)->next;
+    struct deploy_release view;
 
-        if (files.file[i].is_binary)
-            continue;
-        if (fs_read(s->dirfd, path, &now, err) < 0) {
-            if (err->sys != ENOENT)
-                return -(int)err->code;
-            err_clear(err);
-        }
-        if (strcmp(buf_str(&now), buf_str(&files.file[i].text)) == 0)
-            continue;
-        o = cJSON_CreateObject();
-        json_put_str(o, "file", path);
-        json_put_str(o, "was", buf_str(&now));
-        json_put_str(o, "becomes", buf_str(&files.file[i].text));
-        cJSON_AddItemToArray(list, o);
-    }
-    return 0;
+    plan_render(p, s, st, &files, id);
+    for (int i = 0; e == 0 && i < files.n; i++)
+        if (!files.file[i].is_binary)
+            e = put_file(s, LAYOUT_CONFIG_LINK, &files.file[i], list, err);
+    site_model_path(s, p->c->model, &dir);
+    step_view(st, &view);
+    site_render_model(s, &view, &own, id);
+    for (int i = 0; e == 0 && i < own.n; i++)
+        e = put_file(s, buf_str(&dir), &own.file[i], list, err);
+    return e;
 }
 
 static int
@@ -187,7 +204,7 @@ put_site(struct plan *p, struct site *s, cJSON *o, struct err *err)
         const struct flip *f = &p->flips.f[i];
         cJSON *l;
 
-        if (f->s != s)
+        if (f->s != s || f->kind == LAYOUT_FILE) /* told with the files */
             continue;
         l = cJSON_CreateObject();
         json_put_str(l, "path", f->path);

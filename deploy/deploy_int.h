@@ -120,6 +120,7 @@ void tx_end_p(struct db **db); /* for AUTO: rolls back when one is open */
 #define SITE_LOCK ".sluice/lock"
 #define SITE_STAGING ".sluice/staging"
 #define SITE_ADOPTED ".sluice/adopted"
+#define SITE_FLIP ".sluice/flip" /* a file on its way into place */
 
 /* A target being written to, or looked at. */
 struct site {
@@ -148,9 +149,15 @@ void sites_unlock(struct sites *s);
 
 /* What a release that did not end was staging goes, durably. */
 int site_clear_staging(const struct site *s, struct err *err) MUST_CHECK;
-/* "fraud" -> "fraud/v3", appended */
+/* "fraud" -> "fraud" or "models/fraud", appended */
+void site_model_path(const struct site *s, const char *model, struct buf *out);
+/* "fraud" -> "fraud/v3", appended. In a layout that parks, and with the site open, the
+ * name that it has now, else the parked one: the one that it is made with. */
 void site_version_path(const struct site *s, const char *model, int64_t number,
                        struct buf *out);
+/* Where its files lie: the same, or below it. */
+void site_files_path(const struct site *s, const char *model, int64_t number,
+                     struct buf *out);
 /* One version's directory; 1: made, its name not synced yet; 0: it was there. */
 int site_ready_version(struct repo *r, struct site *s, const char *model,
                        const struct deploy_member *m, struct err *err) MUST_CHECK;
@@ -161,11 +168,22 @@ int site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
 #define CONFIG_ID_BYTES 33
 void site_render(const struct site *s, const struct deploy_release *const *live, int n,
                  struct layout_files *out, char id[CONFIG_ID_BYTES]);
-/* The rendered files lie in the tree, synced. Does nothing when they are there. */
-int site_put_files(struct site *s, const struct layout_files *files, const char *id,
+/* The same of what the model has for itself. */
+void site_render_model(const struct site *s, const struct deploy_release *rel,
+                       struct layout_files *out, char id[CONFIG_ID_BYTES]);
+/* First half of the SHA-256 of names and texts, in hex. */
+void files_id(const struct layout_files *files, char id[CONFIG_ID_BYTES]);
+/* Where a model's own rendered files lie: ".sluice/models/fraud", appended. */
+void site_own_path(const struct site *s, const char *model, struct buf *out);
+/* The rendered files lie below `base` (LAYOUT_RELEASES, or a model's own), synced. Does
+ * nothing when they are there. */
+int site_put_files(struct site *s, const char *base, const struct layout_files *files,
+                   const char *id, struct err *err) MUST_CHECK;
+/* What the model has for itself; does nothing for a layout without. */
+int site_put_model(struct site *s, const struct deploy_release *rel,
                    struct err *err) MUST_CHECK;
 /* Drops rendered files that nothing has used for long, except `keep`. */
-void site_prune(struct site *s, const char *keep);
+void site_prune(struct site *s, const char *base, const char *keep);
 
 /* ---- deploy_check.c -----------------------------------------------------------------
  */
@@ -296,13 +314,34 @@ int options_store(struct repo *r, const struct deploy_target *t, int64_t id,
                   struct err *err) MUST_CHECK;
 void options_json(const struct deploy_target *t, cJSON *out);
 
+/* ---- deploy_flip.c ------------------------------------------------------------------
+ */
+
+extern const char *const flip_kind_names[LAYOUT_N_KINDS];    /* as rows have them */
+int flip_kind_find(const char *name, enum layout_kind *out); /* 0, -1 */
+/* What it says now. NULL: there is none. ERR_CONFLICT: something else has the name. */
+int flip_read(struct site *s, enum layout_kind kind, const char *path, char **out,
+              struct err *err) MUST_CHECK;
+/* Makes it say this (NULL: nothing), by one rename, not synced. Repeatable. */
+int flip_turn(struct site *s, enum layout_kind kind, const char *path,
+              const char *text_or_null, struct err *err) MUST_CHECK;
+/* What must hold for a release in this tree; config_id names the target's rendered
+ * files. ERR_CONFLICT: what is not of the store would be served instead. */
+int site_links(struct repo *r, struct site *s, const struct deploy_release *rel,
+               const char *config_id, struct layout_links *out,
+               struct err *err) MUST_CHECK;
+/* ERR_CONFLICT: the layout's server cannot serve this; says why and the way out. */
+int site_accepts(const struct site *s, const struct deploy_release *rel,
+                 struct err *err) MUST_CHECK;
+
 /* ---- deploy_switch.c: flips ---------------------------------------------------------
  */
 
-/* One link of one target. */
+/* One link (directory, file) of one target. */
 struct flip {
     struct site *s;
-    int place; /* 0: the target's commit point */
+    enum layout_kind kind;
+    int place; /* 0: the target's commit point; below: before any commit point */
     char *path;
     char *was; /* NULL: there was none */
     char *becomes;
@@ -316,20 +355,19 @@ struct flips {
         .f = NULL                                                                      \
     }
 void flips_release(struct flips *f);
-/* What the links say now. NULL: there is none. ERR_CONFLICT: something that is no link
- * has the name. */
-int flip_read(struct site *s, const char *path, char **out, struct err *err) MUST_CHECK;
 /* Adds the links of a site that must change for `rel`. */
-int flips_plan(struct flips *f, struct site *s, const struct deploy_release *rel,
-               const char *config_id, struct err *err) MUST_CHECK;
+int flips_plan(struct repo *r, struct flips *f, struct site *s,
+               const struct deploy_release *rel, const char *config_id,
+               struct err *err) MUST_CHECK;
 int flips_insert(struct repo *r, int64_t release_id, const struct flips *f,
                  struct err *err) MUST_CHECK;
 int flips_load(struct repo *r, int64_t release_id, struct sites *sites,
                struct flips *out, struct err *err) MUST_CHECK;
 /* Removes links that a killed process was about to rename into place. */
 void flips_sweep(const struct flips *f);
-/* The commit points of all sites, then the rest. When a commit point fails, those
- * before it are put back and *past is false; otherwise *past is true. Repeatable. */
+/* What stands before the commit points, those of all sites, then the rest. When a
+ * commit point fails, those before it are put back and *past is false; otherwise *past
+ * is true. Repeatable. */
 int flips_apply(struct flips *f, bool *past, struct err *err) MUST_CHECK;
 /* 1: some target shows the new state, 0: none does. */
 int flips_committed(const struct flips *f, struct err *err) MUST_CHECK;

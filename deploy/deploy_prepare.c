@@ -110,13 +110,32 @@ put_rendered(struct plan *p, struct site *s, const struct step *one,
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     struct deploy_release view, second;
 
-    if (!s->layout->render)
-        return 0;
+    int e;
+
     step_view(one, &view);
+    e = site_put_model(s, &view, err);
+    if (e < 0 || !s->layout->render)
+        return e;
     if (two)
         step_view(two, &second);
     render_with(p, s, &view, two ? &second : NULL, &files, id);
-    return site_put_files(s, &files, id, err);
+    return site_put_files(s, LAYOUT_RELEASES, &files, id, err);
+}
+
+/* Drops what nothing has used for long. */
+static void
+prune(struct plan *p, struct site *s, const char *id)
+{
+    struct layout_files own AUTO(layout_files_release) = { .n = 0 };
+    struct buf base AUTO(buf_release) = BUF_INIT;
+    struct deploy_release view;
+    char model_id[CONFIG_ID_BYTES];
+
+    site_prune(s, LAYOUT_RELEASES, id);
+    step_view(&plan_of(p, s)->next, &view);
+    site_render_model(s, &view, &own, model_id);
+    site_own_path(s, p->next.model, &base);
+    site_prune(s, buf_str(&base), model_id);
 }
 
 void
@@ -183,7 +202,7 @@ plan_flips(struct plan *p, struct err *err)
         if (p->c->verb != DEPLOY_ROLLBACK)
             e = keeps_models(s, &files, err);
         if (e == 0)
-            e = flips_plan(&p->flips, s, &view, id, err);
+            e = flips_plan(p->r, &p->flips, s, &view, id, err);
     }
     return e;
 }
@@ -333,9 +352,9 @@ plan_ready(struct plan *p, struct err *err)
                     : prepare(p, s, next, &bad, PREPARE_DEPTH, err);
         if (e == 0 && !is_back)
             e = prepare_others(p, s, err);
-        if (e == 0 && !is_back && s->layout->render) {
+        if (e == 0 && !is_back) {
             e = put_rendered(p, s, next, NULL, id, err); /* the youngest again */
-            site_prune(s, id);
+            prune(p, s, id);
         }
     }
     return e;

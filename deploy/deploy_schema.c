@@ -213,8 +213,14 @@ static const char drills[] =
     "      AND o.weight > 0))) BEGIN"
     "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;";
 
+/* What a flip is of. Before the commit point a place is below 0. */
+static const char kinds[] =
+    "ALTER TABLE intent ADD COLUMN kind TEXT NOT NULL DEFAULT 'link'"
+    "  CHECK(kind IN ('link', 'directory', 'file'));";
+
 static const char *const migrations[] = { first,   guards, guards_of_deletes,
-                                          options, steps,  drills };
+                                          options, steps,  drills,
+                                          kinds };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "

@@ -4,7 +4,10 @@
  *     TARGET/.sluice/target.json   {"sluice_target": 1, "uid", "name", "store"}
  *                    lock          flock, held from an intent to its end
  *                    releases/<id> rendered files; id: first half of their SHA-256 in
- * hex staging/      work in progress of whoever holds the lock
+ *                                  hex
+ *                    models/<model>/<id>   those that a model has for itself
+ *                    staging/      work in progress of whoever holds the lock
+ *                    flip          a file on its way into place
  *     TARGET/<model>/<version>/…   see layout.h
  *
  * Equal meanings share a rendered folder, and what undoes a release is made before it
@@ -194,12 +197,36 @@ sites_lock(struct sites *s, int timeout_ms, struct err *err)
  */
 
 void
+site_model_path(const struct site *s, const char *model, struct buf *out)
+{
+    buf_adds(out, s->layout->models);
+    repo_name_encode(model, out);
+}
+
+void
 site_version_path(const struct site *s, const char *model, int64_t number,
                   struct buf *out)
 {
-    repo_name_encode(model, out);
-    buf_addc(out, '/');
-    s->layout->version_dir(number, out);
+    struct buf shown AUTO(buf_release) = BUF_INIT;
+    size_t dir;
+
+    site_model_path(s, model, &shown);
+    buf_addc(&shown, '/');
+    dir = shown.len;
+    s->layout->version_dir(number, &shown);
+    if (!s->layout->parks ||
+        faccessat(s->dirfd, buf_str(&shown), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        buf_adds(out, buf_str(&shown));
+    else
+        buf_addf(out, "%.*s.%s", (int)dir, shown.data, shown.data + dir);
+}
+
+void
+site_files_path(const struct site *s, const char *model, int64_t number,
+                struct buf *out)
+{
+    site_version_path(s, model, number, out);
+    buf_adds(out, s->layout->inside);
 }
 
 int
@@ -225,17 +252,40 @@ open_staging(struct site *s, int *fd, struct err *err)
     return e < 0 ? e : fs_open_dir(fd, s->dirfd, SITE_STAGING, err);
 }
 
-/* Makes the model's own directory, durably. */
+/* Makes the model's own directory, and that of `latest`, durably. */
 static int
 make_model_dir(struct site *s, const char *model, struct err *err)
 {
-    struct buf dir AUTO(buf_release) = BUF_INIT;
+    struct buf dir AUTO(buf_release) = BUF_INIT, latest AUTO(buf_release) = BUF_INIT;
     int e;
 
-    repo_name_encode(model, &dir);
+    site_model_path(s, model, &dir);
+    repo_name_encode(model, &latest);
     /* synced also when it is there: who made it may have been killed before its sync */
     e = fs_mkdirs(s->dirfd, buf_str(&dir), 0755, err);
+    if (e == 0 && s->layout->models[0])
+        e = fs_mkdirs(s->dirfd, buf_str(&latest), 0755, err);
+    if (e == 0 && s->layout->models[0])
+        e = fs_fsync_dir(s->dirfd, s->layout->models, err);
     return e < 0 ? e : fs_fsync(s->dirfd, s->t.dir, err);
+}
+
+/* Makes staging/<name>, with the files where the layout wants them. */
+static int
+stage_version(struct repo *r, const struct site *s, const struct repo_version *v,
+              int staging, const char *name, struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    int e;
+
+    if (!s->layout->inside[0])
+        return repo_checkout(r, &v->digest, staging, name, REPO_LINK, err);
+    e = fs_mkdirs(staging, name, 0755, err);
+    if (e == 0)
+        e = fs_open_dir(&fd, staging, name, err);
+    if (e == 0)
+        e = repo_checkout(r, &v->digest, fd, s->layout->inside + 1, REPO_LINK, err);
+    return e < 0 ? e : fs_fsync(fd, name, err);
 }
 
 int
@@ -259,7 +309,7 @@ site_ready_version(struct repo *r, struct site *s, const char *model,
     if (e == 0)
         e = open_staging(s, &fd, err);
     if (e == 0)
-        e = repo_checkout(r, &v.digest, fd, name, REPO_LINK, err);
+        e = stage_version(r, s, &v, fd, name, err);
     if (e == 0)
         e = fs_rename_new(fd, name, s->dirfd, buf_str(&path), err);
     return e < 0 ? e : 1;
@@ -282,7 +332,7 @@ site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
         made |= e == 1;
     }
     if (e >= 0 && made) {
-        repo_name_encode(rel->model, &dir);
+        site_model_path(s, rel->model, &dir);
         e = fs_fsync_dir(s->dirfd, buf_str(&dir), err);
     }
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
@@ -292,21 +342,15 @@ site_ready(struct repo *r, struct site *s, const struct deploy_release *rel,
  */
 
 void
-site_render(const struct site *s, const struct deploy_release *const *live, int n,
-            struct layout_files *out, char id[CONFIG_ID_BYTES])
+files_id(const struct layout_files *files, char id[CONFIG_ID_BYTES])
 {
     char hex[DIGEST_HEX_BYTES];
     struct sha256 sum;
     struct digest d;
 
-    id[0] = '\0';
-    out->n = 0;
-    if (!s->layout->render)
-        return;
-    s->layout->render(&s->t, live, n, out);
     sha256_init(&sum);
-    for (int i = 0; i < out->n; i++) {
-        const struct layout_file *f = &out->file[i];
+    for (int i = 0; i < files->n; i++) {
+        const struct layout_file *f = &files->file[i];
 
         sha256_add(&sum, f->name, strlen(f->name) + 1);
         sha256_add(&sum, &f->text.len, sizeof(f->text.len));
@@ -316,6 +360,30 @@ site_render(const struct site *s, const struct deploy_release *const *live, int 
     digest_hex(&d, hex);
     memcpy(id, hex, CONFIG_ID_BYTES - 1);
     id[CONFIG_ID_BYTES - 1] = '\0';
+}
+
+void
+site_render(const struct site *s, const struct deploy_release *const *live, int n,
+            struct layout_files *out, char id[CONFIG_ID_BYTES])
+{
+    id[0] = '\0';
+    out->n = 0;
+    if (!s->layout->render)
+        return;
+    s->layout->render(&s->t, live, n, out);
+    files_id(out, id);
+}
+
+void
+site_render_model(const struct site *s, const struct deploy_release *rel,
+                  struct layout_files *out, char id[CONFIG_ID_BYTES])
+{
+    id[0] = '\0';
+    out->n = 0;
+    if (!s->layout->render_model)
+        return;
+    s->layout->render_model(rel, out);
+    files_id(out, id);
 }
 
 static int
@@ -334,7 +402,7 @@ write_file(int dirfd, const struct layout_file *f, struct err *err)
 /* Makes staging/<id> with all files and renames it to its place. */
 static int
 make_files(struct site *s, const struct layout_files *files, const char *id,
-           const char *path, struct err *err)
+           const char *base, const char *path, struct err *err)
 {
     int staging AUTO(fs_close) = -1, fd AUTO(fs_close) = -1;
     int e = open_staging(s, &staging, err);
@@ -348,44 +416,69 @@ make_files(struct site *s, const struct layout_files *files, const char *id,
     if (e == 0)
         e = fs_fsync(fd, id, err);
     if (e == 0)
-        e = fs_mkdirs(s->dirfd, LAYOUT_RELEASES, 0755, err);
+        e = fs_mkdirs(s->dirfd, base, 0755, err);
     if (e == 0)
         e = fs_rename_new(staging, id, s->dirfd, path, err);
     return e;
 }
 
-/* Its name comes to the disk. Who made it may have been killed before this, so that it
- * was done is kept as the sticky bit, which nobody minds and which may be lost. */
+/* Its name comes to the disk, and the names above it. Who made it may have been killed
+ * before this, so that it was done is kept as the sticky bit, which nobody minds and
+ * which may be lost. */
 static int
-settle_files(struct site *s, const char *path, struct err *err)
+settle_files(struct site *s, const char *base, const char *path, struct err *err)
 {
-    int e = fs_fsync_dir(s->dirfd, LAYOUT_RELEASES, err);
+    char *dir AUTO(free_ptr) = xstrdup(base), *slash;
+    int e = fs_fsync_dir(s->dirfd, dir, err);
 
+    while (e == 0 && (slash = strrchr(dir, '/')) != NULL) {
+        *slash = '\0';
+        if (strcmp(base, LAYOUT_RELEASES) != 0) /* synced when the target was made */
+            e = fs_fsync_dir(s->dirfd, dir, err);
+    }
     if (e == 0)
         (void)fchmodat(s->dirfd, path, S_ISVTX | 0755, 0);
     return e;
 }
 
 int
-site_put_files(struct site *s, const struct layout_files *files, const char *id,
-               struct err *err)
+site_put_files(struct site *s, const char *base, const struct layout_files *files,
+               const char *id, struct err *err)
 {
-    char path[sizeof(LAYOUT_RELEASES) + CONFIG_ID_BYTES];
+    char *path AUTO(free_ptr) = xasprintf("%s/%s", base, id);
     struct stat st = { .st_mode = 0 };
     int e = 0;
 
     if (!id[0])
         return 0;
-    snprintf(path, sizeof(path), LAYOUT_RELEASES "/%s", id);
     if (fstatat(s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
         /* young again, for site_prune; on a disk that takes no more it may fail */
         (void)utimensat(s->dirfd, path, NULL, 0);
     else
-        e = errno == ENOENT ? make_files(s, files, id, path, err)
+        e = errno == ENOENT ? make_files(s, files, id, base, path, err)
                             : err_sys(err, errno, "stat %s", path);
     if (e == 0 && !(st.st_mode & S_ISVTX))
-        e = settle_files(s, path, err);
+        e = settle_files(s, base, path, err);
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+}
+
+void
+site_own_path(const struct site *s, const char *model, struct buf *out)
+{
+    buf_adds(out, LAYOUT_OWN);
+    site_model_path(s, model, out);
+}
+
+int
+site_put_model(struct site *s, const struct deploy_release *rel, struct err *err)
+{
+    struct layout_files own AUTO(layout_files_release) = { .n = 0 };
+    struct buf base AUTO(buf_release) = BUF_INIT;
+    char id[CONFIG_ID_BYTES];
+
+    site_render_model(s, rel, &own, id);
+    site_own_path(s, rel->model, &base);
+    return site_put_files(s, buf_str(&base), &own, id, err);
 }
 
 struct rendered {
@@ -430,14 +523,14 @@ list_rendered(int fd, size_t *n)
 
 /* Tidying: what fails here is left for the next time. */
 void
-site_prune(struct site *s, const char *keep)
+site_prune(struct site *s, const char *base, const char *keep)
 {
     int fd AUTO(fs_close) = -1;
     struct rendered *list AUTO(free_ptr) = NULL;
     struct err err = ERR_INIT;
     size_t n;
 
-    if (!keep[0] || fs_open_dir(&fd, s->dirfd, LAYOUT_RELEASES, &err) < 0)
+    if (!keep[0] || fs_open_dir(&fd, s->dirfd, base, &err) < 0)
         return;
     list = list_rendered(fd, &n);
     if (n <= KEEP_RENDERED)

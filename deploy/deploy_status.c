@@ -126,19 +126,21 @@ check_links(struct repo *r, struct site *s, const struct view *v,
     if (e < 0)
         return e;
     site_render(s, shown.by, shown.n, &files, id);
-    for (int i = 0; i < shown.n; i++)
+    for (int i = 0; e == 0 && i < shown.n; i++)
         if (strcmp(shown.rel[i].model, rel->model) == 0)
-            s->layout->links(&shown.rel[i], id, &links);
+            e = site_links(r, s, &shown.rel[i], id, &links, err);
     for (int i = 0; e == 0 && i < links.n; i++) {
         const char *path = buf_str(&links.link[i].path);
+        const char *text = buf_str(&links.link[i].text);
+        const bool is_link = links.link[i].kind == LAYOUT_LINK;
         char *now AUTO(free_ptr) = NULL;
 
-        e = flip_read(s, path, &now, err);
+        e = flip_read(s, links.link[i].kind, path, &now, err);
         if (e == 0 && !now)
             say(drift, "%s is gone", path);
-        else if (e == 0 && strcmp(now, buf_str(&links.link[i].text)) != 0)
-            say(drift, "%s points at %s, not at %s", path, now,
-                buf_str(&links.link[i].text));
+        else if (e == 0 && strcmp(now, text) != 0)
+            say(drift, "%s %s %s, not %s%s", path, is_link ? "points at" : "is", now,
+                is_link ? "at " : "", text);
     }
     return e;
 }

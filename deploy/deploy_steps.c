@@ -176,6 +176,13 @@ step_on(struct step *st)
     forget_dropped(st);
 }
 
+/* A server that takes the highest number it sees has nothing to load beside it. */
+static enum step_stage
+step_first(const struct site *s)
+{
+    return !site_is_stepped(s) ? STEP_DONE : s->layout->parks ? STEP_LOOK : STEP_LOAD;
+}
+
 void
 step_begin(const struct site *s, const struct step *now,
            const struct deploy_release *next, struct step *out)
@@ -185,9 +192,9 @@ step_begin(const struct site *s, const struct step *now,
     memset(out, 0, sizeof(*out));
     out->is_stepped = site_is_stepped(s);
     out->is_told = !s->t.option[DEPLOY_RELOAD];
-    out->stage = out->is_stepped ? STEP_LOAD : STEP_DONE;
+    out->stage = step_first(s);
     out->rel = *next;
-    if (!out->is_stepped || !now)
+    if (out->stage != STEP_LOAD || !now)
         return;
     out->from = now->stage == STEP_LOAD && now->from.n_members ? now->from : now->rel;
     step_view(now, &view);
@@ -251,12 +258,12 @@ step_get(struct repo *r, const struct site *s, const struct deploy_release *rel,
     memset(out, 0, sizeof(*out));
     out->is_stepped = site_is_stepped(s);
     out->is_told = true;
-    out->stage = out->is_stepped ? STEP_LOAD : STEP_DONE;
+    out->stage = step_first(s);
     out->rel = *rel;
     if (!is_tracked(s))
         return 0;
     e = read_row(r, s, rel, &from_id, out, err);
-    if (e == 0 && out->is_stepped) {
+    if (e == 0 && out->stage == STEP_LOAD) {
         out->from = *rel;
         note_labels(out, rel);
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Flipping links, and healing what a crash left half flipped.
  *
- * The first flip of each target is its commit point. A release is past it as soon as
- * one target shows the new link (version directories and rendered files of every target
- * are ready before the first flip), so healing goes forward then, and back otherwise.
+ * The first flip of each target that changes what is served is its commit point. A
+ * release is past it as soon as one target shows the new state (version directories and
+ * rendered files of every target are ready before the first flip), so healing goes
+ * forward then, and back otherwise. What a layout needs to have in order before its
+ * commit point stands before that of any target, and is not put back.
  */
 #include "deploy/deploy_int.h"
 
@@ -13,6 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void
 flips_release(struct flips *f)
@@ -24,30 +27,6 @@ flips_release(struct flips *f)
     }
     free(f->f);
     *f = (struct flips)FLIPS_INIT;
-}
-
-int
-flip_read(struct site *s, const char *path, char **out, struct err *err)
-{
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    int e = fs_readlink(s->dirfd, path, &text, err);
-
-    *out = NULL;
-    if (e == 0) {
-        *out = buf_take(&text);
-        return 0;
-    }
-    if (err->sys == ENOENT) {
-        err_clear(err);
-        return 0;
-    }
-    if (err->sys == EINVAL) {
-        err_clear(err);
-        return err_set(err, ERR_CONFLICT,
-                       "target %s: %s/%s is not a link that sluice made: move it away",
-                       s->t.name, s->t.dir, path);
-    }
-    return err_ctx(err, "target %s (%s)", s->t.name, s->t.dir);
 }
 
 static bool
@@ -73,14 +52,22 @@ add_flip(struct flips *f)
     return &f->f[f->n++];
 }
 
+/* The first that is not `before` is the commit point. */
+static void
+number_flips(struct flip *f, int n, int n_before)
+{
+    for (int i = 0; i < n; i++)
+        f[i].place = i - n_before;
+}
+
 int
-flips_plan(struct flips *f, struct site *s, const struct deploy_release *rel,
-           const char *config_id, struct err *err)
+flips_plan(struct repo *r, struct flips *f, struct site *s,
+           const struct deploy_release *rel, const char *config_id, struct err *err)
 {
     struct layout_links links AUTO(layout_links_release) = { .n = 0 };
-    int e = 0, place = 0;
+    const int first = f->n;
+    int n_before = 0, e = site_links(r, s, rel, config_id, &links, err);
 
-    s->layout->links(rel, config_id, &links);
     for (int i = 0; e == 0 && i < links.n; i++) {
         const char *path = buf_str(&links.link[i].path);
         char *was AUTO(free_ptr) = NULL;
@@ -88,17 +75,19 @@ flips_plan(struct flips *f, struct site *s, const struct deploy_release *rel,
 
         if (is_planned(f, s, path))
             continue;
-        e = flip_read(s, path, &was, err);
+        e = flip_read(s, links.link[i].kind, path, &was, err);
         if (e < 0 || same_text(was, buf_str(&links.link[i].text)))
             continue;
+        n_before += links.link[i].before;
         flip = add_flip(f);
         flip->s = s;
-        flip->place = place++;
+        flip->kind = links.link[i].kind;
         flip->path = xstrdup(path);
         flip->becomes = buf_take(&links.link[i].text);
         flip->was = was;
         was = NULL;
     }
+    number_flips(f->f + first, f->n - first, n_before);
     return e;
 }
 
@@ -108,12 +97,12 @@ flips_insert(struct repo *r, int64_t release_id, const struct flips *f, struct e
     int e = 0;
 
     for (int i = 0; e == 0 && i < f->n; i++)
-        e = db_run(
-            r->db, err,
-            "INSERT INTO intent(release_id, target_id, place, path, was, becomes) "
-            "VALUES(?, ?, ?, ?, ?, ?)",
-            "iiittt", release_id, f->f[i].s->t.id, (int64_t)f->f[i].place, f->f[i].path,
-            f->f[i].was, f->f[i].becomes);
+        e = db_run(r->db, err,
+                   "INSERT INTO intent(release_id, target_id, place, kind, path, was, "
+                   "becomes) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                   "iiitttt", release_id, f->f[i].s->t.id, (int64_t)f->f[i].place,
+                   flip_kind_names[f->f[i].kind], f->f[i].path, f->f[i].was,
+                   f->f[i].becomes);
     return e;
 }
 
@@ -123,7 +112,7 @@ flips_load(struct repo *r, int64_t release_id, struct sites *sites, struct flips
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int e = db_query(r->db, &st, err,
-                     "SELECT target_id, place, path, was, becomes FROM intent "
+                     "SELECT target_id, place, path, was, becomes, kind FROM intent "
                      "WHERE release_id = ? ORDER BY target_id, place",
                      "i", release_id);
 
@@ -142,6 +131,9 @@ flips_load(struct repo *r, int64_t release_id, struct sites *sites, struct flips
                            "an intent names target %" PRId64
                            ", which is not of its alias",
                            db_int(st, 0));
+        if (flip_kind_find(db_text(st, 5), &flip->kind) < 0)
+            return err_set(err, ERR_CORRUPT, "an intent has a flip of kind \"%s\"",
+                           db_text(st, 5));
     }
     return e;
 }
@@ -170,19 +162,20 @@ flips_sweep(const struct flips *f)
         char *dir AUTO(free_ptr) = holder_of(f->f[i].path);
 
         fs_tmp_sweep(f->f[i].s->dirfd, dir ? dir : ".");
+        if (f->f[i].kind == LAYOUT_FILE)
+            (void)unlinkat(f->f[i].s->dirfd, SITE_FLIP, 0);
     }
 }
 
 /* One rename and one fsync. */
 static int
-point(struct site *s, const char *path, const char *text, struct err *err)
+point(const struct flip *f, const char *text, struct err *err)
 {
-    int e = text ? fs_symlink_replace(text, s->dirfd, path, err)
-                 : fs_unlink(s->dirfd, path, err);
+    int e = flip_turn(f->s, f->kind, f->path, text, err);
 
     if (e == 0)
-        e = sync_holder(s, path, err);
-    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
+        e = sync_holder(f->s, f->path, err);
+    return e < 0 ? err_ctx(err, "target %s (%s)", f->s->t.name, f->s->t.dir) : 0;
 }
 
 /* Puts the commit points before f[end] back. */
@@ -193,7 +186,7 @@ put_back(struct flips *f, int end, struct err *err)
 
     for (int i = end - 1; e == 0 && i >= 0; i--)
         if (f->f[i].place == 0)
-            e = point(f->f[i].s, f->f[i].path, f->f[i].was, err);
+            e = point(&f->f[i], f->f[i].was, err);
     return e;
 }
 
@@ -204,10 +197,17 @@ flips_apply(struct flips *f, bool *past, struct err *err)
     int e = 0;
 
     *past = true;
+    for (int i = 0; e == 0 && i < f->n; i++)
+        if (f->f[i].place < 0)
+            e = point(&f->f[i], f->f[i].becomes, err);
+    if (e < 0) { /* what stands before changes nothing; who heals may be past it */
+        *past = put_back(f, f->n, &second) < 0;
+        return e;
+    }
     for (int i = 0; i < f->n; i++) {
         if (f->f[i].place != 0)
             continue;
-        e = point(f->f[i].s, f->f[i].path, f->f[i].becomes, err);
+        e = point(&f->f[i], f->f[i].becomes, err);
         if (e < 0) {
             /* the failed one too: its rename may have been done, its fsync not */
             *past = put_back(f, i + 1, &second) < 0;
@@ -215,8 +215,8 @@ flips_apply(struct flips *f, bool *past, struct err *err)
         }
     }
     for (int i = 0; e == 0 && i < f->n; i++)
-        if (f->f[i].place != 0)
-            e = point(f->f[i].s, f->f[i].path, f->f[i].becomes, err);
+        if (f->f[i].place > 0)
+            e = point(&f->f[i], f->f[i].becomes, err);
     return e;
 }
 
@@ -228,7 +228,7 @@ flips_committed(const struct flips *f, struct err *err)
 
         if (f->f[i].place != 0)
             continue;
-        if (flip_read(f->f[i].s, f->f[i].path, &now, err) < 0)
+        if (flip_read(f->f[i].s, f->f[i].kind, f->f[i].path, &now, err) < 0)
             return -(int)err->code;
         if (same_text(now, f->f[i].becomes))
             return 1;

@@ -8,7 +8,6 @@
 
 #include "deploy/deploy.h"
 
-#define LAYOUT_LINKS_MAX 2
 /* Where rendered files lie below the target, and the link through which they are read.
  */
 #define LAYOUT_RELEASES ".sluice/releases"
@@ -16,6 +15,10 @@
 /* For a target that is told by grpc://: TF Serving's ReloadConfigRequest, with the list
  * of models.config in it. */
 #define LAYOUT_CONFIG_WIRE "reload.pb"
+/* Where the files of one model lie: beside its directory's path,
+ * ".sluice/models/fraud".
+ */
+#define LAYOUT_OWN ".sluice/"
 
 struct layout_file {
     const char *name; /* static: "models.config" */
@@ -28,18 +31,49 @@ struct layout_files {
 };
 void layout_files_release(struct layout_files *f);
 
+/* What a release flips; each by one rename. */
+enum layout_kind {
+    LAYOUT_LINK, /* a link; says what it points at */
+    LAYOUT_DIR,  /* a version's directory that a server sees, or that is parked beside;
+                  * says the name that it has: "3", or ".3" (also when there is none) */
+    LAYOUT_FILE, /* a file; says which of the model's rendered ones it is */
+    LAYOUT_N_KINDS
+};
 struct layout_link {
+    enum layout_kind kind;
+    bool before;     /* harmless, and needed before the commit point */
     struct buf path; /* below the target */
-    struct buf text; /* what it must point at */
+    struct buf text; /* what it must say */
 };
 struct layout_links {
-    struct layout_link link[LAYOUT_LINKS_MAX];
+    struct layout_link *link;
     int n;
 };
 void layout_links_release(struct layout_links *l);
+/* With an empty path and text. */
+struct layout_link *layout_links_add(struct layout_links *l, enum layout_kind kind);
+/* "fraud/latest" */
+struct layout_link *layout_links_latest(struct layout_links *l,
+                                        const struct deploy_release *rel);
+
+/* What a layout may know of the tree. */
+struct layout_tree {
+    const char *config_id; /* names the rendered files; "": none */
+    const char *model_id;  /* names the model's own; "": none */
+    const int64_t *shown;  /* of a layout that parks: numbers that a server sees, in
+                            * order */
+    int n_shown;
+};
 
 struct layout_ops {
-    const char *name; /* "plain", "tfserving" */
+    const char *name; /* "plain", "tfserving" … */
+    /* The directory of models, and where in a version's directory its files lie; "":
+     * the target, the directory itself. */
+    const char *models; /* "models/" */
+    const char *inside; /* "/model.savedmodel" */
+    /* A server takes the highest number that it sees: what is above the one that leads
+     * has a dot before its name, as has what was never shown. */
+    bool parks;
     /* "v3" or "3", appended */
     void (*version_dir)(int64_t number, struct buf *out);
     /* Texts for what every model of the target means; NULL: none. Depends on nothing
@@ -47,13 +81,20 @@ struct layout_ops {
     void (*render)(const struct deploy_target *t,
                    const struct deploy_release *const *live, int n,
                    struct layout_files *out);
-    /* Links that must hold for `rel`; [0] is the commit point. config_id names the
-     * rendered files ("" without). */
-    void (*links)(const struct deploy_release *rel, const char *config_id,
+    /* The one file that a model has for itself; NULL: none. */
+    void (*render_model)(const struct deploy_release *rel, struct layout_files *out);
+    /* What must hold for `rel`, in the order of flipping. The first that is not
+     * `before` is the commit point. */
+    void (*links)(const struct deploy_release *rel, const struct layout_tree *tree,
                   struct layout_links *out);
+    /* Says (appended) why its server cannot serve `rel`, and the way out; nothing: it
+     * can. NULL: it can serve all. */
+    void (*refuse)(const struct deploy_release *rel, struct buf *why);
     /* NULL: what the links say is what is served (observed at the switch). Else why
      * what is served is not known. */
     const char *not_observed;
+    /* Why a tree made by hand cannot get this layout; NULL: it can. */
+    const char *no_adoption;
 };
 /* ERR_INVALID lists the layouts there are. */
 int layout_find(const char *name, const struct layout_ops **out,
@@ -68,6 +109,14 @@ void layout_routes_json(const struct deploy_target *t,
 void layout_routes_nginx(const struct deploy_release *const *live, int n,
                          struct buf *out);
 
-extern const struct layout_ops layout_plain, layout_tfserving;
+#define LAYOUT_VERSIONS_MAX (DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX)
+/* All that a server has loaded for a release, in order; returns how many. */
+int layout_versions(const struct deploy_release *rel, int64_t out[LAYOUT_VERSIONS_MAX]);
+void layout_number(int64_t number, struct buf *out); /* "3" */
+/* A quoted string of protobuf's text format. */
+void layout_quoted(const char *s, struct buf *out);
+
+extern const struct layout_ops layout_plain, layout_tfserving, layout_tfserving_scan,
+    layout_triton;
 
 #endif

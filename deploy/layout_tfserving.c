@@ -22,61 +22,26 @@
 #include "savedmodel/savedmodel.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-
-static void
-version_dir(int64_t number, struct buf *out)
-{
-    buf_addf(out, "%" PRId64, number);
-}
-
-/* A quoted string of protobuf's text format; what is not plain ASCII as \ooo. */
-static void
-add_quoted(struct buf *out, const char *s)
-{
-    buf_addc(out, '"');
-    for (; *s; s++) {
-        const unsigned char c = (unsigned char)*s;
-
-        if (c == '"' || c == '\\')
-            buf_addf(out, "\\%c", c);
-        else if (c < 0x20 || c >= 0x7f)
-            buf_addf(out, "\\%03o", c);
-        else
-            buf_addc(out, (char)c);
-    }
-    buf_addc(out, '"');
-}
-
-static int
-by_number(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
 
 /* A ModelConfig of tensorflow_serving/config/model_server_config.proto, to be written
  * as text and as bytes. */
 struct config {
     const char *name;
     struct buf base_path;
-    int64_t versions[DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX];
+    int64_t versions[LAYOUT_VERSIONS_MAX];
     int n_versions;
-    const struct deploy_member *labelled[DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX];
+    const struct deploy_member *labelled[LAYOUT_VERSIONS_MAX];
     int n_labelled;
 };
 #define PLATFORM "tensorflow"
 
 static void
-config_add(struct config *c, const struct deploy_member *m, int n)
+config_label(struct config *c, const struct deploy_member *m, int n)
 {
-    for (int i = 0; i < n; i++) {
-        c->versions[c->n_versions++] = m[i].number;
+    for (int i = 0; i < n; i++)
         if (m[i].label[0])
             c->labelled[c->n_labelled++] = &m[i];
-    }
 }
 
 static void
@@ -89,18 +54,18 @@ config_init(struct config *c, const struct deploy_target *t,
     if (c->base_path.len > 0 && c->base_path.data[c->base_path.len - 1] != '/')
         buf_addc(&c->base_path, '/');
     repo_name_encode(rel->model, &c->base_path);
-    config_add(c, rel->members, rel->n_members);
-    config_add(c, rel->kept, rel->n_kept);
-    qsort(c->versions, (size_t)c->n_versions, sizeof(c->versions[0]), by_number);
+    c->n_versions = layout_versions(rel, c->versions);
+    config_label(c, rel->members, rel->n_members);
+    config_label(c, rel->kept, rel->n_kept);
 }
 
 static void
 add_text(const struct config *c, struct buf *out)
 {
     buf_adds(out, "  config {\n    name: ");
-    add_quoted(out, c->name);
+    layout_quoted(c->name, out);
     buf_adds(out, "\n    base_path: ");
-    add_quoted(out, buf_str(&c->base_path));
+    layout_quoted(buf_str(&c->base_path), out);
     buf_adds(out, "\n    model_platform: \"" PLATFORM "\"\n"
                   "    model_version_policy { specific {");
     for (int i = 0; i < c->n_versions; i++)
@@ -193,21 +158,21 @@ render(const struct deploy_target *t, const struct deploy_release *const *live, 
 }
 
 static void
-links(const struct deploy_release *rel, const char *config_id, struct layout_links *out)
+links(const struct deploy_release *rel, const struct layout_tree *tree,
+      struct layout_links *out)
 {
-    out->n = 2;
-    for (int i = 0; i < out->n; i++)
-        out->link[i] = (struct layout_link){ BUF_INIT, BUF_INIT };
-    buf_adds(&out->link[0].path, LAYOUT_CONFIG_LINK);
-    buf_addf(&out->link[0].text, LAYOUT_RELEASES "/%s", config_id);
-    repo_name_encode(rel->model, &out->link[1].path);
-    buf_adds(&out->link[1].path, "/latest");
-    version_dir(rel->latest, &out->link[1].text);
+    struct layout_link *config = layout_links_add(out, LAYOUT_LINK);
+
+    buf_adds(&config->path, LAYOUT_CONFIG_LINK);
+    buf_addf(&config->text, LAYOUT_RELEASES "/%s", tree->config_id);
+    layout_number(rel->latest, &layout_links_latest(out, rel)->text);
 }
 
 const struct layout_ops layout_tfserving = {
     .name = "tfserving",
-    .version_dir = version_dir,
+    .models = "",
+    .inside = "",
+    .version_dir = layout_number,
     .render = render,
     .links = links,
     .not_observed = "no status URL",

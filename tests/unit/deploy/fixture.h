@@ -263,6 +263,8 @@ fx_shown(const char *target, const char *model)
     text = fx_link(target, path);
     if (!text[0])
         return 0;
+    if (strncmp(text, "../models/", 10) == 0) /* …/fraud/3/model.savedmodel */
+        text += 10 + strlen(model) + 1;
     number = strtoll(text + (text[0] == 'v'), NULL, 10);
     fx_text(want, model, number);
     snprintf(path, sizeof(path), "%s/latest/weights", model);

@@ -76,7 +76,7 @@ TEST(test_deploy_target__what_is_not_ours_is_left_alone)
     CHECK(access(inside, F_OK) != 0); /* nothing is left of the attempt */
     FX_ERR(add(&f, "web", unit_dir(), "plain"), ERR_INVALID);
     FX_ERR(add(&f, "we/b", f.web, "plain"), ERR_INVALID);
-    FX_ERR(add(&f, "web", f.web, "triton"), ERR_INVALID);
+    FX_ERR(add(&f, "web", f.web, "trition"), ERR_INVALID);
     CHECK(strstr(f.said, "plain, tfserving") != NULL);
     snprintf(path, sizeof(path), "%s/file", unit_dir());
     fx_write(path, "x", 0644);

@@ -78,7 +78,7 @@ TEST(test_layout_tfserving__links)
 {
     struct layout_links l AUTO(layout_links_release) = { .n = 0 };
 
-    layout_tfserving.links(&fraud, "abc", &l);
+    layout_tfserving.links(&fraud, &(struct layout_tree){ .config_id = "abc" }, &l);
     CHECK_INT(l.n, 2);
     CHECK_STR(l.link[0].path.data, "config");
     CHECK_STR(l.link[0].text.data, ".sluice/releases/abc");
@@ -92,6 +92,6 @@ TEST(test_layout__unknown)
     struct err err = ERR_INIT;
 
     CHECK_OK(layout_find("plain", &ops, &err));
-    CHECK(layout_find("triton", &ops, &err) == -ERR_INVALID);
-    CHECK(strstr(err.msg, "plain, tfserving") != NULL);
+    CHECK(layout_find("trition", &ops, &err) == -ERR_INVALID);
+    CHECK(strstr(err.msg, "plain, tfserving, tfserving-scan, triton") != NULL);
 }
