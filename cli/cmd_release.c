@@ -163,7 +163,9 @@ add_dry_target(const cJSON *t, struct buf *out)
     for (const cJSON *d = cli_list(t, "new_directories"); d; d = d->next)
         buf_addf(out, "    new   %s\n", d->valuestring);
     for (const cJSON *l = cli_list(t, "links"); l; l = l->next)
-        buf_addf(out, "    link  %s: %s -> %s\n", cli_str(l, "path"),
+        buf_addf(out, "    %s  %s: %s -> %s\n",
+                 strcmp(cli_str(l, "kind"), "directory") == 0 ? "name" : "link",
+                 cli_str(l, "path"),
                  cli_str(l, "was")[0] ? cli_str(l, "was") : "nothing",
                  cli_str(l, "becomes"));
     for (const cJSON *f = cli_list(t, "files"); f; f = f->next) {

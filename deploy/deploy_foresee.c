@@ -59,29 +59,46 @@ put_labels(cJSON *list, const struct deploy_release *was,
     }
 }
 
+/* What servers have loaded of it; of layouts that park it is what leads alone. */
+static void
+loaded_of(const struct plan *p, const struct deploy_release *rel,
+          struct deploy_release *out)
+{
+    bool all = p->sites.n == 0;
+
+    for (int i = 0; i < p->sites.n; i++)
+        all |= !p->sites.s[i].layout->parks;
+    *out = *rel;
+    if (!all)
+        out->n_kept = 0;
+}
+
 static int
 put_server(struct plan *p, struct err *err)
 {
+    struct deploy_release next, cur;
     cJSON *o = cJSON_AddObjectToObject(p->report, "server");
     cJSON *labels = cJSON_AddArrayToObject(o, "labels");
     const struct deploy_member *m;
     int64_t bytes = 0;
 
-    put_only(o, "load", &p->next, &p->cur);
-    put_only(o, "unload", &p->cur, &p->next);
-    for (int i = 0; (m = nth(&p->next, i)) != NULL; i++) {
+    loaded_of(p, &p->next, &next);
+    loaded_of(p, &p->cur, &cur);
+    put_only(o, "load", &next, &cur);
+    put_only(o, "unload", &cur, &next);
+    for (int i = 0; (m = nth(&next, i)) != NULL; i++) {
         struct repo_version v;
 
         if (repo_version_get(p->r, m->version_id, &v, err) < 0)
             return -(int)err->code;
         bytes += v.size_bytes;
     }
-    put_labels(labels, &p->cur, &p->next);
+    put_labels(labels, &cur, &next);
     json_put_int(o, "loaded_bytes", bytes);
-    for (int i = 0; (m = nth(&p->cur, i)) != NULL; i++) {
+    for (int i = 0; (m = nth(&cur, i)) != NULL; i++) {
         struct repo_version v;
 
-        if (find(&p->next, m->number))
+        if (find(&next, m->number))
             continue;
         if (repo_version_get(p->r, m->version_id, &v, err) < 0)
             return -(int)err->code;
@@ -207,6 +224,7 @@ put_site(struct plan *p, struct site *s, cJSON *o, struct err *err)
         if (f->s != s || f->kind == LAYOUT_FILE) /* told with the files */
             continue;
         l = cJSON_CreateObject();
+        json_put_str(l, "kind", flip_kind_names[f->kind]);
         json_put_str(l, "path", f->path);
         json_put_str(l, "was", f->was);
         json_put_str(l, "becomes", f->becomes);

@@ -5,7 +5,7 @@
 sl init
 sl target check
 ok "no targets"
-for layout in plain tfserving; do
+for layout in plain tfserving tfserving-scan; do
     rm -rf store web
     digits_live $layout
     sl push "$digits/v2" digits
@@ -47,7 +47,7 @@ $err"
     rm -rf "web/digits/$two/variables"
     drift missing "digits/$two/variables/variables.index"
     chmod -R u+w "web/digits/$one" && rm -rf "web/digits/$one"
-    drift missing "digits/$one: wanted a version directory; saw nothing"
+    drift missing "digits/\\.?$one: wanted a version directory; saw nothing"
     if [ $layout = tfserving ]; then
         sed -i 's/digits/didgits/' web/config/models.config
         drift config "models.config: wanted as rendered"
