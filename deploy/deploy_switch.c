@@ -5,7 +5,7 @@
  * release is past it as soon as one target shows the new state (version directories and
  * rendered files of every target are ready before the first flip), so healing goes
  * forward then, and back otherwise. What a layout needs to have in order before its
- * commit point stands before that of any target, and is not put back.
+ * commit point is flipped before that of any target, each on the disk before the next.
  */
 #include "deploy/deploy_int.h"
 
@@ -178,7 +178,7 @@ point(const struct flip *f, const char *text, struct err *err)
     return e < 0 ? err_ctx(err, "target %s (%s)", f->s->t.name, f->s->t.dir) : 0;
 }
 
-/* Puts the commit points before f[end] back. */
+/* Puts the commit points before f[end], and what stands before commit points, back. */
 static int
 put_back(struct flips *f, int end, struct err *err)
 {
@@ -186,6 +186,9 @@ put_back(struct flips *f, int end, struct err *err)
 
     for (int i = end - 1; e == 0 && i >= 0; i--)
         if (f->f[i].place == 0)
+            e = point(&f->f[i], f->f[i].was, err);
+    for (int i = f->n - 1; e == 0 && i >= 0; i--)
+        if (f->f[i].place < 0)
             e = point(&f->f[i], f->f[i].was, err);
     return e;
 }
@@ -200,7 +203,7 @@ flips_apply(struct flips *f, bool *past, struct err *err)
     for (int i = 0; e == 0 && i < f->n; i++)
         if (f->f[i].place < 0)
             e = point(&f->f[i], f->f[i].becomes, err);
-    if (e < 0) { /* what stands before changes nothing; who heals may be past it */
+    if (e < 0) { /* who heals may be past the commit points, too */
         *past = put_back(f, f->n, &second) < 0;
         return e;
     }
@@ -286,6 +289,8 @@ heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
             return e;
         }
         e = 0;
+    } else if (e == 0) {
+        e = put_back(&flips, 0, err);
     }
     if (e == 0)
         e = settle(sites, &flips, err);

@@ -41,7 +41,8 @@ enum layout_kind {
 };
 struct layout_link {
     enum layout_kind kind;
-    bool before;     /* harmless, and needed before the commit point */
+    bool before;     /* what is served does not change by it; put back when the commit
+                      * point is not reached */
     struct buf path; /* below the target */
     struct buf text; /* what it must say */
 };

@@ -13,7 +13,7 @@
  * which the server does not care for, and one rename parks the highest. */
 #include "deploy/layout.h"
 
-static struct layout_link *
+static void
 add_dir(struct layout_links *out, const struct deploy_release *rel, int64_t number,
         bool shown, bool before)
 {
@@ -26,7 +26,15 @@ add_dir(struct layout_links *out, const struct deploy_release *rel, int64_t numb
         buf_addc(&l->text, '.');
     layout_number(number, &l->text);
     l->before = before;
-    return l;
+}
+
+static void
+add_latest(struct layout_links *out, const struct deploy_release *rel, bool before)
+{
+    struct layout_link *l = layout_links_latest(out, rel);
+
+    layout_number(rel->latest, &l->text);
+    l->before = before;
 }
 
 static void
@@ -37,10 +45,10 @@ links(const struct deploy_release *rel, const struct layout_tree *tree,
     const bool down = last >= 0 && tree->shown[last] > rel->latest;
 
     add_dir(out, rel, rel->latest, true, down);
+    add_latest(out, rel, down); /* before what it shows is parked */
     for (int i = 0; i <= last; i++)
         if (tree->shown[i] > rel->latest)
             add_dir(out, rel, tree->shown[i], false, i < last);
-    layout_number(rel->latest, &layout_links_latest(out, rel)->text);
 }
 
 static void

@@ -87,6 +87,8 @@ struct worker {
     struct buf before, after; /* what can be seen of it before and after the run */
     char *said;      /* shared memory: what a child found wrong, "" for nothing */
     bool had_latest; /* something was live before the run */
+    long shown[2];   /* what a server that takes the highest number of web/m serves,
+                      * before and after the run; 0: nothing */
 };
 enum { SAID_BYTES = 8192, SAID_ROOM = SAID_BYTES - 2 * (int)sizeof(int) };
 int worker_open(struct worker *w, const char *base, int i);
@@ -117,6 +119,8 @@ enum {
 };
 bool scene_check(struct worker *w, const struct scene *s, const struct buf *allowed,
                  int n_allowed, unsigned flags);
+/* The highest number in a directory; 0: none. */
+long scene_highest(const char *dir);
 /* What list shows; "" without a store. For a child. */
 void scene_see(struct buf *out, bool loose);
 /* The same in a child. */

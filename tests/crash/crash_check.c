@@ -145,28 +145,66 @@ is_version(struct worker *w, const char *when, struct db *db, const char *path)
                         r < 0 ? err.msg : "its digest is unknown");
 }
 
-static bool
-check_trees(struct worker *w, const char *when, struct db *db)
+long
+scene_highest(const char *dir)
 {
-    DIR *d = opendir("web/m");
+    DIR *d = opendir(dir);
     struct dirent *e;
-    bool good = true, latest = false;
+    long highest = 0;
+
+    while (d && (e = readdir(d)) != NULL) {
+        char *end;
+        const long n = strtol(e->d_name, &end, 10);
+
+        if (*end == '\0' && n > highest)
+            highest = n;
+    }
+    if (d)
+        closedir(d);
+    return highest;
+}
+
+/* Every version below `dir`, at its name followed by `inside`. */
+static bool
+check_versions(struct worker *w, const char *when, struct db *db, const char *dir,
+               const char *inside, bool *latest)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    bool good = true;
 
     while (d && good && (e = readdir(d)) != NULL) {
-        char path[300];
+        char path[600];
 
-        snprintf(path, sizeof(path), "web/m/%s", e->d_name);
+        snprintf(path, sizeof(path), "%s/%s%s", dir, e->d_name, inside);
         if (strcmp(e->d_name, "latest") == 0) {
-            latest = true;
+            *latest = true;
             good = is_version(w, when, db, path);
-        } else if (e->d_name[0] != '.') {
+        } else if (e->d_name[0] != '.' && strcmp(e->d_name, "config.pbtxt") != 0) {
             good = is_version(w, when, db, path);
         }
     }
     if (d)
         closedir(d);
+    return good;
+}
+
+static bool
+check_trees(struct worker *w, const char *when, struct db *db)
+{
+    bool latest = false, good;
+
+    good = check_versions(w, when, db, "web/m", "", &latest) &&
+           check_versions(w, when, db, "web/models/m", "/model.savedmodel", &latest);
     if (good && !latest && w->had_latest)
         return say(w, "%s: web/m/latest is gone", when);
+    if (good && w->shown[1] > 0) {
+        const long shown = scene_highest("web/m");
+
+        if (shown != w->shown[0] && shown != w->shown[1])
+            return say(w, "%s: %ld is served, not %ld or %ld", when, shown, w->shown[0],
+                       w->shown[1]);
+    }
     if (good && access("web/config", F_OK) < 0) {
         struct stat st;
 

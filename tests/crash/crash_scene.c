@@ -27,6 +27,13 @@
 #define SERVED                                                                         \
     PUSHED "push ../../models/B m; target add web web --alias prod --layout "          \
            "tfserving; "
+#define SCANNED                                                                        \
+    PUSHED                                                                             \
+        "push ../../models/B m; push ../../models/C m; target add web web --alias "    \
+        "prod --layout tfserving-scan; promote m@1 --to prod; promote m@2 --to prod; "
+#define TRITON                                                                         \
+    PUSHED "push ../../models/B m; target add web web --alias prod --layout triton; "  \
+           "promote m@1 --to prod"
 #define WIDE PUSHED "push ../../models/wide m; push ../../models/wider m"
 #define COLD WIDE "; cold m@2"
 #define SCENE(name, setup, run, flags)                                                 \
@@ -60,6 +67,12 @@ const struct scene scenes[] = {
     SCENE("weights", SERVED "promote m@1 --to prod", "weights m@prod 1=90% 2=10%", 0),
     SCENE("rollback for TF Serving",
           SERVED "promote m@1 --to prod; promote m@2 --to prod",
+          "rollback m@prod --to 1", 0),
+    SCENE("promote without a config file", SCANNED, "promote m@3 --to prod", 0),
+    SCENE("down by two without a config file", SCANNED "promote m@3 --to prod",
+          "rollback m@prod --to 1", 0),
+    SCENE("promote for Triton", TRITON, "promote m@2 --to prod", 0),
+    SCENE("rollback for Triton", TRITON "; promote m@2 --to prod",
           "rollback m@prod --to 1", 0),
     SCENE("freeze", PUSHED "promote m@1 --to prod", "freeze m@prod --reason why", 0),
     SCENE("golden add", PUSHED, "golden add m ../../models/exam --name exam", 0),
@@ -329,7 +342,7 @@ scene_begin(struct worker *w, const struct scene *s)
 {
     const struct scene setup = { "setup", "", s->setup, 0, NULL };
     struct err err = ERR_INIT;
-    char *latest AUTO(free_ptr) = NULL;
+    char *latest AUTO(free_ptr) = NULL, *web AUTO(free_ptr) = NULL;
     struct ran ran;
     int bad;
 
@@ -347,6 +360,8 @@ scene_begin(struct worker *w, const struct scene *s)
     scene_look(w, &w->before);
     latest = xasprintf("%s/web/m/latest", w->live);
     w->had_latest = access(latest, F_OK) == 0;
+    web = xasprintf("%s/web/m", w->live);
+    w->shown[0] = scene_highest(web);
     if (disk_write(&w->start, w->live) < 0)
         return -1;
     scene_run(w, s, &ran);
@@ -354,6 +369,7 @@ scene_begin(struct worker *w, const struct scene *s)
     if (bad)
         fprintf(stderr, "%s: run: %d: %s", s->name, ran.status, buf_str(&ran.err));
     buf_release(&ran.err);
+    w->shown[1] = scene_highest(web);
     scene_look(w, &w->after);
     if (strstr(buf_str(&w->before), "status ") ||
         strstr(buf_str(&w->after), "status ")) {

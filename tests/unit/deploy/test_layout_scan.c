@@ -13,6 +13,7 @@
 
 struct tree {
     bool shown[N + 1];
+    int64_t latest; /* 0: none */
 };
 
 static int64_t
@@ -32,44 +33,43 @@ apply(struct tree *t, const struct layout_link *l)
     const char *name = strrchr(buf_str(&l->path), '/') + 1;
     const bool park = buf_str(&l->text)[0] == '.';
 
+    if (l->kind == LAYOUT_LINK) {
+        t->latest = strtol(buf_str(&l->text), NULL, 10);
+        return;
+    }
     CHECK_STR(buf_str(&l->text) + park, name);
     t->shown[strtol(name, NULL, 10)] = !park;
 }
 
-/* Of the flips that change anything, those before the commit point may come to the disk
- * in any order, or not; then the commit point. */
+/* Up to the commit point, which is one rename, the highest is the one before; then it
+ * is the one that comes. `latest` shows a directory all the while. */
 static void
 check_move(const struct tree *before, int64_t to)
 {
     struct layout_links l AUTO(layout_links_release) = { .n = 0 };
-    const struct deploy_release rel = {
-        .model = "m", .members = { { to, to, 10000, "" } }, .n_members = 1, .latest = to
-    };
+    const struct deploy_release rel = { .model = "m",
+                                        .members = { { to, to, 10000, "", 0 } },
+                                        .n_members = 1,
+                                        .latest = to };
     int64_t shown[N];
-    int n = 0, n_before = 0, n_dirs;
-    struct tree after = *before;
+    int n = 0;
+    bool past = false;
+    struct tree t = *before;
 
     for (int i = 1; i <= N; i++)
         if (before->shown[i])
             shown[n++] = i;
     layout_tfserving_scan.links(
         &rel, &(struct layout_tree){ .shown = shown, .n_shown = n }, &l);
-    n_dirs = l.n - 1;
-    CHECK(l.link[n_dirs].kind == LAYOUT_LINK); /* latest comes last */
-    while (n_before < n_dirs && l.link[n_before].before)
-        n_before++;
-    CHECK_INT(n_before, n_dirs - 1); /* the commit point is one rename */
-    for (unsigned done = 0; done < 1u << n_before; done++) {
-        struct tree t = *before;
-
-        for (int i = 0; i < n_before; i++)
-            if (done & 1u << i)
-                apply(&t, &l.link[i]);
-        CHECK_INT(highest(&t), highest(before));
+    for (int i = 0; i < l.n; i++) {
+        CHECK(!past || !l.link[i].before);
+        past |= !l.link[i].before;
+        apply(&t, &l.link[i]);
+        CHECK_INT(highest(&t), past ? to : highest(before));
+        CHECK(t.latest == 0 || t.shown[t.latest]);
     }
-    for (int i = 0; i < n_dirs; i++)
-        apply(&after, &l.link[i]);
-    CHECK_INT(highest(&after), to);
+    CHECK(past);
+    CHECK_INT(t.latest, to);
 }
 
 TEST(test_layout_scan__every_order)
@@ -80,6 +80,7 @@ TEST(test_layout_scan__every_order)
 
             for (int i = 1; i <= N; i++)
                 t.shown[i] = set & 1u << (i - 1);
+            t.latest = highest(&t);
             check_move(&t, to);
         }
 }
@@ -333,6 +334,7 @@ moves(const char *call, const char *what)
                 n_hit += was_hit;
                 now = served(f.web, "fraud");
                 CHECK(now == from || now == to);
+                CHECK(fx_shown(f.web, "fraud") > 0); /* latest shows a directory */
                 FX_OK(deploy_drift(f.r, "web", true, &f.report, &f.err)); /* heals */
                 now = served(f.web, "fraud");
                 CHECK_INT(now, fx_alias(&f, "fraud"));
