@@ -190,6 +190,7 @@ interop-tools: ## installs the peers of check-interop below build/interop (Pytho
 	python3 -m venv $(O)/interop/venv
 	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn
 	$(O)/interop/venv/bin/pip install -q --no-deps tensorflow-serving-api==2.15.1
+	$(O)/interop/venv/bin/pip install -q --no-deps tritonclient==2.41.0
 
 # ---- the rest ------------------------------------------------------------------------
 demo: $(PROGRAMS) ## the main job on a real model, step by step
