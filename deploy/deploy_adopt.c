@@ -339,16 +339,24 @@ look_in_the_way(struct adopt_tree *t, const struct layout_ops *layout)
     }
 }
 
-/* Where the server takes the highest number, another one would be unloaded. */
+/* Where a directory may be parked no link can follow it; and where the server takes the
+ * highest number, another one would be unloaded. */
 static void
-check_highest(struct adopt_tree *t, int model)
+check_parking(struct adopt_tree *t, int model)
 {
     struct buf path AUTO(buf_release) = BUF_INIT;
     int64_t highest = 0;
 
-    for (int i = 0; i < t->n_dirs; i++)
-        if (t->dirs[i].model == model)
-            highest = t->dirs[i].number;
+    for (int i = 0; i < t->n_dirs; i++) {
+        if (t->dirs[i].model != model)
+            continue;
+        highest = t->dirs[i].number;
+        if (!t->dirs[i].in_the_way)
+            adopt_note(t, t->dirs[i].path, true,
+                       "it must be %s/%" PRId64 ", and a link of this name could not "
+                       "follow that when it is parked: rename it",
+                       t->models[model].name, highest);
+    }
     if (t->models[model].live == 0 || t->models[model].live == highest)
         return;
     add_prefix(t, model, &path);
@@ -426,6 +434,6 @@ adopt_scan(const char *dir, const char *model_or_null, const char *layout_or_nul
     if (e == 0)
         look_in_the_way(out, layout);
     for (int i = 0; e == 0 && layout->parks && i < out->n_models; i++)
-        check_highest(out, i);
+        check_parking(out, i);
     return e;
 }

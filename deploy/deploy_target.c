@@ -246,6 +246,10 @@ site_fill(struct repo *r, struct site *s, const struct live *live, struct err *e
 
     for (int i = 0; e == 0 && i < live->n; i++)
         e = site_accepts(s, &live->rel[i], err);
+    if (e == 0 && s->layout->models[0]) /* without it the server does not start */
+        e = fs_mkdirs(s->dirfd, s->layout->models, 0755, err);
+    if (e == 0 && s->layout->models[0])
+        e = fs_fsync(s->dirfd, s->t.dir, err);
     for (int i = 0; e == 0 && i < live->n; i++) {
         e = site_fill_model(r, s, &live->rel[i], err);
         if (e == 0)

@@ -84,6 +84,11 @@ sl promote half@7 --to staging
 ok "and goes down"
 is "by parking" "$(ls -A hand/half | sort | paste -sd ' ' -)" ".9 7 latest"
 
+mkdir -p named/three && cp -r "$digits/v2" named/three/v3
+sl target adopt named --layout tfserving-scan --alias named
+fails "other names cannot be links to what may be parked" 3 "1 name stands in the way"
+prints "and what to do" "three/v3: it must be three/3, .*rename it"
+
 # against the model of the server
 if [ -z "${tools:-}" ] || ! [ -x "$tools/tfs-model" ]; then
     skip "a server that scans serves what was released" "no tests/tools/tfs-model"

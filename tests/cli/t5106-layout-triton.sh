@@ -8,6 +8,7 @@ tree() { (cd web && find models -mindepth 1 -maxdepth 3 | sort | paste -sd ' ' -
 sl init
 sl target add web web --alias production --layout triton
 ok "a target"
+check "has what the server is started with" test -d web/models
 for v in 1 2 3; do sl push "$digits/v$v" digits; done
 sl promote digits@1 --to production
 ok "a release"
