@@ -972,6 +972,30 @@ refuse(char *text, const char *why)
     return false;
 }
 
+/* "m: 1 2, stable 1; n: latest": to be freed. */
+static char *
+summary(const struct tfs_config *c)
+{
+    char *out = NULL;
+    size_t len;
+    FILE *f = open_memstream(&out, &len);
+
+    for (int i = 0; i < c->n_models; i++) {
+        const struct tfs_model *m = &c->models[i];
+
+        fprintf(f, "%s%s:%s", i > 0 ? "; " : "", m->name,
+                m->policy == TFS_ALL      ? " all"
+                : m->policy == TFS_LATEST ? " latest"
+                                          : "");
+        for (int v = 0; v < m->n_versions; v++)
+            fprintf(f, " %" PRId64, m->versions[v]);
+        for (int l = 0; l < m->n_labels; l++)
+            fprintf(f, ", %s %" PRId64, m->labels[l].key, m->labels[l].version);
+    }
+    fclose(f);
+    return out;
+}
+
 bool
 tfs_parses(void)
 {
@@ -1023,8 +1047,12 @@ tfs_reload(void)
     free(again);
     if (!good || !install(copy, why))
         return refuse(text, why);
-    if (!core.taken || strcmp(core.taken, text) != 0)
-        tfs_note(TFS_TAKEN, NULL, -1, NULL);
+    if (!core.taken || strcmp(core.taken, text) != 0) {
+        char *what = summary(&core.config);
+
+        tfs_note(TFS_TAKEN, NULL, -1, what);
+        free(what);
+    }
     free(core.taken);
     core.taken = text;
     free(core.refused);
