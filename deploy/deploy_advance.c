@@ -164,6 +164,34 @@ want_labels(const struct round *x, const struct site *s,
     return 0;
 }
 
+static bool
+is_gone(const struct server_seen *seen, int64_t number)
+{
+    const enum server_state state = server_state_of(seen, number);
+
+    return state == SERVER_UNKNOWN || state == SERVER_END;
+}
+
+/* Versions that a config left out, and that this release needs again. */
+static void
+want_gone(const struct server_seen *seen, struct step *st, cJSON *o)
+{
+    struct step_set left = { .n = 0 };
+
+    for (int i = 0; i < st->dropped.n; i++)
+        if (!is_gone(seen, st->dropped.number[i]))
+            step_set_add(&left, st->dropped.number[i]);
+    st->dropped = left;
+    for (int i = 0; i < st->rel.n_members + st->rel.n_kept; i++) {
+        const int64_t number = i < st->rel.n_members
+                                   ? st->rel.members[i].number
+                                   : st->rel.kept[i - st->rel.n_members].number;
+
+        if (step_set_has(&left, number))
+            want(o, "version %" PRId64 " gone before it is loaded again", number);
+    }
+}
+
 /* What the server has of a step; 1: all that the next one needs. */
 static int
 look(const struct round *x, const struct site *s, struct step *st, cJSON *o,
@@ -179,18 +207,19 @@ look(const struct round *x, const struct site *s, struct step *st, cJSON *o,
     if (e < 0)
         return e;
     cJSON_AddItemToObject(o, "versions", seen_json(&seen, &view));
+    want_gone(&seen, st, o);
     want_loaded(&seen, st->rel.members, st->rel.n_members, o);
     want_loaded(&seen, st->rel.kept, st->rel.n_kept, o);
     if (st->stage != STEP_LOAD && !json_has(o, "wants"))
         e = want_labels(x, s, &view, o, err);
-    st->n_available = 0;
+    st->available.n = 0;
     for (int i = 0; i < view.n_members + view.n_kept; i++) {
         const int64_t number = i < view.n_members
                                    ? view.members[i].number
                                    : view.kept[i - view.n_members].number;
 
         if (server_state_of(&seen, number) == SERVER_AVAILABLE)
-            st->available[st->n_available++] = number;
+            step_set_add(&st->available, number);
     }
     return e < 0 ? e : !json_has(o, "wants");
 }
@@ -338,7 +367,47 @@ is_flipped(struct round *x, struct site *s, const struct step *st, struct err *e
     return e < 0 ? e : flips.n == 0;
 }
 
-/* As far as the server is ready for. */
+/* A version that was held back may be loaded now. */
+static bool
+frees(const struct step *was, const struct step *now)
+{
+    struct deploy_release a, b;
+
+    step_view(was, &a);
+    step_view(now, &b);
+    return a.n_kept != b.n_kept;
+}
+
+/* 1: the server has a label where it was, and has not loaded what the label is to move
+ * to: it refuses the config that is shown, for ever: the version was seen AVAILABLE,
+ * and went. */
+static int
+is_refused(const struct round *x, const struct site *s, const struct step *st,
+           struct err *err)
+{
+    struct deploy_release view;
+
+    step_view(st, &view);
+    for (int i = 0; st->stage != STEP_LOAD && i < view.n_members; i++) {
+        const struct deploy_member *m = &view.members[i];
+        const int64_t was = strcmp(m->label, "stable") == 0 ? st->stable : st->canary;
+        int64_t number;
+        int e;
+
+        if (!m->label[0] || was == m->number || step_set_has(&st->available, m->number))
+            continue;
+        e = x->ops->label(&s->t, view.model, m->label, x->wall_ms, &number, err);
+        if (e < 0 && err->code == ERR_UNSUPPORTED) {
+            err_clear(err);
+            return 0;
+        }
+        if (e < 0 || (e == 1 && number == was))
+            return e;
+    }
+    return 0;
+}
+
+/* As far as the server is ready for; back to loading when it never will be. */
 static int
 advance(struct round *x, struct site *s, struct step *st, cJSON *o, struct err *err)
 {
@@ -347,13 +416,19 @@ advance(struct round *x, struct site *s, struct step *st, cJSON *o, struct err *
     if (e == 0)
         e = move(x, s, st, st, err);
     while (e == 1 && st->stage != STEP_DONE) {
-        struct step next;
+        struct step next = *st;
 
-        e = look(x, s, st, o, err);
+        e = look(x, s, &next, o, err);
+        if (e < 0)
+            break;
+        if (frees(st, &next))
+            e = 1;
+        else if (e == 1)
+            step_on(&next);
+        else if ((e = is_refused(x, s, &next, err)) == 1)
+            next.stage = STEP_LOAD;
         if (e != 1)
             break;
-        next = *st;
-        step_on(&next);
         if (next.stage == STEP_DONE)
             next.observed_ns = clock_now_ns();
         else

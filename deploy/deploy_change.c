@@ -332,8 +332,8 @@ record_end(struct plan *p, bool done, struct err *err)
     if (e < 0)
         return e;
     tx = p->r->db;
-    if (done)
-        e = steps_start(p->r, &p->sites, &p->next, err);
+    e = done ? steps_start(p->r, &p->sites, &p->next, err)
+             : steps_cancel(p->r, &p->sites, &p->next, err);
     if (e == 0)
         e = done ? release_finish(p->r, &p->next, sites_observed_ns(&p->sites), false,
                                   &left, err)

@@ -56,22 +56,30 @@ moved(const struct deploy_release *live, struct err *err)
                    live->number, live->verb, live->actor);
 }
 
+/* It is back already: it never got there, or an interrupted command got as far. */
+static bool
+is_back(const struct deploy_release *live, const struct deploy_release *back)
+{
+    return live->number == back->number ||
+           (strcmp(live->verb, "drill") == 0 && live->stands_at == back->stands_at &&
+            weights_same(live, back));
+}
+
 static int
 plan_back(struct plan *p, struct err *err)
 {
     const struct deploy_release *rel = &p->next;
-    int e;
+    int e = by_number(p->r, p->c->model, p->c->alias, p->c->back_to, &p->next, err);
 
-    if (p->has_cur && p->cur.number == p->c->back_to) {
-        p->next = p->cur; /* it never got there */
-        return 0;
-    }
-    if (!p->has_cur || !drill_is_there(&p->cur, p->c->back_to))
-        return moved(&p->cur, err);
-    e = by_number(p->r, p->c->model, p->c->alias, p->c->back_to, &p->next, err);
     if (e == 0)
         return err_set(err, ERR_NOTFOUND, "there is no release %" PRId64,
                        p->c->back_to);
+    if (e == 1 && p->has_cur && is_back(&p->cur, rel)) {
+        p->next = p->cur;
+        return 0;
+    }
+    if (e == 1 && (!p->has_cur || !drill_is_there(&p->cur, p->c->back_to)))
+        return moved(&p->cur, err);
     for (int i = 0; e > 0 && i < rel->n_members; i++) {
         struct repo_version v;
 
@@ -298,8 +306,8 @@ one_way(struct drill *x, const char *key, int64_t back_to, int64_t expect,
         e = deploy_live(x->r, x->d->model, x->d->alias, &rel, err);
     if (e >= 0)
         e = sites_load(x->r, x->d->alias, &sites, err);
-    if (e < 0)
-        return e;
+    if (e < 0 || !cJSON_IsTrue(cJSON_GetObjectItem(answer, "changed")))
+        return e < 0 ? e : 0;
     switch_ms = (int)((rel.intended_ns - began_ns) / 1000000);
     way = cJSON_AddObjectToObject(x->report, key);
     json_put_int(way, "release", rel.number);
@@ -388,19 +396,24 @@ end_row(struct drill *x, const char *state, const char *why_or_null, struct err 
 /* ---- all of it ----------------------------------------------------------------------
  */
 
-/* Says what failed, and where that leaves the alias. */
+/* Says what failed, and where that leaves the alias. While it stands where a rollback
+ * would be, or a release has no end yet, the row stays open. */
 static int
 give_up(struct drill *x, const struct err *why, struct err *err)
 {
     struct deploy_release live = { .number = 0 };
     struct err second = ERR_INIT;
-    const int e = deploy_live(x->r, x->d->model, x->d->alias, &live, &second);
+    int64_t id;
+    int e = deploy_live(x->r, x->d->model, x->d->alias, &live, &second);
+    bool is_open = e == 1 && drill_is_there(&live, x->from.number);
 
+    if (e >= 0 && !is_open)
+        is_open = release_pending(x->r, x->d->alias, &id, &second) != 0;
     *err = *why;
-    if (e == 1 && drill_is_there(&live, x->from.number))
+    if (is_open)
         return err_ctx(err,
-                       "what is live is what a rollback gives, and sluice drill "
-                       "%s@%s --yes brings release %" PRId64 " back",
+                       "what is live may be what a rollback gives: sluice drill %s@%s "
+                       "--yes brings release %" PRId64 " back",
                        x->d->model, x->d->alias, x->from.number);
     err_clear(&second);
     if (end_row(x, "failed", why->msg, &second) < 0)
@@ -408,26 +421,16 @@ give_up(struct drill *x, const struct err *why, struct err *err)
     return -(int)err->code;
 }
 
-/* 1 when what was live had to be brought back and is. */
+/* 1: what was live is live again, and one was not seen on the way. */
 static int
 go_back(struct drill *x, int there, struct err *why, struct err *err)
 {
-    struct deploy_release live;
     struct err second = ERR_INIT;
-    int e = deploy_live(x->r, x->d->model, x->d->alias, &live, &second);
+    const int e = one_way(x, "back", x->from.number, 0, &second);
 
-    if (e == 1 && there < 0 && live.number == x->from.number) {
-        int64_t id;
-
-        /* the way there may have been left half recorded: going back heals it */
-        e = release_pending(x->r, x->d->alias, &id, &second);
-        if (e == 0)
-            return give_up(x, why, err);
-    }
-    err_clear(&second);
-    e = one_way(x, "back", x->from.number, 0, &second);
     if (e < 0)
-        return give_up(x, &second, err);
+        return give_up(x, there < 0 && second.code != ERR_CONFLICT ? why : &second,
+                       err);
     if (there >= 0)
         return e | there;
     (void)err_ctx(why, "release %" PRId64 " is live again", x->from.number);

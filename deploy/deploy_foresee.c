@@ -165,6 +165,8 @@ put_file(struct site *s, const char *prefix, const struct layout_file *f, cJSON 
     char *path AUTO(free_ptr) = xasprintf("%s/%s", prefix, f->name);
     cJSON *o;
 
+    if (f->is_binary)
+        return 0;
     if (fs_read(s->dirfd, path, &now, err) < 0) {
         if (err->sys != ENOENT)
             return -(int)err->code;
@@ -186,18 +188,15 @@ put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     struct layout_files own AUTO(layout_files_release) = { .n = 0 };
     struct buf dir AUTO(buf_release) = BUF_INIT;
+    struct deploy_release view;
     char id[CONFIG_ID_BYTES];
     int e = 0;
 
-    const struct step *st = &plan_of(p, s)->next;
-    struct deploy_release view;
-
-    plan_render(p, s, st, &files, id);
+    step_view(&plan_of(p, s)->next, &view);
+    plan_render(p, s, &plan_of(p, s)->next, &files, id);
     for (int i = 0; e == 0 && i < files.n; i++)
-        if (!files.file[i].is_binary)
-            e = put_file(s, LAYOUT_CONFIG_LINK, &files.file[i], list, err);
+        e = put_file(s, LAYOUT_CONFIG_LINK, &files.file[i], list, err);
     site_model_path(s, p->c->model, &dir);
-    step_view(st, &view);
     site_render_model(s, &view, &own, id);
     for (int i = 0; e == 0 && i < own.n; i++)
         e = put_file(s, buf_str(&dir), &own.file[i], list, err);

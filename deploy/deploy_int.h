@@ -239,17 +239,25 @@ enum step_stage {
 };
 extern const char *const step_names[]; /* "load" … */
 #define STEP_VERSIONS_MAX (DEPLOY_MEMBERS_MAX + DEPLOY_KEPT_MAX)
+struct step_set {
+    int64_t number[STEP_VERSIONS_MAX];
+    int n;
+};
+bool step_set_has(const struct step_set *s, int64_t number);
+void step_set_add(struct step_set *s, int64_t number);
 /* How far a target has got with a release. A release made before the one before was in
  * force keeps what is: so any release, a rollback too, replaces a whole one. */
 struct step {
     bool is_stepped; /* false: the target shows `rel` as it is, at once */
     enum step_stage stage;
     struct deploy_release rel;
-    struct deploy_release from;           /* what was in force; no members: nothing */
-    int64_t stable, canary;               /* in STEP_LOAD: the labels in force */
-    int64_t available[STEP_VERSIONS_MAX]; /* numbers that its server was seen to */
-    int n_available;                      /* have, and that no config left out since */
-    bool is_told;                         /* of the last flip */
+    struct deploy_release from; /* what was in force; no members: nothing */
+    int64_t stable, canary;     /* in STEP_LOAD: the labels in force */
+    /* What its server was seen to have, and no config left out since; and what one left
+     * out, and nobody saw gone. A server that is about to unload a version says
+     * AVAILABLE of it: it is not asked for again before it is gone. */
+    struct step_set available, dropped;
+    bool is_told; /* of the last flip */
     int64_t observed_ns;
 };
 bool site_is_stepped(const struct site *s);
@@ -265,13 +273,16 @@ void step_on(struct step *st);
 void step_view(const struct step *st, struct deploy_release *out);
 /* One that must be loaded before it gets traffic. */
 bool step_needs(const struct deploy_member *m);
-bool step_has(const struct step *st, int64_t number);
 /* Into the row; in the caller's transaction. */
 int step_put(struct repo *r, const struct site *s, const struct step *st,
              struct err *err) MUST_CHECK;
 /* In the transaction in which `rel` gets live, before it does. */
 int steps_start(struct repo *r, struct sites *sites, const struct deploy_release *rel,
                 struct err *err) MUST_CHECK;
+/* In the transaction in which `rel` is cancelled: what it showed for a moment, nobody
+ * knows. */
+int steps_cancel(struct repo *r, struct sites *sites, const struct deploy_release *rel,
+                 struct err *err) MUST_CHECK;
 /* What is live, as this site shows it. */
 int live_shown(struct repo *r, const struct site *s, const struct live *live,
                struct live *out, struct err *err) MUST_CHECK;

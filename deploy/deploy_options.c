@@ -92,10 +92,13 @@ int
 options_store(struct repo *r, const struct deploy_target *t, int64_t id,
               struct err *err)
 {
-    int e = 0;
+    /* Nobody sees how far it is: no steps. Or it may be another server. */
+    int e = db_run(r->db, err,
+                   t->option[DEPLOY_STATUS_URL]
+                       ? "UPDATE shown SET available = '' WHERE target_id = ?"
+                       : "DELETE FROM shown WHERE target_id = ?",
+                   "i", id);
 
-    if (!t->option[DEPLOY_STATUS_URL]) /* nobody sees how far it is: no steps */
-        e = db_run(r->db, err, "DELETE FROM shown WHERE target_id = ?", "i", id);
     if (e < 0)
         return e;
     return db_run(r->db, err,

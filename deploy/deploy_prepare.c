@@ -109,17 +109,20 @@ put_rendered(struct plan *p, struct site *s, const struct step *one,
 {
     struct layout_files files AUTO(layout_files_release) = { .n = 0 };
     struct deploy_release view, second;
-
     int e;
 
+    id[0] = '\0';
     step_view(one, &view);
     e = site_put_model(s, &view, err);
-    if (e < 0 || !s->layout->render)
+    if (e < 0)
         return e;
-    if (two)
-        step_view(two, &second);
-    render_with(p, s, &view, two ? &second : NULL, &files, id);
-    return site_put_files(s, LAYOUT_RELEASES, &files, id, err);
+    if (s->layout->render) {
+        if (two)
+            step_view(two, &second);
+        render_with(p, s, &view, two ? &second : NULL, &files, id);
+        e = site_put_files(s, LAYOUT_RELEASES, &files, id, err);
+    }
+    return e;
 }
 
 /* Drops what nothing has used for long. */
@@ -131,8 +134,8 @@ prune(struct plan *p, struct site *s, const char *id)
     struct deploy_release view;
     char model_id[CONFIG_ID_BYTES];
 
-    site_prune(s, LAYOUT_RELEASES, id);
     step_view(&plan_of(p, s)->next, &view);
+    site_prune(s, LAYOUT_RELEASES, id);
     site_render_model(s, &view, &own, model_id);
     site_own_path(s, p->next.model, &base);
     site_prune(s, buf_str(&base), model_id);
@@ -214,8 +217,7 @@ static void
 assume_loaded(struct step *st, const struct deploy_member *m, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!step_has(st, m[i].number) && st->n_available < STEP_VERSIONS_MAX)
-            st->available[st->n_available++] = m[i].number;
+        step_set_add(&st->available, m[i].number);
 }
 
 /* To the step that follows; false: it was the last that shows something else. */
@@ -224,6 +226,7 @@ goes_on(struct step *st)
 {
     if (!st->is_stepped || st->stage >= STEP_LOOK)
         return false;
+    st->dropped.n = 0; /* nothing is left of it by then */
     assume_loaded(st, st->rel.members, st->rel.n_members);
     step_on(st);
     return true;
@@ -253,7 +256,12 @@ prepare(struct plan *p, struct site *s, const struct step *first,
     do {
         struct step undo;
 
+        struct step gone = st;
+
         e = put_rendered(p, s, &st, NULL, id, err);
+        gone.dropped.n = 0;
+        if (e == 0 && st.dropped.n > 0)
+            e = put_rendered(p, s, &gone, NULL, id, err);
         if (e < 0 || undone != 1)
             continue;
         step_begin(s, &st, &to, &undo);
@@ -348,10 +356,11 @@ plan_ready(struct plan *p, struct err *err)
         struct site *s = &p->sites.s[i];
         const struct step *next = &p->by_site[i].next;
 
-        e = is_back ? ready_back(p, s, err)
-                    : prepare(p, s, next, &bad, PREPARE_DEPTH, err);
-        if (e == 0 && !is_back)
+        if (!is_back) /* before its own, which are pruned last */
             e = prepare_others(p, s, err);
+        if (e == 0)
+            e = is_back ? ready_back(p, s, err)
+                        : prepare(p, s, next, &bad, PREPARE_DEPTH, err);
         if (e == 0 && !is_back) {
             e = put_rendered(p, s, next, NULL, id, err); /* the youngest again */
             prune(p, s, id);

@@ -165,6 +165,11 @@ static const char options[] =
     "ALTER TABLE target ADD COLUMN of_group TEXT;"
     "ALTER TABLE release_member ADD COLUMN mirror INTEGER NOT NULL DEFAULT 0;";
 
+/* What a flip is of. Before the commit point a place is below 0. */
+static const char kinds[] =
+    "ALTER TABLE intent ADD COLUMN kind TEXT NOT NULL DEFAULT 'link'"
+    "  CHECK(kind IN ('link', 'directory', 'file'));";
+
 /* How far a target with a status URL has got with a release (deploy_steps.c), and
  * whether the server of one with --reload was told of the last flip. */
 static const char steps[] =
@@ -177,6 +182,7 @@ static const char steps[] =
     "  stable INTEGER NOT NULL, /* load: the version with this label; 0: none */"
     "  canary INTEGER NOT NULL,"
     "  available TEXT NOT NULL, /* numbers its server was seen to have: ' 3 4' */"
+    "  dropped TEXT NOT NULL, /* numbers left out that were not seen gone */"
     "  told INTEGER NOT NULL, /* 0: its server does not know of the last flip */"
     "  observed_ns INTEGER NOT NULL, /* seen at; 0: not yet */"
     "  PRIMARY KEY(target_id, model)"
@@ -213,14 +219,9 @@ static const char drills[] =
     "      AND o.weight > 0))) BEGIN"
     "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;";
 
-/* What a flip is of. Before the commit point a place is below 0. */
-static const char kinds[] =
-    "ALTER TABLE intent ADD COLUMN kind TEXT NOT NULL DEFAULT 'link'"
-    "  CHECK(kind IN ('link', 'directory', 'file'));";
-
 static const char *const migrations[] = { first,   guards, guards_of_deletes,
-                                          options, steps,  drills,
-                                          kinds };
+                                          options, kinds,  steps,
+                                          drills };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "

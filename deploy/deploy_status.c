@@ -462,6 +462,8 @@ deploy_in_use(struct repo *r, int64_t version_id, int64_t since_ns, struct err *
         r->db, &one, err,
         "SELECT 1 FROM release_member m JOIN release r ON r.id = m.release_id "
         "WHERE m.version_id = ? AND (r.state IN ('intended', 'live') OR EXISTS ("
+        "SELECT 1 FROM shown s WHERE s.from_id = r.id AND "
+        "s.stage IN ('load', 'label')) OR EXISTS ("
         "SELECT 1 FROM release n WHERE n.model = r.model AND n.alias = r.alias AND "
         "n.replaces = r.number AND n.state <> 'cancelled' AND n.intended_ns >= ?)) "
         "LIMIT 1",

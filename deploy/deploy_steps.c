@@ -34,6 +34,40 @@ is_tracked(const struct site *s)
     return site_is_stepped(s) || s->t.option[DEPLOY_RELOAD];
 }
 
+/* ---- sets --------------------------------------------------------------------------
+ */
+
+bool
+step_set_has(const struct step_set *s, int64_t number)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->number[i] == number)
+            return true;
+    return false;
+}
+
+/* When it is full the oldest goes. */
+void
+step_set_add(struct step_set *s, int64_t number)
+{
+    if (step_set_has(s, number))
+        return;
+    if (s->n == STEP_VERSIONS_MAX)
+        memmove(s->number, s->number + 1, (size_t)--s->n * sizeof(s->number[0]));
+    s->number[s->n++] = number;
+}
+
+static void
+step_set_drop(struct step_set *s, int64_t number)
+{
+    int n = 0;
+
+    for (int i = 0; i < s->n; i++)
+        if (s->number[i] != number)
+            s->number[n++] = s->number[i];
+    s->n = n;
+}
+
 /* ---- what is shown ------------------------------------------------------------------
  */
 
@@ -74,6 +108,17 @@ put_labels(struct deploy_member *m, int n, const struct step *st)
                                              : "");
 }
 
+static void
+hold_back(struct deploy_release *view, const struct step *st)
+{
+    int n = 0;
+
+    for (int i = 0; i < view->n_kept; i++)
+        if (!step_set_has(&st->dropped, view->kept[i].number))
+            view->kept[n++] = view->kept[i];
+    view->n_kept = n;
+}
+
 void
 step_view(const struct step *st, struct deploy_release *out)
 {
@@ -85,6 +130,7 @@ step_view(const struct step *st, struct deploy_release *out)
             weights_label(out, NULL);
         if (st->is_stepped && st->stage == STEP_LABEL)
             add_loaded(out, st->from.members, st->from.n_members);
+        hold_back(out, st);
         return;
     }
     *out = is_first ? st->rel : st->from;
@@ -92,15 +138,7 @@ step_view(const struct step *st, struct deploy_release *out)
     put_labels(out->kept, out->n_kept, st);
     add_loaded(out, st->rel.members, st->rel.n_members);
     add_loaded(out, st->rel.kept, st->rel.n_kept);
-}
-
-bool
-step_has(const struct step *st, int64_t number)
-{
-    for (int i = 0; i < st->n_available; i++)
-        if (st->available[i] == number)
-            return true;
-    return false;
+    hold_back(out, st);
 }
 
 bool
@@ -115,9 +153,10 @@ all_available(const struct step *st)
     bool all = true;
 
     for (int i = 0; i < st->rel.n_members; i++)
-        all &= step_has(st, st->rel.members[i].number);
+        all &= step_set_has(&st->available, st->rel.members[i].number);
     for (int i = 0; i < st->rel.n_kept; i++)
-        all &= !step_needs(&st->rel.kept[i]) || step_has(st, st->rel.kept[i].number);
+        all &= !step_needs(&st->rel.kept[i]) ||
+               step_set_has(&st->available, st->rel.kept[i].number);
     return all;
 }
 
@@ -148,37 +187,38 @@ note_labels(struct step *st, const struct deploy_release *view)
     }
 }
 
-/* What the new config does not name is not there any more, whatever was seen. */
+/* What the new config does not name any more is not there, whatever was seen. */
 static void
-forget_dropped(struct step *st)
+drop(struct step *st, const struct deploy_release *was)
 {
     struct deploy_release view;
-    int n = 0;
 
     step_view(st, &view);
-    for (int i = 0; i < st->n_available; i++) {
-        bool named = false;
+    for (int i = 0; i < was->n_members + was->n_kept; i++) {
+        const struct deploy_member *m =
+            i < was->n_members ? &was->members[i] : &was->kept[i - was->n_members];
 
-        for (int k = 0; k < view.n_members; k++)
-            named |= view.members[k].number == st->available[i];
-        for (int k = 0; k < view.n_kept; k++)
-            named |= view.kept[k].number == st->available[i];
-        if (named)
-            st->available[n++] = st->available[i];
+        if (has_version(&view, m->version_id))
+            continue;
+        step_set_drop(&st->available, m->number);
+        step_set_add(&st->dropped, m->number);
     }
-    st->n_available = n;
 }
 
 void
 step_on(struct step *st)
 {
+    struct deploy_release was;
+
+    step_view(st, &was);
     st->stage = step_next(st);
-    forget_dropped(st);
+    drop(st, &was);
 }
 
-/* A server that takes the highest number it sees has nothing to load beside it. */
+/* A server that finds its versions by itself has them one after the other: it needs no
+ * more than to be seen. */
 static enum step_stage
-step_first(const struct site *s)
+first_stage(const struct site *s)
 {
     return !site_is_stepped(s) ? STEP_DONE : s->layout->parks ? STEP_LOOK : STEP_LOAD;
 }
@@ -192,34 +232,50 @@ step_begin(const struct site *s, const struct step *now,
     memset(out, 0, sizeof(*out));
     out->is_stepped = site_is_stepped(s);
     out->is_told = !s->t.option[DEPLOY_RELOAD];
-    out->stage = step_first(s);
+    out->stage = first_stage(s);
     out->rel = *next;
     if (out->stage != STEP_LOAD || !now)
         return;
     out->from = now->stage == STEP_LOAD && now->from.n_members ? now->from : now->rel;
     step_view(now, &view);
     note_labels(out, &view);
-    memcpy(out->available, now->available, sizeof(out->available));
-    out->n_available = now->n_available;
+    out->available = now->available;
+    out->dropped = now->dropped;
     if (all_available(out))
         out->stage = step_next(out);
-    forget_dropped(out);
+    drop(out, &view);
 }
 
 /* ---- rows ---------------------------------------------------------------------------
  */
+
+static void
+set_read(const char *text, struct step_set *out)
+{
+    char *end;
+
+    for (int64_t n; n = strtoll(text, &end, 10), end != text; text = end)
+        step_set_add(out, n);
+}
+
+static void
+set_write(const struct step_set *s, struct buf *out)
+{
+    for (int i = 0; i < s->n; i++)
+        buf_addf(out, " %" PRId64, s->number[i]);
+}
 
 static int
 read_row(struct repo *r, const struct site *s, const struct deploy_release *rel,
          int64_t *from_id, struct step *out, struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
-    const char *text;
-    int e = db_query(r->db, &st, err,
-                     "SELECT stage, from_id, stable, canary, available, told, "
-                     "observed_ns FROM shown WHERE target_id = ? AND model = ? AND "
-                     "release_id = ?",
-                     "iti", s->t.id, rel->model, rel->id);
+    int e = db_query(
+        r->db, &st, err,
+        "SELECT stage, from_id, stable, canary, available, "
+        "dropped, told, observed_ns FROM shown WHERE target_id = ? AND model = ? AND "
+        "release_id = ?",
+        "iti", s->t.id, rel->model, rel->id);
 
     if (e == 0)
         e = db_step(st, err);
@@ -231,18 +287,10 @@ read_row(struct repo *r, const struct site *s, const struct deploy_release *rel,
     *from_id = db_int(st, 1);
     out->stable = db_int(st, 2);
     out->canary = db_int(st, 3);
-    text = db_text(st, 4);
-    while (*text && out->n_available < STEP_VERSIONS_MAX) {
-        char *end;
-        const int64_t number = strtoll(text, &end, 10);
-
-        if (end == text)
-            break;
-        out->available[out->n_available++] = number;
-        text = end;
-    }
-    out->is_told = db_int(st, 5) != 0;
-    out->observed_ns = db_int(st, 6);
+    set_read(db_text(st, 4), &out->available);
+    set_read(db_text(st, 5), &out->dropped);
+    out->is_told = db_int(st, 6) != 0;
+    out->observed_ns = db_int(st, 7);
     return 1;
 }
 
@@ -258,12 +306,12 @@ step_get(struct repo *r, const struct site *s, const struct deploy_release *rel,
     memset(out, 0, sizeof(*out));
     out->is_stepped = site_is_stepped(s);
     out->is_told = true;
-    out->stage = step_first(s);
+    out->stage = first_stage(s);
     out->rel = *rel;
     if (!is_tracked(s))
         return 0;
     e = read_row(r, s, rel, &from_id, out, err);
-    if (e == 0 && out->stage == STEP_LOAD) {
+    if (e == 0 && out->is_stepped) {
         out->from = *rel;
         note_labels(out, rel);
     }
@@ -275,22 +323,24 @@ step_get(struct repo *r, const struct site *s, const struct deploy_release *rel,
 int
 step_put(struct repo *r, const struct site *s, const struct step *st, struct err *err)
 {
-    struct buf text AUTO(buf_release) = BUF_INIT;
+    struct buf available AUTO(buf_release) = BUF_INIT;
+    struct buf dropped AUTO(buf_release) = BUF_INIT;
 
-    for (int i = 0; i < st->n_available; i++)
-        buf_addf(&text, " %" PRId64, st->available[i]);
+    set_write(&st->available, &available);
+    set_write(&st->dropped, &dropped);
     return db_run(
         r->db, err,
         "INSERT INTO shown(target_id, model, release_id, stage, from_id, stable, "
-        "canary, available, told, observed_ns) "
-        "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(target_id, model) "
+        "canary, available, dropped, told, observed_ns) "
+        "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(target_id, model) "
         "DO UPDATE SET release_id = excluded.release_id, stage = excluded.stage, "
         "from_id = excluded.from_id, stable = excluded.stable, "
         "canary = excluded.canary, available = excluded.available, "
+        "dropped = excluded.dropped, "
         "told = excluded.told, observed_ns = excluded.observed_ns",
-        "ititiiitii", s->t.id, st->rel.model, st->rel.id, step_names[st->stage],
-        st->from.id, st->stable, st->canary, buf_str(&text), (int64_t)st->is_told,
-        st->observed_ns);
+        "ititiiittii", s->t.id, st->rel.model, st->rel.id, step_names[st->stage],
+        st->from.id, st->stable, st->canary, buf_str(&available), buf_str(&dropped),
+        (int64_t)st->is_told, st->observed_ns);
 }
 
 int
@@ -315,6 +365,21 @@ steps_start(struct repo *r, struct sites *sites, const struct deploy_release *re
         step_begin(s, had ? &now : NULL, rel, &next);
         e = step_put(r, s, &next, err);
     }
+    return e;
+}
+
+int
+steps_cancel(struct repo *r, struct sites *sites, const struct deploy_release *rel,
+             struct err *err)
+{
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < sites->n; i++)
+        if (site_is_stepped(&sites->s[i]))
+            e = db_run(r->db, err,
+                       "UPDATE shown SET available = '' WHERE target_id = ? AND "
+                       "model = ?",
+                       "it", sites->s[i].t.id, rel->model);
     return e;
 }
 

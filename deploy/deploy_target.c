@@ -254,13 +254,13 @@ site_fill(struct repo *r, struct site *s, const struct live *live, struct err *e
         e = site_fill_model(r, s, &live->rel[i], err);
         if (e == 0)
             e = site_ready(r, s, &shown.rel[i], err);
-        if (e == 0)
-            e = site_put_model(s, &shown.rel[i], err);
     }
     if (e < 0)
         return e;
     site_render(s, shown.by, shown.n, &files, id);
     e = site_put_files(s, LAYOUT_RELEASES, &files, id, err);
+    for (int i = 0; e == 0 && i < live->n; i++)
+        e = site_put_model(s, &shown.rel[i], err);
     for (int i = 0; e == 0 && i < live->n; i++)
         e = flips_plan(r, &flips, s, &shown.rel[i], id, err);
     if (e == 0) {

@@ -37,7 +37,7 @@ struct config {
 #define PLATFORM "tensorflow"
 
 static void
-config_label(struct config *c, const struct deploy_member *m, int n)
+config_add(struct config *c, const struct deploy_member *m, int n)
 {
     for (int i = 0; i < n; i++)
         if (m[i].label[0])
@@ -54,9 +54,9 @@ config_init(struct config *c, const struct deploy_target *t,
     if (c->base_path.len > 0 && c->base_path.data[c->base_path.len - 1] != '/')
         buf_addc(&c->base_path, '/');
     repo_name_encode(rel->model, &c->base_path);
+    config_add(c, rel->members, rel->n_members);
+    config_add(c, rel->kept, rel->n_kept);
     c->n_versions = layout_versions(rel, c->versions);
-    config_label(c, rel->members, rel->n_members);
-    config_label(c, rel->kept, rel->n_kept);
 }
 
 static void

@@ -143,7 +143,8 @@ svc_key_end(struct svc_call *c, int result, struct err *err)
 
     if (!c->keyed)
         return result;
-    if (result < 0 && !c->recorded && !c->replayed) { /* a twin of this call may have been faster */
+    if (result < 0 && !c->recorded &&
+        !c->replayed) { /* a twin of this call may have been faster */
         int r = find(c, &c->request, &second);
 
         if (r == 1)

@@ -108,23 +108,20 @@ check "and of that" "$python" means.py
 # ---- a server that says no ----
 one() { # name, answer, what is told
     echo "$2" >answer
-    sl promote digits@$((3 - $(cat flip))) --to production --again --json
+    sl promote digits@$((3 - $(cat flip))) --to production --again
     echo $((1 - $(cat flip))) >flip
-    ok "$1: the release stands"
-    prints "$1: it is told" "$3"
+    fails "$1: the release stands, and it is told" 8 "the server was not told: .*$3.*; sluice target step web"
 }
 echo 0 >flip
 one "a status" "status label to version 4, which is not … available%" \
-    '"not_told": .*status 9\): label to version 4, which is not … available%'
-one "a message" "message cannot do" '"not_told": .*status 9\): cannot do'
-one "not now" "away later" '"not_told": .*status 14\): later'
+    'it says no \(status 9\): label to version 4, which is not … available%'
+one "a message" "message cannot do" 'status 9\): cannot do'
+one "not now" "away later" 'status 14\): later'
 rm -f answer
 sl target step
 ok "a step tells it again"
 check "and then it knows" "$python" means.py
 kill $server
 wait $server 2>/dev/null
-sl promote digits@$((3 - $(cat flip))) --to production --again --json
-ok "a server that is down: the release stands"
-prints "and it is told" '"not_told": .*onnect'
+one "a server that is down" "" "Couldn't connect"
 finish

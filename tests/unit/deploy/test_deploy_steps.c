@@ -9,6 +9,7 @@
 struct fake_version {
     int64_t number;
     enum server_state state;
+    bool leaves, wanted; /* it unloads it, and says AVAILABLE until it has */
 };
 struct fake_model {
     char name[32];
@@ -50,7 +51,7 @@ is_loaded(const char *model, int64_t number)
 {
     const struct fake_version *v = fake_version(fake_find(model), number);
 
-    return v && v->state == SERVER_AVAILABLE;
+    return v && v->state == SERVER_AVAILABLE && !v->leaves;
 }
 
 static int64_t
@@ -75,8 +76,16 @@ fake_read(char *text, struct fake_model *old, struct fake_model *out)
 
         v->number = strtoll(s += 11, NULL, 10);
         was = fake_version(old, v->number);
-        v->state = was ? was->state : SERVER_LOADING;
+        *v = was ? *was
+                 : (struct fake_version){ v->number, SERVER_LOADING, false, true };
+        v->wanted = true;
     }
+    for (int i = 0; old && i < old->n; i++)
+        if (!fake_version(out, old->v[i].number)) {
+            out->v[out->n] = old->v[i];
+            out->v[out->n].wanted = false;
+            out->v[out->n++].leaves = true;
+        }
     out->stable = label_in(text, "stable");
     out->canary = label_in(text, "canary");
     return (!out->stable || is_loaded(out->name, out->stable) ||
@@ -118,14 +127,27 @@ fake_poll(void)
     free(text);
 }
 
-/* All that it loads is there, but for what fails. */
+/* All that it loads is there, but for what fails; all that it unloads is gone. */
 static void
 fake_load(void)
 {
-    for (int i = 0; i < server.n; i++)
-        for (int k = 0; k < server.m[i].n; k++)
-            server.m[i].v[k].state =
-                server.m[i].v[k].number == server.fails ? SERVER_END : SERVER_AVAILABLE;
+    for (int i = 0; i < server.n; i++) {
+        struct fake_model *m = &server.m[i];
+        int n = 0;
+
+        for (int k = 0; k < m->n; k++) {
+            struct fake_version *v = &m->v[k];
+
+            if (v->leaves && !v->wanted)
+                continue;
+            v->state = v->leaves                   ? SERVER_LOADING
+                       : v->number == server.fails ? SERVER_END
+                                                   : SERVER_AVAILABLE;
+            v->leaves = false;
+            m->v[n++] = *v;
+        }
+        m->n = n;
+    }
 }
 
 static int
@@ -272,7 +294,7 @@ said(struct fx *f)
 static void
 settle(struct fx *f)
 {
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 9; i++) {
         fake_poll();
         fake_load();
         if (step(f) == 0)
@@ -437,7 +459,13 @@ TEST(test_deploy_steps__rollback_at_each_stage)
         if (at < 2) { /* 1 was loaded all the time: its label is back at once */
             CHECK_INT(label_in(fx_file(f.web, "config/models.config"), "stable"), 1);
             CHECK_STR(fx_link(f.web, "fraud/latest"), "1");
-        } else { /* it is loaded again first */
+        } else if (at == 2) { /* it is loaded again first, once it was unloaded */
+            CHECK_STR(config(f.web, "fraud"), "2 stable=2 canary=0");
+            fake_poll();
+            CHECK_INT(step(&f), 1);
+            CHECK(strstr(said(&f), "version 1 gone before it is loaded again") != NULL);
+            fake_load();
+            CHECK_INT(step(&f), 1);
             CHECK_STR(config(f.web, "fraud"), "1 2 stable=2 canary=0");
         }
         settle(&f);
