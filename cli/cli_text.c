@@ -78,8 +78,13 @@ cli_members(const cJSON *list, struct buf *out)
     const cJSON *first = list ? list->child : NULL;
     for (const cJSON *m = first; m; m = m->next) {
         double percent = cli_num(m, "weight") / 100;
+        if (cli_num(m, "mirror") > 0) {
+            buf_addf(out, " (mirrored to %.0f: %g%%)", cli_num(m, "version"),
+                     cli_num(m, "mirror") / 100);
+            continue;
+        }
         buf_addf(out, "%s%.0f", m == first ? "" : " ", cli_num(m, "version"));
-        if (first->next)
+        if (first->next && percent < 100)
             buf_addf(out, "=%g%%", percent);
     }
 }

@@ -382,5 +382,14 @@ cmd_route(const cJSON *reply, bool failed, struct buf *out)
                  cli_num(v, "version"), cli_num(v, "weight") / 100, cli_num(v, "from"),
                  cli_num(v, "below"),
                  cli_num(v, "version") == version ? ", which has the hash" : "");
+    const cJSON *mirror = member(reply, "mirror");
+    if (cJSON_IsObject(mirror))
+        buf_addf(out,
+                 "  mirror    %s to %.0f: hash %.0f, of \"%s%s\", %s %.0f (%g%%)\n",
+                 cli_bool(mirror, "mirrored") ? "copied" : "not copied",
+                 cli_num(mirror, "version"), cli_num(mirror, "hash"),
+                 cli_str(reply, "unit"), cli_str(mirror, "salt"),
+                 cli_bool(mirror, "mirrored") ? "is below" : "is not below",
+                 cli_num(mirror, "below"), cli_num(mirror, "share") / 100);
     add_evidence(member(reply, "evidence"), out);
 }

@@ -42,7 +42,8 @@ struct deploy_release {
     struct deploy_member
         members[DEPLOY_MEMBERS_MAX]; /* weight > 0, the stable one first */
     int n_members;
-    struct deploy_member kept[DEPLOY_KEPT_MAX]; /* weight 0: loaded for a rollback */
+    struct deploy_member kept[DEPLOY_KEPT_MAX]; /* weight 0: loaded for a rollback, or
+                                                 * to be mirrored to */
     int n_kept;
     int64_t latest;    /* number of the member that leads: largest weight, on a tie the
                         * one that led before */
@@ -124,9 +125,12 @@ struct deploy_change {
     const char *alias;
     /* promote: the version; weights: parts; rollback: to_number or 0. */
     const struct repo_version *version;
-    /* number and share as given; normalised to 10,000 by largest remainder */
+    /* number and share as given; normalised to 10,000 by largest remainder; none: as
+     * they are */
     const struct deploy_member *parts;
     int n_parts;
+    /* weights: number and mirror (0 ends it); NULL: as it is */
+    const struct deploy_member *mirror;
     int64_t to_number;
     int64_t back_to; /* drill: the release to bring back, by number; 0: the way there */
     int64_t
@@ -141,17 +145,17 @@ struct deploy_change {
     const char *break_glass; /* why the policy does not count; NULL: it does */
     int lock_timeout_ms;     /* 0: DEPLOY_LOCK_MS */
 };
-/* Gate and pre-promote hook (once for each version whose share grows), intent, switch,
- * done. On 0 the event is recorded here (also for a change that changed nothing); on an
- * error the caller records it. `report` (*report NULL or to be freed, also after an
- * error): JSON with the release, what it replaced, the gates, targets switched.
- * Of a dry run: "dry_run", "server" (load, unload, labels, loaded_bytes) and in each
- * target "new_directories", "links" and "files" with what they say and would say; also
- * with ERR_REFUSED, and no event. ERR_BUSY then: an unfinished release is in the way.
- * ERR_REFUSED, ERR_HOOK: nothing changed. ERR_CONFLICT: not the expected release.
- * ERR_BUSY: another command holds a target. ERR_NOTFOUND: rollback with nothing older
- * that was good: lists the releases there are. What is live already: 0, "changed":
- * false. */
+/* Gate and pre-promote hook (once for each version whose share, or mirror, grows),
+ * intent, switch, done. On 0 the event is recorded here (also for a change that changed
+ * nothing); on an error the caller records it. `report` (*report NULL or to be freed,
+ * also after an error): JSON with the release, what it replaced, the gates, targets
+ * switched. Of a dry run: "dry_run", "server" (load, unload, labels, loaded_bytes) and
+ * in each target "new_directories", "links" and "files" with what they say and would
+ * say; also with ERR_REFUSED, and no event. ERR_BUSY then: an unfinished release is in
+ * the way. ERR_REFUSED, ERR_HOOK: nothing changed. ERR_CONFLICT: not the expected
+ * release. ERR_BUSY: another command holds a target. ERR_NOTFOUND: rollback with
+ * nothing older that was good: lists the releases there are. What is live already: 0,
+ * "changed": false. */
 int deploy_change(struct repo *r, const struct deploy_change *c, cJSON **report,
                   struct err *err) MUST_CHECK;
 
@@ -212,10 +216,15 @@ int deploy_freeze(struct repo *r, const char *model, const char *alias,
  * that was interrupted is healed first. */
 int deploy_settle(struct repo *r, int64_t release_id, cJSON **report,
                   struct err *err) MUST_CHECK;
-/* 1: the version has, or is about to get, traffic on an alias, whose name is appended;
+/* 1: the version has, or is about to get, traffic (or copies of it) on an alias, whose
+ * name is appended;
  * 0: it has none. */
 int deploy_has_traffic(struct repo *r, int64_t version_id, struct buf *alias,
                        struct err *err) MUST_CHECK;
+
+/* The version to which a share of the traffic is copied (its answers are thrown away);
+ * NULL: none. */
+const struct deploy_member *deploy_mirror(const struct deploy_release *rel);
 
 /* What is live on an alias: 1 found, 0 nothing yet. */
 int deploy_live(struct repo *r, const char *model, const char *alias,

@@ -6,19 +6,22 @@ static int
 add_members(struct plan *p, const char *key, const struct deploy_release *rel,
             struct err *err)
 {
-    cJSON *list = release_members_json(rel->members, rel->n_members);
-    int e = 0;
+    cJSON *list = release_members_json(rel), *m;
+    int e = 0, i = 0;
 
     cJSON_AddItemToObject(p->report, key, list);
-    for (int i = 0; e == 0 && i < rel->n_members; i++) {
+    cJSON_ArrayForEach(m, list)
+    {
+        const struct deploy_member *of =
+            i < rel->n_members ? &rel->members[i++] : deploy_mirror(rel);
         char digest[REPO_DIGEST_BYTES];
         struct repo_version v;
 
-        e = repo_version_get(p->r, rel->members[i].version_id, &v, err);
+        e = repo_version_get(p->r, of->version_id, &v, err);
         if (e < 0)
             break;
         repo_digest_text(&v.digest, digest);
-        json_put_str(cJSON_GetArrayItem(list, i), "digest", digest);
+        json_put_str(m, "digest", digest);
     }
     return e;
 }

@@ -157,15 +157,27 @@ plan_promote(struct plan *p, struct err *err)
 static int
 plan_weights(struct plan *p, struct err *err)
 {
-    int e = weights_normalise(p->c->parts, p->c->n_parts, &p->next, err);
+    const bool as_is = p->c->n_parts == 0 && p->has_cur;
+    int e = as_is ? 0 : weights_normalise(p->c->parts, p->c->n_parts, &p->next, err);
+    struct deploy_member mirror;
+    struct repo_version v;
 
-    for (int i = 0; e == 0 && i < p->next.n_members; i++) {
-        struct repo_version v;
-
+    if (as_is) {
+        p->next.n_members = p->cur.n_members;
+        memcpy(p->next.members, p->cur.members, sizeof(p->cur.members));
+    }
+    for (int i = 0; e == 0 && !as_is && i < p->next.n_members; i++) {
         e = find_version(p, p->next.members[i].number, &v, err);
         p->next.members[i].version_id = v.id;
     }
-    return e;
+    if (e == 0 && p->c->mirror) {
+        mirror = *p->c->mirror;
+        e = find_version(p, mirror.number, &v, err);
+        mirror.version_id = v.id;
+    }
+    return e < 0 ? e
+                 : weights_mirror(&p->next, p->has_cur ? &p->cur : NULL,
+                                  p->c->mirror ? &mirror : NULL, err);
 }
 
 /* The place of `rollback --to`: of the newest release below the current place in which

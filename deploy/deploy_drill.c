@@ -542,10 +542,8 @@ look_ahead(struct drill *x, struct err *err)
             x->d->alias);
     if (e < 0)
         return e;
-    cJSON_AddItemToObject(x->report, "from",
-                          release_members_json(x->from.members, x->from.n_members));
-    cJSON_AddItemToObject(x->report, "to",
-                          release_members_json(to.members, to.n_members));
+    cJSON_AddItemToObject(x->report, "from", release_members_json(&x->from));
+    cJSON_AddItemToObject(x->report, "to", release_members_json(&to));
     json_put_bool(x->report, "interrupted", open);
     return open;
 }

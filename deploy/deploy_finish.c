@@ -19,15 +19,21 @@ tx_end_p(struct db **db)
 }
 
 cJSON *
-release_members_json(const struct deploy_member *m, int n)
+release_members_json(const struct deploy_release *rel)
 {
     cJSON *list = cJSON_CreateArray();
+    const struct deploy_member *m;
 
-    for (int i = 0; i < n; i++) {
-        cJSON *o = cJSON_CreateObject();
+    for (int i = 0; (m = release_at(rel, i)) != NULL; i++) {
+        cJSON *o;
 
-        json_put_int(o, "version", m[i].number);
-        json_put_int(o, "weight", m[i].weight);
+        if (m->weight == 0 && m->mirror == 0)
+            continue;
+        o = cJSON_CreateObject();
+        json_put_int(o, "version", m->number);
+        json_put_int(o, "weight", m->weight);
+        if (m->mirror > 0)
+            json_put_int(o, "mirror", m->mirror);
         cJSON_AddItemToArray(list, o);
     }
     return list;
@@ -104,10 +110,8 @@ record(struct repo *r, const struct deploy_release *rel,
     json_put_int(body, "release", rel->number);
     json_put_int(body, "replaces", rel->replaces);
     if (from)
-        cJSON_AddItemToObject(body, "from",
-                              release_members_json(from->members, from->n_members));
-    cJSON_AddItemToObject(body, "to",
-                          release_members_json(rel->members, rel->n_members));
+        cJSON_AddItemToObject(body, "from", release_members_json(from));
+    cJSON_AddItemToObject(body, "to", release_members_json(rel));
     json_put_int(body, "latest", rel->latest);
     json_put_str(body, "reason", rel->reason);
     if (left && cJSON_GetArraySize(left) > 0)

@@ -18,15 +18,6 @@ find(const struct deploy_release *rel, int64_t number)
     return NULL;
 }
 
-/* The i-th of members, then of kept; NULL after the last. */
-static const struct deploy_member *
-nth(const struct deploy_release *rel, int i)
-{
-    return i < rel->n_members                 ? &rel->members[i]
-           : i < rel->n_members + rel->n_kept ? &rel->kept[i - rel->n_members]
-                                              : NULL;
-}
-
 /* Versions that `a` has loaded and `b` has not. */
 static void
 put_only(cJSON *o, const char *key, const struct deploy_release *a,
@@ -35,7 +26,7 @@ put_only(cJSON *o, const char *key, const struct deploy_release *a,
     cJSON *list = cJSON_AddArrayToObject(o, key);
     const struct deploy_member *m;
 
-    for (int i = 0; (m = nth(a, i)) != NULL; i++)
+    for (int i = 0; (m = release_at(a, i)) != NULL; i++)
         if (!find(b, m->number))
             cJSON_AddItemToArray(list, cJSON_CreateNumber((double)m->number));
 }
@@ -46,7 +37,7 @@ put_labels(cJSON *list, const struct deploy_release *was,
 {
     const struct deploy_member *m;
 
-    for (int i = 0; (m = nth(view, i)) != NULL; i++) {
+    for (int i = 0; (m = release_at(view, i)) != NULL; i++) {
         const struct deploy_member *before = find(was, m->number);
         cJSON *l;
 
@@ -86,7 +77,7 @@ put_server(struct plan *p, struct err *err)
     loaded_of(p, &p->cur, &cur);
     put_only(o, "load", &next, &cur);
     put_only(o, "unload", &cur, &next);
-    for (int i = 0; (m = nth(&next, i)) != NULL; i++) {
+    for (int i = 0; (m = release_at(&next, i)) != NULL; i++) {
         struct repo_version v;
 
         if (repo_version_get(p->r, m->version_id, &v, err) < 0)
@@ -95,7 +86,7 @@ put_server(struct plan *p, struct err *err)
     }
     put_labels(labels, &cur, &next);
     json_put_int(o, "loaded_bytes", bytes);
-    for (int i = 0; (m = nth(&cur, i)) != NULL; i++) {
+    for (int i = 0; (m = release_at(&cur, i)) != NULL; i++) {
         struct repo_version v;
 
         if (find(&next, m->number))
@@ -142,7 +133,7 @@ put_dirs(struct plan *p, struct site *s, cJSON *list, struct err *err)
 {
     const struct deploy_member *m;
 
-    for (int i = 0; (m = nth(&p->next, i)) != NULL; i++) {
+    for (int i = 0; (m = release_at(&p->next, i)) != NULL; i++) {
         struct buf path AUTO(buf_release) = BUF_INIT;
         int e;
 

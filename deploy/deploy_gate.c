@@ -193,21 +193,31 @@ run_hook(struct plan *p, const struct repo_version *v, struct err *err)
     return e;
 }
 
+/* It gets more of the traffic, or of its copies, than it has. */
+static bool
+gains_share(const struct plan *p, const struct deploy_member *m)
+{
+    const struct deploy_member *now = deploy_mirror(&p->cur);
+
+    if (!now || now->version_id != m->version_id)
+        return m->mirror > 0 || m->weight > weights_of(&p->cur, m->version_id);
+    return m->mirror > now->mirror || m->weight > 0;
+}
+
 int
 plan_ask(struct plan *p, struct err *err)
 {
     struct buf frozen AUTO(buf_release) = BUF_INIT;
-    struct repo_version gains[DEPLOY_MEMBERS_MAX];
+    struct repo_version gains[DEPLOY_MEMBERS_MAX + 1];
+    const struct deploy_member *m;
     int n = 0, e = 0;
 
     if (p->ungated)
         return 0;
     if (p->seen.frozen)
         e = freeze_get(p->r, p->c->model, p->c->alias, &frozen, err);
-    for (int i = 0; e >= 0 && i < p->next.n_members; i++) {
-        const struct deploy_member *m = &p->next.members[i];
-
-        if (m->weight <= weights_of(&p->cur, m->version_id))
+    for (int i = 0; e >= 0 && (m = release_at(&p->next, i)) != NULL; i++) {
+        if (!gains_share(p, m))
             continue;
         e = repo_version_get(p->r, m->version_id, &gains[n], err);
         if (e == 0)
@@ -221,14 +231,14 @@ plan_ask(struct plan *p, struct err *err)
 int
 plan_gates_hold(struct plan *p, struct err *err)
 {
+    const struct deploy_member *m;
     struct digest stamp;
     int n = 0, e;
 
-    for (int i = 0; !p->ungated && i < p->next.n_members; i++) {
-        const struct deploy_member *m = &p->next.members[i];
+    for (int i = 0; !p->ungated && (m = release_at(&p->next, i)) != NULL; i++) {
         struct repo_version v;
 
-        if (m->weight <= weights_of(&p->cur, m->version_id))
+        if (!gains_share(p, m))
             continue;
         e = repo_version_get(p->r, m->version_id, &v, err);
         if (e < 0 || strcmp(v.state, "ready") != 0)
@@ -245,6 +255,7 @@ int
 passes_insert(struct plan *p, struct err *err)
 {
     const char *broke = p->c->break_glass ? p->c->break_glass : "";
+    const struct deploy_member *m;
     const cJSON *entry;
     int e = 0;
 
@@ -255,13 +266,12 @@ passes_insert(struct plan *p, struct err *err)
         struct buf text AUTO(buf_release) = BUF_INIT;
 
         json_print(cJSON_GetObjectItem(entry, "gates"), &text, true);
-        for (int i = 0; e == 0 && i < p->next.n_members; i++)
-            if ((double)p->next.members[i].number == number)
+        for (int i = 0; e == 0 && (m = release_at(&p->next, i)) != NULL; i++)
+            if ((double)m->number == number)
                 e = db_run(p->r->db, err,
                            "INSERT INTO gate_pass(release_id, version_id, report, "
                            "broke) VALUES(?, ?, ?, ?)",
-                           "iitt", p->next.id, p->next.members[i].version_id,
-                           buf_str(&text), broke);
+                           "iitt", p->next.id, m->version_id, buf_str(&text), broke);
     }
     return e;
 }

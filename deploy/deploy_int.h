@@ -28,6 +28,11 @@ void weights_order(struct deploy_release *rel, const struct deploy_release *cur)
  * label to a version that is not available yet. `cur` NULL: nothing was live. */
 void weights_label(struct deploy_release *rel, const struct deploy_release *cur);
 int weights_of(const struct deploy_release *rel, int64_t version_id); /* 0: none */
+/* Puts what is mirrored to into rel->kept: `said` (mirror 0: none any more), else what
+ * `cur` has, unless that gets traffic now. ERR_INVALID: `said` has traffic, or is to
+ * end what is not. */
+int weights_mirror(struct deploy_release *rel, const struct deploy_release *cur,
+                   const struct deploy_member *said, struct err *err) MUST_CHECK;
 bool weights_same(const struct deploy_release *a, const struct deploy_release *b);
 
 /* ---- deploy_release.c: rows ---------------------------------------------------------
@@ -85,7 +90,10 @@ void bad_add(struct bad_set *b, int64_t version_id);
 int rollback_find(struct repo *r, const struct deploy_release *cur,
                   const struct bad_set *bad, struct deploy_release *out,
                   struct err *err) MUST_CHECK;
-/* Fills rel->kept with what so many rollbacks in a row from `rel` would need loaded. */
+/* The i-th of the members, then of what is kept; NULL after the last. */
+const struct deploy_member *release_at(const struct deploy_release *rel, int i);
+/* Adds to rel->kept what so many rollbacks in a row from `rel` would need loaded; of
+ * what is there only what is mirrored to stays. */
 int release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,
                  int n_good, struct err *err) MUST_CHECK;
 /* So many for a rollback from `cur` to `to`: one, and what is loaded beyond it. */
@@ -104,8 +112,8 @@ int release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_
 /* In the caller's transaction: it never happened. healed: records an event. */
 int release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
                    struct err *err) MUST_CHECK;
-/* [{"version","weight"…}] */
-cJSON *release_members_json(const struct deploy_member *m, int n);
+/* [{"version","weight"…}]; the last one may be {"version","weight": 0,"mirror"}. */
+cJSON *release_members_json(const struct deploy_release *rel);
 /* In the caller's transaction. */
 int event_add(struct repo *r, const char *verb, const char *object, const char *digest,
               const char *outcome, const cJSON *body, struct err *err) MUST_CHECK;
@@ -425,7 +433,7 @@ struct plan {
     struct site_plan *by_site;
     char **target_names; /* borrowed from sites */
     /* val_stamp of each version that gains, when its gates were asked */
-    struct digest stamps[DEPLOY_MEMBERS_MAX];
+    struct digest stamps[DEPLOY_MEMBERS_MAX + 1]; /* one is mirrored to */
     int n_stamps;
 };
 

@@ -197,6 +197,14 @@ release_pending(struct repo *r, const char *alias, int64_t *id, struct err *err)
                       "t", alias);
 }
 
+const struct deploy_member *
+release_at(const struct deploy_release *rel, int i)
+{
+    return i < rel->n_members                 ? &rel->members[i]
+           : i < rel->n_members + rel->n_kept ? &rel->kept[i - rel->n_members]
+                                              : NULL;
+}
+
 /* ---- adding -------------------------------------------------------------------------
  */
 
@@ -377,10 +385,13 @@ release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *b
              int n_good, struct err *err)
 {
     struct bad_set then AUTO(bad_release) = { .ids = NULL };
+    const struct deploy_member *mirror = deploy_mirror(rel);
     struct deploy_release from = *rel, undo;
     int e = 0;
 
-    rel->n_kept = 0;
+    if (mirror)
+        memmove(&rel->kept[0], mirror, sizeof(*mirror));
+    rel->n_kept = mirror ? 1 : 0;
     for (int i = 0; i < bad->n; i++)
         bad_add(&then, bad->ids[i]);
     for (int i = 0; i < n_good; i++) {
@@ -403,7 +414,8 @@ release_keep_back(const struct deploy_release *cur, const struct deploy_release 
     int n = 1;
 
     for (int i = 0; i < cur->n_kept; i++)
-        n += weights_of(to, cur->kept[i].version_id) == 0 &&
+        n += cur->kept[i].mirror == 0 &&
+             weights_of(to, cur->kept[i].version_id) == 0 &&
              !bad_has(bad, cur->kept[i].version_id);
     return n > DEPLOY_KEEP_LOADED_MAX ? DEPLOY_KEEP_LOADED_MAX : n;
 }
@@ -425,6 +437,7 @@ rollback_find(struct repo *r, const struct deploy_release *cur,
     out->id = out->number = out->intended_ns = out->observed_ns = 0;
     out->replaces = cur->number;
     copy(out->verb, sizeof(out->verb), "rollback");
+    out->n_kept = 0; /* nothing is mirrored afterwards */
     e = release_keep(r, out, &then, release_keep_back(cur, out, &then), err);
     if (e < 0)
         return e;

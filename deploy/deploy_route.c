@@ -85,6 +85,30 @@ put_versions(struct repo *r, cJSON *doc, const struct deploy_release *rel,
     return e;
 }
 
+/* Whether the unit's requests are copied, and to which version. */
+static int
+put_mirror(struct repo *r, cJSON *doc, const struct deploy_release *rel,
+           const char *unit, struct err *err)
+{
+    struct deploy_split s AUTO(deploy_split_release) = { .n = 0 };
+    const struct deploy_member *m = deploy_mirror(rel);
+    cJSON *o;
+
+    if (!m) {
+        cJSON_AddNullToObject(doc, "mirror");
+        return 0;
+    }
+    deploy_split_init_mirror(&s, rel);
+    o = cJSON_AddObjectToObject(doc, "mirror");
+    json_put_bool(o, "mirrored", deploy_split_mirrors(&s, str_of(unit)));
+    json_put_int(o, "version", m->number);
+    json_put_int(o, "share", m->mirror);
+    json_put_str(o, "salt", buf_str(&s.salt));
+    json_put_int(o, "hash", deploy_split_hash(&s, str_of(unit)));
+    json_put_int(o, "below", (int64_t)s.below[0]);
+    return put_digest(r, o, m->version_id, err);
+}
+
 /* ---- evidence -----------------------------------------------------------------------
  */
 
@@ -226,6 +250,8 @@ deploy_route(struct repo *r, const struct deploy_unit *u, cJSON **out, struct er
     json_put_int(doc, "hash", deploy_split_hash(&s, str_of(u->unit)));
     if (e == 0)
         e = put_versions(r, doc, &rel, &s, err);
+    if (e == 0)
+        e = put_mirror(r, doc, &rel, u->unit, err);
     if (e == 0)
         e = put_evidence(r, doc, &rel, m->version_id, err);
     if (e < 0)

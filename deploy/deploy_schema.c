@@ -189,7 +189,7 @@ static const char steps[] =
     ") STRICT, WITHOUT ROWID;";
 
 /* Drills: rehearsed rollbacks, which give traffic to what had some, as a rollback does.
- */
+ * Copies of traffic come by a gate too, or as they were. */
 static const char drills[] =
     "CREATE TABLE drill("
     "  id INTEGER PRIMARY KEY NOT NULL,"
@@ -208,15 +208,16 @@ static const char drills[] =
     "CREATE TRIGGER guard_release_live BEFORE UPDATE OF state ON release"
     "  WHEN NEW.state = 'live' AND OLD.state = 'intended' AND EXISTS"
     "   (SELECT 1 FROM release_member m WHERE m.release_id = NEW.id"
-    "   AND m.weight > 0"
+    "   AND (m.weight > 0 OR m.mirror > 0)"
     "   AND NOT EXISTS (SELECT 1 FROM gate_pass p WHERE p.release_id = NEW.id"
     "    AND p.version_id = m.version_id)"
     "   AND NOT EXISTS (SELECT 1 FROM release_member o"
     "    JOIN release b ON b.id = o.release_id WHERE b.model = NEW.model"
     "    AND b.alias = NEW.alias AND o.version_id = m.version_id"
+    "    AND o.mirror >= m.mirror"
     "    AND (b.number = NEW.replaces AND o.weight >= m.weight"
     "     OR NEW.verb IN ('rollback', 'drill') AND b.state IN ('live', 'past')"
-    "      AND o.weight > 0))) BEGIN"
+    "      AND (o.weight > 0 OR m.weight = 0)))) BEGIN"
     "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;";
 
 static const char *const migrations[] = { first,   guards, guards_of_deletes,

@@ -31,8 +31,7 @@ add_before(struct repo *r, const struct deploy_release *rel, cJSON *report,
     if (e == 1)
         e = release_get(r, id, &before, err);
     if (e == 1)
-        cJSON_AddItemToObject(report, "before",
-                              release_members_json(before.members, before.n_members));
+        cJSON_AddItemToObject(report, "before", release_members_json(&before));
     if (e >= 0)
         e = db_query(r->db, &st, err,
                      "SELECT v.number FROM mark m JOIN version v ON v.id = "
@@ -68,8 +67,7 @@ deploy_settle(struct repo *r, int64_t release_id, cJSON **report, struct err *er
     json_put_int(*report, "release", rel.number);
     json_put_int(*report, "replaces", rel.replaces);
     json_put_int(*report, "latest", rel.latest);
-    cJSON_AddItemToObject(*report, "live",
-                          release_members_json(rel.members, rel.n_members));
+    cJSON_AddItemToObject(*report, "live", release_members_json(&rel));
     e = add_before(r, &rel, *report, err);
     return e < 0 ? e : 1;
 }
@@ -80,7 +78,8 @@ deploy_has_traffic(struct repo *r, int64_t version_id, struct buf *alias,
 {
     return db_get_text(r->db, alias, err,
                        "SELECT r.alias FROM release_member m JOIN release r "
-                       "ON r.id = m.release_id WHERE m.version_id = ? AND m.weight > 0 "
-                       "AND r.state IN ('live', 'intended') ORDER BY r.alias LIMIT 1",
+                       "ON r.id = m.release_id WHERE m.version_id = ? AND "
+                       "m.weight + m.mirror > 0 AND r.state IN ('live', 'intended') "
+                       "ORDER BY r.alias LIMIT 1",
                        "i", version_id);
 }

@@ -38,20 +38,57 @@ murmur2(const uint8_t *p, size_t n)
 /* ---- units --------------------------------------------------------------------------
  */
 
+static uint64_t
+width(int share)
+{
+    return (uint64_t)share * (DEPLOY_SPLIT_END - 1) / DEPLOY_WEIGHT_ALL;
+}
+
+static void
+add_salt(struct deploy_split *s, const struct deploy_release *rel)
+{
+    buf_addc(&s->salt, ':');
+    repo_name_encode(rel->model, &s->salt);
+    buf_addf(&s->salt, "@%s", rel->alias);
+}
+
 void
 deploy_split_init(struct deploy_split *s, const struct deploy_release *rel)
 {
     uint64_t sum = 0;
 
     *s = (struct deploy_split){ .salt = BUF_INIT, .n = rel->n_members };
-    buf_addc(&s->salt, ':');
-    repo_name_encode(rel->model, &s->salt);
-    buf_addf(&s->salt, "@%s", rel->alias);
+    add_salt(s, rel);
     for (int i = 0; i < s->n; i++) {
-        sum += (uint64_t)rel->members[i].weight * (DEPLOY_SPLIT_END - 1) /
-               DEPLOY_WEIGHT_ALL;
+        sum += width(rel->members[i].weight);
         s->below[i] = i + 1 < s->n ? sum : DEPLOY_SPLIT_END;
     }
+}
+
+const struct deploy_member *
+deploy_mirror(const struct deploy_release *rel)
+{
+    for (int i = 0; i < rel->n_kept; i++)
+        if (rel->kept[i].mirror > 0)
+            return &rel->kept[i];
+    return NULL;
+}
+
+void
+deploy_split_init_mirror(struct deploy_split *s, const struct deploy_release *rel)
+{
+    const struct deploy_member *m = deploy_mirror(rel);
+
+    *s = (struct deploy_split){ .salt = BUF_INIT, .n = 1 };
+    add_salt(s, rel);
+    buf_adds(&s->salt, ":mirror");
+    s->below[0] = m ? width(m->mirror) : 0;
+}
+
+bool
+deploy_split_mirrors(const struct deploy_split *s, struct str unit)
+{
+    return unit.n > 0 && deploy_split_hash(s, unit) < s->below[0];
 }
 
 void

@@ -27,6 +27,12 @@ struct deploy_split {
 void deploy_split_init(struct deploy_split *s, const struct deploy_release *rel);
 void deploy_split_release(struct deploy_split *s); /* for AUTO */
 uint32_t deploy_split_hash(const struct deploy_split *s, struct str unit);
+/* Whose requests are copied to the version that deploy_mirror names: the hashes below
+ * `below[0]`, with a salt of its own (":MODEL@ALIAS:mirror"), so that the copies come
+ * from every version alike. A share that grows only adds units. The empty unit is not
+ * copied; without such a version nobody is. */
+void deploy_split_init_mirror(struct deploy_split *s, const struct deploy_release *rel);
+bool deploy_split_mirrors(const struct deploy_split *s, struct str unit);
 /* Index into the release's members. */
 int deploy_split_at(const struct deploy_split *s, uint32_t hash);
 /* The same for a unit. The empty unit is nobody: it gets members[0], the

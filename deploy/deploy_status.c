@@ -54,20 +54,21 @@ put_time(cJSON *o, const char *key, int64_t time_ns)
 static int
 add_live(struct repo *r, cJSON *o, const struct deploy_release *rel, struct err *err)
 {
-    cJSON *list = cJSON_AddArrayToObject(o, "live");
+    cJSON *list = release_members_json(rel), *m;
+    int i = 0;
 
-    for (int i = 0; i < rel->n_members; i++) {
+    cJSON_AddItemToObject(o, "live", list);
+    cJSON_ArrayForEach(m, list)
+    {
+        const struct deploy_member *of =
+            i < rel->n_members ? &rel->members[i++] : deploy_mirror(rel);
         char digest[REPO_DIGEST_BYTES];
         struct repo_version v;
-        cJSON *m = cJSON_CreateObject();
 
-        cJSON_AddItemToArray(list, m);
-        if (repo_version_get(r, rel->members[i].version_id, &v, err) < 0)
+        if (repo_version_get(r, of->version_id, &v, err) < 0)
             return -(int)err->code;
         repo_digest_text(&v.digest, digest);
-        json_put_int(m, "version", v.number);
         json_put_str(m, "digest", digest);
-        json_put_int(m, "weight", rel->members[i].weight);
         json_put_bool(m, "latest", v.number == rel->latest);
     }
     return 0;
@@ -150,14 +151,17 @@ static int
 check_site(struct repo *r, struct site *s, const struct view *v,
            const struct deploy_release *rel, cJSON *drift, struct err *err)
 {
+    const struct deploy_member *m;
     int e = site_open(s, err);
 
     if (e == 0)
         e = check_links(r, s, v, rel, drift, err);
-    for (int i = 0; e == 0 && i < rel->n_members; i++) {
+    for (int i = 0; e == 0 && (m = release_at(rel, i)) != NULL; i++) {
         struct buf path AUTO(buf_release) = BUF_INIT;
 
-        site_version_path(s, rel->model, rel->members[i].number, &path);
+        if (m->weight == 0 && m->mirror == 0)
+            continue;
+        site_version_path(s, rel->model, m->number, &path);
         e = fs_exists(s->dirfd, buf_str(&path), err);
         if (e == 0)
             say(drift, "%s is gone", buf_str(&path));
@@ -342,7 +346,7 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
         return e;
     }
     back = cJSON_AddObjectToObject(o, "rollback");
-    cJSON_AddItemToObject(back, "to", release_members_json(to.members, to.n_members));
+    cJSON_AddItemToObject(back, "to", release_members_json(&to));
     leaves = cJSON_AddArrayToObject(back, "marks_bad");
     for (int i = 0; i < rel->n_members; i++)
         if (weights_of(&to, rel->members[i].version_id) == 0)

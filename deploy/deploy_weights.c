@@ -124,10 +124,47 @@ weights_of(const struct deploy_release *rel, int64_t version_id)
     return 0;
 }
 
+int
+weights_mirror(struct deploy_release *rel, const struct deploy_release *cur,
+               const struct deploy_member *said, struct err *err)
+{
+    const struct deploy_member *now = cur ? deploy_mirror(cur) : NULL,
+                               *m = said ? said : now;
+
+    rel->n_kept = 0;
+    if (said && said->mirror == 0 && now && now->version_id != said->version_id)
+        return err_set(err, ERR_INVALID,
+                       "version %" PRId64 " is mirrored to, not %" PRId64, now->number,
+                       said->number);
+    if (!m || m->mirror == 0)
+        return 0;
+    if (weights_of(rel, m->version_id) > 0)
+        return !said
+                   ? 0
+                   : err_set(
+                         err, ERR_INVALID,
+                         "version %" PRId64 " has a share of the traffic: copies of it "
+                         "would count its requests twice; mirror to a version without",
+                         m->number);
+    rel->kept[0] = *m;
+    rel->kept[0].weight = 0;
+    rel->kept[0].label[0] = '\0';
+    rel->n_kept = 1;
+    return 0;
+}
+
+static bool
+mirror_same(const struct deploy_release *a, const struct deploy_release *b)
+{
+    const struct deploy_member *x = deploy_mirror(a), *y = deploy_mirror(b);
+
+    return x && y ? x->version_id == y->version_id && x->mirror == y->mirror : x == y;
+}
+
 bool
 weights_same(const struct deploy_release *a, const struct deploy_release *b)
 {
-    if (a->n_members != b->n_members)
+    if (a->n_members != b->n_members || !mirror_same(a, b))
         return false;
     for (int i = 0; i < a->n_members; i++)
         if (weights_of(b, a->members[i].version_id) != a->members[i].weight)

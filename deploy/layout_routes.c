@@ -14,6 +14,23 @@
 /* ---- routes.json --------------------------------------------------------------------
  */
 
+static void
+add_mirror_json(const struct deploy_release *rel, cJSON *to)
+{
+    struct deploy_split s AUTO(deploy_split_release) = { .n = 0 };
+    const struct deploy_member *m = deploy_mirror(rel);
+    cJSON *o;
+
+    if (!m)
+        return;
+    deploy_split_init_mirror(&s, rel);
+    o = cJSON_AddObjectToObject(to, "mirror");
+    json_put_int(o, "version", m->number);
+    json_put_int(o, "share", m->mirror);
+    json_put_int(o, "below", (int64_t)s.below[0]);
+    json_put_str(o, "salt", buf_str(&s.salt));
+}
+
 static cJSON *
 route_json(const struct deploy_release *rel)
 {
@@ -34,6 +51,7 @@ route_json(const struct deploy_release *rel)
         json_put_int(v, "below", (int64_t)s.below[i]);
         cJSON_AddItemToArray(versions, v);
     }
+    add_mirror_json(rel, m);
     return m;
 }
 
@@ -59,14 +77,14 @@ layout_routes_json(const struct deploy_target *t,
 /* nginx makes no table of variables with names of more than 46 bytes unless it is told
  * to; "sluice_" and "_split" take 13 of them. */
 #define VARIABLE_MAX_BYTES 33
-#define VARIABLE_CUT_BYTES 12
+#define MIRROR_BYTES 7 /* "_mirror" */
 #define VARIABLE_HASH_BYTES 16
 
 /* nginx's names of variables have no case: what is neither a digit nor a small letter
  * becomes "_" and two hex digits. A name that gets too long is cut and told from others
  * by its hash. */
 static void
-add_variable(struct buf *out, const char *model)
+add_variable(struct buf *out, const char *model, int max_bytes)
 {
     struct buf name AUTO(buf_release) = BUF_INIT;
     struct digest d;
@@ -80,14 +98,14 @@ add_variable(struct buf *out, const char *model)
         else
             buf_addf(&name, "_%02x", c);
     }
-    if (name.len <= VARIABLE_MAX_BYTES) {
+    if (name.len <= (size_t)max_bytes) {
         buf_addf(out, "sluice_%s", buf_str(&name));
         return;
     }
     sha256_of(model, strlen(model), &d);
     digest_hex(&d, hex);
-    buf_addf(out, "sluice_%.*s_x%.*s", VARIABLE_CUT_BYTES, buf_str(&name),
-             VARIABLE_HASH_BYTES, hex);
+    buf_addf(out, "sluice_%.*s_x%.*s", max_bytes - VARIABLE_HASH_BYTES - 5,
+             buf_str(&name), VARIABLE_HASH_BYTES, hex);
 }
 
 static void
@@ -99,7 +117,7 @@ add_split(const struct deploy_release *rel, struct buf *out)
     int i = 0;
 
     deploy_split_init(&s, rel);
-    add_variable(&var, rel->model);
+    add_variable(&var, rel->model, VARIABLE_MAX_BYTES);
     name = buf_str(&var);
     who = buf_str(&s.salt) + 1; /* MODEL@ALIAS, encoded: nothing in it needs quoting */
     buf_addf(out,
@@ -126,6 +144,36 @@ add_split(const struct deploy_release *rel, struct buf *out)
              name, who, name);
 }
 
+/* Also when nothing is mirrored: a server's own files may name the variable. */
+static void
+add_mirror(const struct deploy_release *rel, struct buf *out)
+{
+    struct deploy_split s AUTO(deploy_split_release) = { .n = 0 };
+    struct buf var AUTO(buf_release) = BUF_INIT;
+    const struct deploy_member *m = deploy_mirror(rel);
+    const char *who, *name;
+
+    deploy_split_init_mirror(&s, rel);
+    add_variable(&var, rel->model, VARIABLE_MAX_BYTES - MIRROR_BYTES);
+    name = buf_str(&var);
+    who = buf_str(&s.salt) + 1;
+    buf_addf(out, "# %s: $%s_mirror\n", who, name);
+    if (!m) {
+        buf_addf(out, "map \"\" $%s_mirror {\n    default \"\";\n}\n", name);
+        return;
+    }
+    buf_addf(out,
+             "split_clients \"${sluice_unit}:%s\" $%s_mirror_split {\n"
+             "    %d.%02d%% \"%" PRId64 "\";\n"
+             "    * \"\";\n"
+             "}\n"
+             "map $sluice_unit $%s_mirror {\n"
+             "    \"\" \"\";\n"
+             "    default $%s_mirror_split;\n"
+             "}\n",
+             who, name, m->mirror / 100, m->mirror % 100, m->number, name, name);
+}
+
 void
 layout_routes_nginx(const struct deploy_release *const *live, int n, struct buf *out)
 {
@@ -136,7 +184,10 @@ layout_routes_nginx(const struct deploy_release *const *live, int n, struct buf 
              "# $sluice_unit is what a visitor keeps: an id, a cookie. Without one "
              "it is the stable version's.\n"
              "# The variable of a model is its version, its log format has the "
-             "same name.\n");
-    for (int i = 0; i < n; i++)
+             "same name;\n"
+             "# with _mirror: the version that gets a copy, or nothing.\n");
+    for (int i = 0; i < n; i++) {
         add_split(live[i], out);
+        add_mirror(live[i], out);
+    }
 }

@@ -276,21 +276,49 @@ parse_parts(const cJSON *list, struct deploy_member *out, int cap, int *n,
     return 0;
 }
 
+/* "4=10%": a share of all requests, so it is no part of 100. */
+static int
+parse_mirror(const char *text, struct deploy_member *out, struct err *err)
+{
+    char *end;
+    errno = 0;
+    const long long number = strtoll(text, &end, 10);
+    const char *from = *end == '=' ? end + 1 : end;
+    const double percent = strtod(from, &end);
+    if (number <= 0 || errno || from == text || end == from ||
+        (strcmp(end, "%") != 0 && (percent != 0 || *end)) || !(percent >= 0) ||
+        percent > 100 || (percent > 0 && percent < 0.005))
+        return err_set(
+            err, ERR_USAGE,
+            "weights: --mirror '%s' is not NUMBER=SHARE%%, such as 4=10%% (or "
+            "4=0, which ends it); the least is 0.01%%",
+            text);
+    *out = (struct deploy_member){ .number = number,
+                                   .mirror = (int)(percent * 100 + 0.5) };
+    return 0;
+}
+
 int
 svc_do_weights(struct svc_call *c, struct err *err)
 {
+    const char *mirror_text = svc_str(c, "mirror");
     struct repo_ref ref;
-    struct deploy_member parts[16];
-    int n;
+    struct deploy_member parts[16], mirror;
+    int n = 0;
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(c->req, "parts");
     if (svc_alias(c, &ref, err) < 0 ||
-        parse_parts(cJSON_GetObjectItemCaseSensitive(c->req, "parts"), parts, 16, &n,
-                    err) < 0)
+        (list && parse_parts(list, parts, 16, &n, err) < 0) ||
+        (mirror_text && parse_mirror(mirror_text, &mirror, err) < 0))
         return -(int)err->code;
+    if (n == 0 && !mirror_text)
+        return err_set(err, ERR_USAGE,
+                       "weights needs shares, such as 1=90%% 2=10%%, or --mirror");
     struct deploy_change d = { .verb = DEPLOY_WEIGHTS,
                                .model = ref.model,
                                .alias = ref.alias,
                                .parts = parts,
                                .n_parts = n,
+                               .mirror = mirror_text ? &mirror : NULL,
                                .expect_release = svc_int(c, "expect", 0),
                                .again = svc_flag(c, "again"),
                                .reason = svc_str(c, "reason") };

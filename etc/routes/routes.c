@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* With -DROUTES_PROGRAM a program: routes FILE MODEL < units, one a line; prints a
- * version a line. */
+ * version a line; with a third argument, mirror: the version that gets a copy, or 0. */
 #define _POSIX_C_SOURCE 200809L
 #include "routes.h"
 
@@ -90,6 +90,9 @@ check(const cJSON *doc)
         }
         if (last != LINE_END)
             return "versions that do not cover the line";
+        v = cJSON_GetObjectItemCaseSensitive(m, "mirror");
+        if (v && (!text(v, "salt")[0] || number(v, "version") < 1))
+            return "a mirror without salt or version";
     }
     return NULL;
 }
@@ -141,32 +144,59 @@ routes_free(struct routes *r)
     free(r);
 }
 
+static const cJSON *
+find_model(const struct routes *r, const char *model)
+{
+    const cJSON *m;
+
+    cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(r->doc, "models"))
+    {
+        if (strcmp(text(m, "name"), model) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+static uint32_t
+place_of(const void *unit, size_t unit_bytes, const char *salt)
+{
+    struct murmur2 h = { .value = (uint32_t)(unit_bytes + strlen(salt)) };
+
+    murmur2_add(&h, unit, unit_bytes);
+    murmur2_add(&h, salt, strlen(salt));
+    return murmur2_end(&h);
+}
+
 int64_t
 routes_version(const struct routes *r, const char *model, const void *unit,
                size_t unit_bytes)
 {
-    const cJSON *m, *v;
+    const cJSON *m = find_model(r, model), *v;
+    uint32_t place;
 
-    cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(r->doc, "models"))
+    if (!m)
+        return 0;
+    if (unit_bytes == 0)
+        return (int64_t)number(m, "stable");
+    place = place_of(unit, unit_bytes, text(m, "salt"));
+    cJSON_ArrayForEach(v, cJSON_GetObjectItemCaseSensitive(m, "versions"))
     {
-        const char *salt = text(m, "salt");
-        struct murmur2 h = { .value = (uint32_t)(unit_bytes + strlen(salt)) };
-        uint32_t place;
-
-        if (strcmp(text(m, "name"), model) != 0)
-            continue;
-        if (unit_bytes == 0)
-            return (int64_t)number(m, "stable");
-        murmur2_add(&h, unit, unit_bytes);
-        murmur2_add(&h, salt, strlen(salt));
-        place = murmur2_end(&h);
-        cJSON_ArrayForEach(v, cJSON_GetObjectItemCaseSensitive(m, "versions"))
-        {
-            if (place < number(v, "below"))
-                return (int64_t)number(v, "version");
-        }
+        if (place < number(v, "below"))
+            return (int64_t)number(v, "version");
     }
     return 0;
+}
+
+int64_t
+routes_mirror(const struct routes *r, const char *model, const void *unit,
+              size_t unit_bytes)
+{
+    const cJSON *m = cJSON_GetObjectItemCaseSensitive(find_model(r, model), "mirror");
+
+    if (!m || unit_bytes == 0 ||
+        place_of(unit, unit_bytes, text(m, "salt")) >= number(m, "below"))
+        return 0;
+    return (int64_t)number(m, "version");
 }
 
 #ifdef ROUTES_PROGRAM
@@ -179,8 +209,8 @@ main(int argc, char **argv)
     size_t room = 0;
     ssize_t n;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: routes FILE MODEL < units\n");
+    if ((argc != 3 && argc != 4) || (argc == 4 && strcmp(argv[3], "mirror") != 0)) {
+        fprintf(stderr, "usage: routes FILE MODEL [mirror] < units\n");
         return 2;
     }
     r = routes_load(argv[1], &why);
@@ -190,9 +220,10 @@ main(int argc, char **argv)
     }
     while ((n = getline(&line, &room, stdin)) >= 0) {
         const size_t len = (size_t)n - (n > 0 && line[n - 1] == '\n');
-        const int64_t version = routes_version(r, argv[2], line, len);
+        const int64_t version = argc == 4 ? routes_mirror(r, argv[2], line, len)
+                                          : routes_version(r, argv[2], line, len);
 
-        if (version == 0) {
+        if (version == 0 && !find_model(r, argv[2])) {
             fprintf(stderr, "routes: %s has no model %s\n", argv[1], argv[2]);
             return 1;
         }

@@ -15,5 +15,9 @@ void routes_free(struct routes *r);
  * such model. Any number of threads may ask. */
 int64_t routes_version(const struct routes *r, const char *model, const void *unit,
                        size_t unit_bytes);
+/* The version that gets a copy of this unit's requests, whose answers are thrown away.
+ * 0: none does. */
+int64_t routes_mirror(const struct routes *r, const char *model, const void *unit,
+                      size_t unit_bytes);
 
 #endif

@@ -3,8 +3,10 @@
 //
 //     const routes = new Routes(JSON.parse(text));
 //     routes.version('fraud', 'C123');         // 4
+//     routes.mirror('fraud', 'C123');          // 5, or null
 //
-// As a program: node routes.js FILE MODEL < units, one a line; prints a version a line.
+// As a program: node routes.js FILE MODEL < units, one a line; prints a version a line;
+// with a third argument, mirror: the version that gets a copy, or 0.
 'use strict';
 
 const MULTIPLIER = 0x5bd1e995;
@@ -26,6 +28,17 @@ function murmur2(data) {
     return (value ^ (value >>> 15)) >>> 0;
 }
 
+// Where a unit stands on the line of hashes; null: it is empty.
+function placeOf(unit, text) {
+    const bytes = typeof unit === 'string' ? new TextEncoder().encode(unit) : unit;
+    const salt = new TextEncoder().encode(text);
+    if (bytes.length === 0) return null;
+    const all = new Uint8Array(bytes.length + salt.length);
+    all.set(bytes);
+    all.set(salt, bytes.length);
+    return murmur2(all);
+}
+
 class Routes {
     constructor(doc) {
         if (doc.routes !== 1 || doc.hash !== 'murmur2-32')
@@ -42,18 +55,24 @@ class Routes {
         }
     }
 
+    #model(name) {
+        const m = this.models.get(name);
+        if (!m) throw new Error(`no model ${name}`);
+        return m;
+    }
+
     // unit: a Uint8Array, or text (its UTF-8). Empty: the stable version.
     version(model, unit) {
-        const m = this.models.get(model);
-        if (!m) throw new Error(`no model ${model}`);
-        const bytes = typeof unit === 'string' ? new TextEncoder().encode(unit) : unit;
-        if (bytes.length === 0) return m.stable;
-        const salt = new TextEncoder().encode(m.salt);
-        const all = new Uint8Array(bytes.length + salt.length);
-        all.set(bytes);
-        all.set(salt, bytes.length);
-        const place = murmur2(all);
-        return m.versions.find((v) => place < v.below).version;
+        const m = this.#model(model);
+        const place = placeOf(unit, m.salt);
+        return place === null ? m.stable : m.versions.find((v) => place < v.below).version;
+    }
+
+    // The version that gets a copy of this unit's requests (its answers are thrown away), or null.
+    mirror(model, unit) {
+        const m = this.#model(model).mirror;
+        const place = m ? placeOf(unit, m.salt) : null;
+        return place !== null && place < m.below ? m.version : null;
     }
 }
 
@@ -61,17 +80,19 @@ if (typeof module !== 'undefined') {
     module.exports = { Routes, murmur2 };
     if (require.main === module) {
         const fs = require('fs');
-        if (process.argv.length !== 4) {
-            console.error('usage: node routes.js FILE MODEL < units');
+        const [file, model, what] = process.argv.slice(2);
+        if (!model || process.argv.length > 5 || (what && what !== 'mirror')) {
+            console.error('usage: node routes.js FILE MODEL [mirror] < units');
             process.exit(2);
         }
-        const routes = new Routes(JSON.parse(fs.readFileSync(process.argv[2], 'utf8')));
+        const routes = new Routes(JSON.parse(fs.readFileSync(file, 'utf8')));
         const input = fs.readFileSync(0);
         const out = [];
         for (let from = 0; from < input.length;) {
             let to = input.indexOf(10, from);
             if (to < 0) to = input.length;
-            out.push(routes.version(process.argv[3], input.subarray(from, to)));
+            const unit = input.subarray(from, to);
+            out.push(what ? routes.mirror(model, unit) || 0 : routes.version(model, unit));
             from = to + 1;
         }
         fs.writeSync(1, out.length ? out.join('\n') + '\n' : '');

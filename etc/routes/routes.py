@@ -4,8 +4,10 @@
 
     routes = Routes.load("/srv/models/config/routes.json")
     routes.version("fraud", b"C123")        # 4
+    routes.mirror("fraud", b"C123")         # 5, or None
 
-As a program: routes.py FILE MODEL < units, one a line; prints a version a line.
+As a program: routes.py FILE MODEL < units, one a line; prints a version a line; with a third
+argument, mirror: the version that gets a copy, or 0.
 Load the file again to see a later release: one rename replaces it.
 """
 import json
@@ -44,6 +46,14 @@ class Routes:
         with open(path, encoding="utf-8") as f:
             return cls(json.load(f))
 
+    def mirror(self, model, unit):
+        """The version that gets a copy of this unit's requests (its answers are thrown away), or None."""
+        m = self.models[model].get("mirror")
+        unit = unit.encode() if isinstance(unit, str) else bytes(unit)
+        if not m or not unit or murmur2(unit + m["salt"].encode()) >= m["below"]:
+            return None
+        return m["version"]
+
     def version(self, model, unit):
         """unit: bytes, or text (its UTF-8). Empty: the stable version. KeyError: no such model."""
         m = self.models[model]
@@ -55,10 +65,11 @@ class Routes:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: routes.py FILE MODEL < units")
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["mirror"]):
+        sys.exit("usage: routes.py FILE MODEL [mirror] < units")
     routes = Routes.load(sys.argv[1])
     if sys.argv[2] not in routes.models:
         sys.exit(f"routes.py: {sys.argv[1]} has no model {sys.argv[2]}")
+    ask = routes.mirror if sys.argv[3:] else routes.version
     for line in sys.stdin.buffer:
-        print(routes.version(sys.argv[2], line.rstrip(b"\n")))
+        print(ask(sys.argv[2], line.rstrip(b"\n")) or 0)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Against nginx (Debian: nginx-light): it loads the rendered file, and splits 100,000 units at
-# five splits exactly as `route` does; its log says which version answered.
+# five splits exactly as `route` does; its log says which version answered. It mirrors the units
+# that `route` says, and those alone.
 . "$(dirname "$0")/../cli/lib.sh"
 PATH=$PATH:/usr/sbin
 units=${BENCH_BIN:-$top/build/release/bench}/route
@@ -130,4 +131,85 @@ check "the log has each unit and its version, a line of JSON each" python3 log.p
 unit=$(sed -n 5p units)
 sl route fraud@production --unit "$unit" --json
 prints "which the command says too" "\"version\": $(sed -n 5p answers | cut -d ' ' -f 1),"
+
+# ---- mirror ----
+sl weights fraud@production --mirror 3=20%
+ok "a share is mirrored"
+mkdir mirror
+cat >mirror/nginx.conf <<END
+daemon off; master_process off; pid $scratch/mirror/nginx.pid;
+events { worker_connections 256; }
+http {
+    client_body_temp_path $scratch/temp; proxy_temp_path $scratch/temp; fastcgi_temp_path $scratch/temp;
+    uwsgi_temp_path $scratch/temp; scgi_temp_path $scratch/temp;
+    keepalive_requests 10000000;
+    map \$http_x_unit \$sluice_unit { default \$http_x_unit; }
+    include $scratch/web/config/nginx.conf;
+    log_format seen '\$http_x_unit \$request_uri';
+    upstream tfserving { server unix:$scratch/mirror/tfserving; keepalive 8; }
+    server {
+        listen unix:$scratch/mirror/tfserving;
+        access_log $scratch/mirror/seen.log seen;
+        location / { return 200 "answer\n"; }
+    }
+    server {
+        listen unix:$scratch/mirror/socket;
+        access_log off;
+        proxy_http_version 1.1; proxy_set_header Connection "";
+        location ~ ^/v1/models/fraud(?<sluice_call>:.*)\$ {
+            mirror /sluice_mirror_fraud;
+            proxy_pass http://tfserving/v1/models/fraud/versions/\$sluice_fraud\$sluice_call;
+        }
+        location = /sluice_mirror_fraud {
+            internal;
+            if (\$sluice_fraud_mirror = "") { return 204; }
+            proxy_pass http://tfserving/v1/models/fraud/versions/\$sluice_fraud_mirror\$sluice_call;
+        }
+    }
+}
+END
+check "nginx takes the mirror" nginx -t -p "$scratch" -c "$scratch/mirror/nginx.conf" -e stderr
+nginx -p "$scratch" -c "$scratch/mirror/nginx.conf" -e "$scratch/mirror/error.log" &
+mirror=$!
+trap 'kill $nginx $mirror 2>/dev/null; wait; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+cat >copied.py <<'END'
+import socket, sys, time
+sys.path.insert(0, sys.argv[2])
+from routes import Routes
+scratch, n = sys.argv[1] + "/mirror", 20000
+s = socket.socket(socket.AF_UNIX)
+for _ in range(200):
+    try: s.connect(scratch + "/socket"); break
+    except OSError: time.sleep(0.05)
+units = [b"C%d" % i for i in range(n)]
+for i in range(0, n, 50):
+    s.sendall(b"".join(b"POST /v1/models/fraud:predict HTTP/1.1\r\nHost: x\r\nX-Unit: %s\r\nContent-Length: 2\r\n\r\n{}" % u
+                       for u in units[i : i + 50]))
+    got = b""
+    while got.count(b"answer\n") < 50:
+        piece = s.recv(1 << 20)
+        if not piece: sys.exit("nginx hung up")
+        got += piece
+s.sendall(b"POST /v1/models/fraud:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+routes = Routes.load(sys.argv[1] + "/web/config/routes.json")
+want = []
+for u in units + [b"-"]:
+    unit = b"" if u == b"-" else u
+    for v in (routes.version("fraud", unit), routes.mirror("fraud", unit)):
+        if v: want.append("%s /v1/models/fraud/versions/%d:predict" % (u.decode(), v))
+for _ in range(200): # the last copies are under way
+    seen = open(scratch + "/seen.log").read().splitlines()
+    if len(seen) >= len(want): break
+    time.sleep(0.05)
+assert sorted(seen) == sorted(want), (len(seen), len(want), sorted(set(want) - set(seen))[:3], sorted(set(seen) - set(want))[:3])
+copies = len(want) - n - 1
+assert 3600 < copies < 4400, copies
+print([u.decode() for u in units if routes.mirror("fraud", u)][0])
+END
+copied=$(python3 -B copied.py "$scratch" "$top/etc/routes")
+check "nginx mirrors the units that routes.json names, to that version, and no others" test -n "$copied"
+sl route fraud@production --unit "$copied"
+prints "which route says too" "mirror +copied to 3"
+sl weights fraud@production --mirror 3=0
+check "without a mirror nginx still takes its own file" nginx -t -p "$scratch" -c "$scratch/mirror/nginx.conf" -e stderr
 finish

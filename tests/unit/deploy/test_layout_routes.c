@@ -44,7 +44,37 @@ TEST(test_layout_routes__nginx)
         "\"version\":$sluice_fraud,'\n"
         "    '\"status\":$status,\"seconds\":$request_time,"
         "\"upstream_seconds\":\"$upstream_response_time\","
-        "\"request\":\"$request\"}';\n");
+        "\"request\":\"$request\"}';\n"
+        "# fraud@production:mirror: $sluice_fraud_mirror\n"
+        "map \"\" $sluice_fraud_mirror {\n"
+        "    default \"\";\n"
+        "}\n");
+}
+
+TEST(test_layout_routes__mirror)
+{
+    char dir[] = "/srv/models";
+    const struct deploy_target t = { .name = "web", .dir = dir, .alias = "production" };
+    struct deploy_release rel = fraud;
+    const struct deploy_release *const live[] = { &rel };
+    struct buf nginx AUTO(buf_release) = BUF_INIT, json AUTO(buf_release) = BUF_INIT;
+
+    rel.kept[rel.n_kept++] = (struct deploy_member){ 12, 11, 0, "", 505 };
+    layout_routes_nginx(live, 1, &nginx);
+    CHECK_STR(strstr(buf_str(&nginx), "# fraud@production:mirror"),
+              "# fraud@production:mirror: $sluice_fraud_mirror\n"
+              "split_clients \"${sluice_unit}:fraud@production:mirror\" "
+              "$sluice_fraud_mirror_split {\n"
+              "    5.05% \"11\";\n"
+              "    * \"\";\n"
+              "}\n"
+              "map $sluice_unit $sluice_fraud_mirror {\n"
+              "    \"\" \"\";\n"
+              "    default $sluice_fraud_mirror_split;\n"
+              "}\n");
+    layout_routes_json(&t, live, 1, &json);
+    CHECK(strstr(buf_str(&json), "\"below\": 216895848,") != NULL);
+    CHECK(strstr(buf_str(&json), "\"salt\": \":fraud@production:mirror\"") != NULL);
 }
 
 /* nginx takes capitals and small letters of a variable for the same, and refuses long
@@ -60,6 +90,7 @@ TEST(test_layout_routes__variables)
         { "a \"b\\\n\xc3\xa9", "$sluice_a_20_22b_5c_0a_c3_a9\n" },
         { "a23456789012345678901234567890123",
           "$sluice_a23456789012345678901234567890123\n" },
+        { "a23456789012345678901234567", "$sluice_a2345_x5178fb7e15018bd5_mirror\n" },
         { "a234567890123456789012345678901234",
           "$sluice_a23456789012_xc69d4d4ea0015802\n" },
     };
