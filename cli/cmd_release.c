@@ -55,6 +55,13 @@ cmd_target_list(const cJSON *reply, bool failed, struct buf *out)
     cli_table_end(&t, out);
 }
 
+void
+cmd_target_render(const cJSON *reply, bool failed, struct buf *out)
+{
+    (void)failed;
+    buf_adds(out, cli_str(reply, "text"));
+}
+
 static void
 add_numbers(const cJSON *list, struct buf *out)
 {

@@ -100,6 +100,12 @@ int deploy_targets(struct repo *r, const char *alias_or_null,
                    int (*fn)(void *arg, const struct deploy_target *t, struct err *err),
                    void *arg, struct err *err) MUST_CHECK;
 
+/* How a server, or what splits its traffic, is started on this target: compose,
+ * systemd, nginx, envoy. Appended. ERR_NOTFOUND: no such target. ERR_USAGE: no such
+ * text, or not of this target; says what there is. */
+int deploy_target_text(struct repo *r, const char *name, const char *as,
+                       struct buf *out, struct err *err) MUST_CHECK;
+
 /* One way in for every change of traffic.
  *
  * Rollback. A release stands at a place in its alias's history: promote and weights at

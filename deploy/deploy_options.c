@@ -23,7 +23,8 @@ begins(const char *s, const char *with)
 }
 
 static int
-check_one(enum deploy_option o, const char *v, struct err *err)
+check_one(const struct layout_ops *layout, enum deploy_option o, const char *v,
+          struct err *err)
 {
     switch (o) {
     case DEPLOY_SERVING_ROOT:
@@ -39,6 +40,10 @@ check_one(enum deploy_option o, const char *v, struct err *err)
                            "status URL \"%s\": give the server's REST address, like "
                            "http://127.0.0.1:8501",
                            v);
+        break;
+    case DEPLOY_RENDER:
+        if (layout_extras_check(layout, v, err) < 0)
+            return -(int)err->code;
         break;
     case DEPLOY_READERS:
         if (strcmp(v, "all") != 0 && strcmp(v, "grants") != 0)
@@ -67,9 +72,15 @@ options_check(const struct deploy_options *o, const struct layout_ops *layout,
 {
     int e = 0;
 
+    if (o->v[DEPLOY_RENDER] && o->v[DEPLOY_RENDER][0] && !layout->render)
+        return err_set(
+            err, ERR_USAGE,
+            "layout %s renders no files: those who split traffic need one that a "
+            "server reads, like tfserving",
+            layout->name);
     for (int i = 0; e == 0 && i < DEPLOY_N_OPTIONS; i++)
         if (o->v[i] && o->v[i][0])
-            e = check_one((enum deploy_option)i, o->v[i], err);
+            e = check_one(layout, (enum deploy_option)i, o->v[i], err);
     return e < 0 ? e
                  : server_check_options(layout->name, said(o, DEPLOY_STATUS_URL),
                                         said(o, DEPLOY_RELOAD), err);

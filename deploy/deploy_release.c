@@ -414,8 +414,7 @@ release_keep_back(const struct deploy_release *cur, const struct deploy_release 
     int n = 1;
 
     for (int i = 0; i < cur->n_kept; i++)
-        n += cur->kept[i].mirror == 0 &&
-             weights_of(to, cur->kept[i].version_id) == 0 &&
+        n += cur->kept[i].mirror == 0 && weights_of(to, cur->kept[i].version_id) == 0 &&
              !bad_has(bad, cur->kept[i].version_id);
     return n > DEPLOY_KEEP_LOADED_MAX ? DEPLOY_KEEP_LOADED_MAX : n;
 }

@@ -25,8 +25,9 @@ struct layout_file {
     struct buf text;
     bool is_binary; /* says what another file says, to a program */
 };
+#define LAYOUT_FILES_MAX 6
 struct layout_files {
-    struct layout_file file[4];
+    struct layout_file file[LAYOUT_FILES_MAX];
     int n;
 };
 void layout_files_release(struct layout_files *f);
@@ -116,6 +117,26 @@ int layout_versions(const struct deploy_release *rel, int64_t out[LAYOUT_VERSION
 void layout_number(int64_t number, struct buf *out); /* "3" */
 /* A quoted string of protobuf's text format. */
 void layout_quoted(const char *s, struct buf *out);
+
+/* The same for Envoy and for KServe, which draw at random. `base`: the tree's URI as
+ * the cluster sees it; "": file:// and layout_root. */
+void layout_envoy(const struct deploy_target *t,
+                  const struct deploy_release *const *live, int n, struct buf *out);
+void layout_kserve(const struct deploy_target *t,
+                   const struct deploy_release *const *live, int n, const char *base,
+                   struct buf *out);
+/* Appends the files that the target's option `render` names. */
+void layout_extras(const struct deploy_target *t,
+                   const struct deploy_release *const *live, int n,
+                   struct layout_files *out);
+/* ERR_USAGE lists the names there are. */
+int layout_extras_check(const struct layout_ops *layout, const char *list,
+                        struct err *err) MUST_CHECK;
+/* The variable of a model in nginx.conf, without "$"; of the version that gets a copy.
+ */
+void layout_nginx_variable(const char *model, bool mirror, struct buf *out);
+/* The target's path as the server sees it. */
+const char *layout_root(const struct deploy_target *t);
 
 extern const struct layout_ops layout_plain, layout_tfserving, layout_tfserving_scan,
     layout_triton;

@@ -108,6 +108,13 @@ add_variable(struct buf *out, const char *model, int max_bytes)
              buf_str(&name), VARIABLE_HASH_BYTES, hex);
 }
 
+void
+layout_nginx_variable(const char *model, bool mirror, struct buf *out)
+{
+    add_variable(out, model, VARIABLE_MAX_BYTES - (mirror ? MIRROR_BYTES : 0));
+    buf_adds(out, mirror ? "_mirror" : "");
+}
+
 static void
 add_split(const struct deploy_release *rel, struct buf *out)
 {
@@ -117,7 +124,7 @@ add_split(const struct deploy_release *rel, struct buf *out)
     int i = 0;
 
     deploy_split_init(&s, rel);
-    add_variable(&var, rel->model, VARIABLE_MAX_BYTES);
+    layout_nginx_variable(rel->model, false, &var);
     name = buf_str(&var);
     who = buf_str(&s.salt) + 1; /* MODEL@ALIAS, encoded: nothing in it needs quoting */
     buf_addf(out,
@@ -154,22 +161,22 @@ add_mirror(const struct deploy_release *rel, struct buf *out)
     const char *who, *name;
 
     deploy_split_init_mirror(&s, rel);
-    add_variable(&var, rel->model, VARIABLE_MAX_BYTES - MIRROR_BYTES);
+    layout_nginx_variable(rel->model, true, &var);
     name = buf_str(&var);
     who = buf_str(&s.salt) + 1;
-    buf_addf(out, "# %s: $%s_mirror\n", who, name);
+    buf_addf(out, "# %s: $%s\n", who, name);
     if (!m) {
-        buf_addf(out, "map \"\" $%s_mirror {\n    default \"\";\n}\n", name);
+        buf_addf(out, "map \"\" $%s {\n    default \"\";\n}\n", name);
         return;
     }
     buf_addf(out,
-             "split_clients \"${sluice_unit}:%s\" $%s_mirror_split {\n"
+             "split_clients \"${sluice_unit}:%s\" $%s_split {\n"
              "    %d.%02d%% \"%" PRId64 "\";\n"
              "    * \"\";\n"
              "}\n"
-             "map $sluice_unit $%s_mirror {\n"
+             "map $sluice_unit $%s {\n"
              "    \"\" \"\";\n"
-             "    default $%s_mirror_split;\n"
+             "    default $%s_split;\n"
              "}\n",
              who, name, m->mirror / 100, m->mirror % 100, m->number, name, name);
 }

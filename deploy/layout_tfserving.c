@@ -11,7 +11,8 @@
  *         models.config          every model of the target, each time: a model that is
  *                                left out is unloaded
  *         routes.json            weights, for a client or gateway that splits traffic
- *         nginx.conf             the same for nginx: split_clients, and log formats
+ *         nginx.conf             the same for nginx: split_clients, and log formats;
+ *                                others as the target's option `render` says
  *         reload.pb              models.config as a request, where it is sent (grpc://)
  *
  * The server loads exactly the versions of `specific`. Asked for none in particular it
@@ -141,16 +142,13 @@ static void
 render(const struct deploy_target *t, const struct deploy_release *const *live, int n,
        struct layout_files *out)
 {
-    static const char *const names[] = { "models.config", "routes.json", "nginx.conf" };
     const char *reload = t->option[DEPLOY_RELOAD];
     struct buf request = BUF_INIT;
 
-    out->n = 3;
-    for (int i = 0; i < out->n; i++)
-        out->file[i] = (struct layout_file){ .name = names[i] };
+    out->n = 1;
+    out->file[0] = (struct layout_file){ .name = "models.config" };
     render_config(t, live, n, &out->file[0].text, &request);
-    layout_routes_json(t, live, n, &out->file[1].text);
-    layout_routes_nginx(live, n, &out->file[2].text);
+    layout_extras(t, live, n, out);
     if (reload && strncmp(reload, "grpc://", 7) == 0)
         out->file[out->n++] = (struct layout_file){ LAYOUT_CONFIG_WIRE, request, true };
     else

@@ -31,11 +31,7 @@ static void
 render(const struct deploy_target *t, const struct deploy_release *const *live, int n,
        struct layout_files *out)
 {
-    out->n = 2;
-    out->file[0] = (struct layout_file){ .name = "routes.json" };
-    out->file[1] = (struct layout_file){ .name = "nginx.conf" };
-    layout_routes_json(t, live, n, &out->file[0].text);
-    layout_routes_nginx(live, n, &out->file[1].text);
+    layout_extras(t, live, n, out);
 }
 
 static void

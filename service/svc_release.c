@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add/set/list/check, promote, weights, rollback, freeze, unfreeze, status,
- * route */
+/* target add/set/list/check/render, promote, weights, rollback, freeze, unfreeze,
+ * status, route */
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "service/svc_int.h"
@@ -108,6 +108,19 @@ svc_do_target_check(struct svc_call *c, struct err *err)
                        left == 1 ? "" : "s",
                        repair ? "could not be mended by the store"
                               : "from what the targets should hold");
+    return 0;
+}
+
+int
+svc_do_target_render(struct svc_call *c, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    if (deploy_target_text(c->repo, svc_str(c, "name"), svc_str(c, "as"), &text, err) <
+        0)
+        return err_ctx(err, "target render");
+    json_put_str(c->reply, "target", svc_str(c, "name"));
+    json_put_str(c->reply, "as", svc_str(c, "as"));
+    json_put_str(c->reply, "text", buf_str(&text));
     return 0;
 }
 
