@@ -3,7 +3,10 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <pwd.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -170,6 +173,53 @@ acc_grants(struct acc *a,
         r = fn(arg, &row, err);
         if (r < 0)
             return r;
+    }
+    return r;
+}
+
+/* Who it is now counts more than who it was when it first came here. */
+static int
+uid_of(struct acc *a, const char *subject, uid_t *out, struct err *err)
+{
+    char text[4096];
+    struct passwd pw, *found = NULL;
+    int64_t uid;
+    int r;
+
+    if (strncmp(subject, "uid:", 4) == 0) {
+        errno = 0;
+        const unsigned long long n = strtoull(subject + 4, NULL, 10);
+
+        *out = (uid_t)n;
+        return errno == 0 && n < UINT32_MAX;
+    }
+    if (getpwnam_r(subject, &pw, text, sizeof(text), &found) == 0 && found) {
+        *out = pw.pw_uid;
+        return 1;
+    }
+    r = db_get_int(a->db, &uid, err, "SELECT uid FROM subject WHERE name = ?", "t",
+                   subject);
+    *out = (uid_t)uid;
+    return r;
+}
+
+int
+acc_readers(struct acc *a, const char *model,
+            int (*fn)(void *arg, uid_t uid, struct err *err), void *arg,
+            struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int r = db_query(a->db, &st, err,
+                     "SELECT DISTINCT subject FROM grant_ WHERE model = ? OR "
+                     "model = '*' ORDER BY subject",
+                     "t", model);
+
+    while (r >= 0 && (r = db_step(st, err)) == 1) {
+        uid_t uid;
+
+        r = uid_of(a, db_text(st, 0), &uid, err);
+        if (r == 1)
+            r = fn(arg, uid, err);
     }
     return r;
 }

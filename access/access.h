@@ -17,6 +17,8 @@
 #include "base/crypto.h"
 #include "base/db.h"
 
+#include <sys/types.h>
+
 enum acc_right {
     ACC_NONE, /* asked of nobody */
 #define ACC_RIGHT(name, text, meaning) ACC_##name,
@@ -106,6 +108,14 @@ struct acc_grant_row {
 int acc_grants(struct acc *a,
                int (*fn)(void *arg, const struct acc_grant_row *row, struct err *err),
                void *arg, struct err *err) MUST_CHECK;
+
+/* Each user of this machine that a grant lets read the model (any right does), by the
+ * kernel's number; one may come under two names. Names that mean nobody any more are
+ * left out.
+ */
+int acc_readers(struct acc *a, const char *model,
+                int (*fn)(void *arg, uid_t uid, struct err *err), void *arg,
+                struct err *err) MUST_CHECK;
 
 struct acc_event {
     const char *verb;    /* service verb: "promote" */

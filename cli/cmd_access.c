@@ -10,11 +10,26 @@ add_grant(const cJSON *reply, const char *verb, struct buf *out)
              cli_bool(reply, "changed") ? "" : " (as before)");
 }
 
+/* Trees that should show it, and do not. */
+static void
+add_targets(const cJSON *reply, struct buf *out)
+{
+    for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next)
+        if (!cli_bool(t, "shown"))
+            buf_addf(out,
+                     "  NOT SHOWN in target %s: %s: sluice target check %s --repair\n",
+                     cli_str(t, "target"), cli_str(t, "why_not"), cli_str(t, "target"));
+    if (cli_str(reply, "targets_failed")[0])
+        buf_addf(out, "  NOT SHOWN in targets: %s: sluice target check --repair\n",
+                 cli_str(reply, "targets_failed"));
+}
+
 void
 cmd_grant(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;
     add_grant(reply, "may", out);
+    add_targets(reply, out);
 }
 
 void
@@ -22,6 +37,7 @@ cmd_revoke(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;
     add_grant(reply, "no longer has", out);
+    add_targets(reply, out);
 }
 
 void

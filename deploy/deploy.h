@@ -106,6 +106,12 @@ int deploy_targets(struct repo *r, const char *alias_or_null,
 int deploy_target_text(struct repo *r, const char *name, const char *as,
                        struct buf *out, struct err *err) MUST_CHECK;
 
+/* Shows a change of grants on a model ("*": on all) in the directories of the targets
+ * whose readers are `grants`: adds {"target", "shown", "why_not"} of each to `out`. One
+ * that cannot be reached or changed is no error: `target check --repair` mends it. */
+int deploy_rights_apply(struct repo *r, const char *model, cJSON *out,
+                        struct err *err) MUST_CHECK;
+
 /* One way in for every change of traffic.
  *
  * Rollback. A release stands at a place in its alias's history: promote and weights at

@@ -88,6 +88,33 @@ check_rights(struct drift *d, const char *path, const struct stat *st)
     }
 }
 
+struct model_rights {
+    struct drift *d;
+    const char *model, *path;
+};
+
+static void
+tell_rights(void *arg, const char *kind, const char *wanted, const char *saw)
+{
+    const struct model_rights *m = arg;
+    struct err why = ERR_INIT;
+    const bool mended =
+        m->d->repair && site_rights(m->d->r, m->d->s, m->model, &why) == 0;
+
+    tell(m->d, kind, m->path, wanted, saw, mended, &why);
+}
+
+/* Who may read a model's directory. */
+static void
+check_readers(struct drift *d, const char *model, const char *path)
+{
+    struct model_rights m = { d, model, path };
+    struct err why = ERR_INIT;
+
+    if (site_rights_differ(d->r, d->s, model, tell_rights, &m, &why) < 0)
+        tell(d, "acl", path, "what the grants say", "it cannot be told", false, &why);
+}
+
 /* ---- version directories ---- */
 
 struct walk {
@@ -350,6 +377,8 @@ check_model(struct drift *d, const char *where, const char *path, const char *na
     if (e != 1)
         return e;
     check_rights(d, path, &st);
+    if (strcmp(where, d->s->layout->models) == 0)
+        check_readers(d, buf_str(&model), path);
     return strcmp(where, d->s->layout->models) == 0
                ? each_name(d, buf_str(&model), path, check_name, err)
                : each_name(d, "latest", path, check_only, err);

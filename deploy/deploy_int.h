@@ -352,6 +352,23 @@ int site_links(struct repo *r, struct site *s, const struct deploy_release *rel,
 /* ERR_CONFLICT: the layout's server cannot serve this; says why and the way out. */
 int site_accepts(const struct site *s, const struct deploy_release *rel,
                  struct err *err) MUST_CHECK;
+/* ---- deploy_rights.c: who may read a model's directory ----------------------------
+ */
+
+/* The target says who: readers, or a group. */
+bool site_has_rights(const struct site *s);
+/* Whether it can be done here, and by this user; changes nothing. ERR_UNSUPPORTED: no
+ * ACLs. ERR_USAGE: no such group. ERR_DENIED: not this user. */
+int site_rights_check(struct site *s, struct err *err) MUST_CHECK;
+/* Makes it so; nothing to do when it is, or when there is no such directory. */
+int site_rights(struct repo *r, struct site *s, const char *model,
+                struct err *err) MUST_CHECK;
+int site_rights_all(struct repo *r, struct site *s, struct err *err) MUST_CHECK;
+/* Tells what is not so: "group", "acl". */
+int site_rights_differ(struct repo *r, struct site *s, const char *model,
+                       void (*fn)(void *arg, const char *kind, const char *wanted,
+                                  const char *saw),
+                       void *arg, struct err *err) MUST_CHECK;
 
 /* ---- deploy_switch.c: flips ---------------------------------------------------------
  */

@@ -198,7 +198,11 @@ deploy_target_set(struct repo *r, const char *name,
     if (e < 0 || !s)
         return e;
     options_apply(options, &s->t);
-    e = record_set(r, &s->t, err);
+    e = site_rights_check(s, err);
+    if (e == 0)
+        e = record_set(r, &s->t, err);
+    if (e == 0 && (options->v[DEPLOY_READERS] || options->v[DEPLOY_GROUP]))
+        e = site_rights_all(r, s, err);
     if (e == 0)
         e = live_load(r, f.alias, &live, err);
     return e < 0 ? e : site_fill(r, s, &live, err);

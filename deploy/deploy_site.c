@@ -306,6 +306,8 @@ site_ready_version(struct repo *r, struct site *s, const char *model,
     e = repo_version_get(r, m->version_id, &v, err);
     if (e == 0)
         e = make_model_dir(s, model, err);
+    if (e == 0 && site_has_rights(s)) /* while nothing lies in it */
+        e = site_rights(r, s, model, err);
     if (e == 0)
         e = open_staging(s, &fd, err);
     if (e == 0)

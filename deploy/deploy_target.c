@@ -377,6 +377,8 @@ add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *e
     if (e == 0)
         e = fs_open_dir(&s->dirfd, AT_FDCWD, s->t.dir, err);
     if (e == 0)
+        e = site_rights_check(s, err);
+    if (e == 0)
         e = claim(r, s, store, tree != NULL, err);
     if (e == 0)
         e = write_identity(s, store, err);
@@ -397,6 +399,8 @@ add(struct repo *r, struct site *s, const struct adopt_tree *tree, struct err *e
         e = site_fill(r, s, &live, err);
     if (e == 0 && tree)
         e = adopt_latest(s, tree, err);
+    if (e == 0 && site_has_rights(s)) /* of what was there before */
+        e = site_rights_all(r, s, err);
     return e < 0 ? e : insert(r, s, &live, tree ? "target-adopt" : "target-add", err);
 }
 

@@ -54,10 +54,11 @@ links(const struct deploy_release *rel, const struct layout_tree *tree,
 static void
 refuse(const struct deploy_release *rel, struct buf *why)
 {
-    if (rel->n_members > 1)
-        buf_adds(why,
-                 "its server serves one version, the highest: traffic can be shared "
-                 "with the layout tfserving, or by a second target and alias");
+    if (rel->n_members > 1 || deploy_mirror(rel))
+        buf_adds(
+            why,
+            "its server serves one version, the highest: traffic can be shared, "
+            "or copied, with the layout tfserving, or by a second target and alias");
 }
 
 const struct layout_ops layout_tfserving_scan = {

@@ -31,6 +31,7 @@ static void
 render(const struct deploy_target *t, const struct deploy_release *const *live, int n,
        struct layout_files *out)
 {
+    out->n = 0;
     layout_extras(t, live, n, out);
 }
 

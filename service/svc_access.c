@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* grant, revoke, grant list, audit log, audit verify */
+#include "deploy/deploy.h"
 #include "service/svc_int.h"
 
 #include <stdio.h>
@@ -28,7 +29,14 @@ change_grant(struct svc_call *c,
         json_put_str(both[i], "on", on);
         json_put_bool(both[i], "changed", changed);
     }
-    return svc_commit(c, err);
+    if (svc_commit(c, err) < 0)
+        return -(int)err->code;
+    /* it holds from here; a tree that cannot be reached is told, and mended later */
+    struct err failed = ERR_INIT;
+    cJSON *targets = cJSON_AddArrayToObject(c->reply, "targets");
+    if (changed && deploy_rights_apply(c->repo, on, targets, &failed) < 0)
+        json_put_str(c->reply, "targets_failed", failed.msg);
+    return 0;
 }
 
 int

@@ -163,3 +163,45 @@ TEST(test_acc_grant__actor_is_the_kernels)
     CHECK_INT(status, 0);
     fixture_close(&f);
 }
+
+struct seen {
+    uid_t uid[8];
+    int n;
+};
+
+static int
+see(void *arg, uid_t uid, struct err *err)
+{
+    struct seen *s = arg;
+
+    (void)err;
+    CHECK(s->n < 8);
+    s->uid[s->n++] = uid;
+    return 0;
+}
+
+TEST(test_acc_grant__readers)
+{
+    struct fixture f;
+    struct err err = ERR_INIT;
+    struct seen s = { .n = 0 };
+
+    fixture_new(&f);
+    CHECK_INT(acc_grant(f.acc, "uid:5001", ACC_READ, "digits", &err), 1);
+    CHECK_INT(acc_grant(f.acc, "uid:5001", ACC_PUSH, "digits", &err), 1);
+    CHECK_INT(acc_grant(f.acc, "uid:5002", ACC_PROMOTE, "*", &err), 1);
+    CHECK_INT(acc_grant(f.acc, "uid:5003", ACC_READ, "fraud", &err), 1);
+    CHECK_INT(acc_grant(f.acc, "root", ACC_JUDGE, "digits", &err), 1);
+    /* not of this machine (any more), or of no machine at all */
+    CHECK_OK(db_run(f.db, &err,
+                    "INSERT INTO grant_(subject, right_, model, granted_by, time_ns) "
+                    "VALUES('gone-since', 'read', 'digits', 'x', 0), "
+                    "('uid:99999999999', 'read', 'digits', 'x', 0)",
+                    ""));
+    CHECK_OK(acc_readers(f.acc, "digits", see, &s, &err));
+    CHECK_INT(s.n, 3); /* each user once, by name */
+    CHECK_INT(s.uid[0], 0);
+    CHECK_INT(s.uid[1], 5001);
+    CHECK_INT(s.uid[2], 5002);
+    fixture_close(&f);
+}
