@@ -18,6 +18,7 @@
 
 #define ACL "system.posix_acl_access"
 #define ACL_MAX_BYTES 65536 /* of any extended attribute */
+#define NO_ID ((uint32_t)ACL_UNDEFINED_ID)
 
 /* An ACL as the kernel has it, and the group that its own entry is about. */
 struct rights {
@@ -53,9 +54,9 @@ static void
 from_mode(struct buf *acl, mode_t mode)
 {
     begin(acl);
-    add_entry(acl, ACL_USER_OBJ, mode >> 6 & 7, ACL_UNDEFINED_ID);
-    add_entry(acl, ACL_GROUP_OBJ, mode >> 3 & 7, ACL_UNDEFINED_ID);
-    add_entry(acl, ACL_OTHER, mode & 7, ACL_UNDEFINED_ID);
+    add_entry(acl, ACL_USER_OBJ, mode >> 6 & 7, NO_ID);
+    add_entry(acl, ACL_GROUP_OBJ, mode >> 3 & 7, NO_ID);
+    add_entry(acl, ACL_OTHER, mode & 7, NO_ID);
 }
 
 static int
@@ -126,13 +127,12 @@ wanted(struct repo *r, const struct site *s, const char *model, struct rights *o
     } else if (e == 0) {
         qsort(u.v, (size_t)u.n, sizeof(*u.v), by_number);
         begin(&out->acl);
-        add_entry(&out->acl, ACL_USER_OBJ, ACL_READ | ACL_WRITE | ACL_EXECUTE,
-                  ACL_UNDEFINED_ID);
+        add_entry(&out->acl, ACL_USER_OBJ, ACL_READ | ACL_WRITE | ACL_EXECUTE, NO_ID);
         for (int i = 0; i < u.n; i++)
             add_entry(&out->acl, ACL_USER, ACL_READ | ACL_EXECUTE, u.v[i]);
-        add_entry(&out->acl, ACL_GROUP_OBJ, by_group, ACL_UNDEFINED_ID);
-        add_entry(&out->acl, ACL_MASK, ACL_READ | ACL_EXECUTE, ACL_UNDEFINED_ID);
-        add_entry(&out->acl, ACL_OTHER, 0, ACL_UNDEFINED_ID);
+        add_entry(&out->acl, ACL_GROUP_OBJ, by_group, NO_ID);
+        add_entry(&out->acl, ACL_MASK, ACL_READ | ACL_EXECUTE, NO_ID);
+        add_entry(&out->acl, ACL_OTHER, 0, NO_ID);
     }
     free(u.v);
     return e;

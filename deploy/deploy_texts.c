@@ -323,7 +323,8 @@ static void
 add_cluster(struct buf *out, const char *name, const char *address)
 {
     const char *colon = strrchr(address, ':');
-    const int host = (int)(colon - address);
+    const int v6 = address[0] == '['; /* in brackets, which Envoy does not want */
+    const int host = (int)(colon - address) - 2 * v6;
 
     buf_addf(out,
              "  - name: %s\n"
@@ -334,7 +335,7 @@ add_cluster(struct buf *out, const char *name, const char *address)
              "      - lb_endpoints:\n"
              "        - endpoint: { address: { socket_address: { address: \"%.*s\", "
              "port_value: %s } } }\n",
-             name, name, host, address, colon + 1);
+             name, name, host, address + v6, colon + 1);
 }
 
 static void
