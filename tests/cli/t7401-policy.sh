@@ -88,7 +88,7 @@ if command -v sqlite3 >/dev/null; then
     check "one that passed no gate" sh -c 'case $1 in *"no gate was passed"*) ;; *) echo "$1"; false ;; esac' - \
         "$(db "BEGIN; UPDATE release SET state = 'past' WHERE alias = 'production' AND state = 'live';
             INSERT INTO release SELECT 99, model, alias, 99, verb, 'intended', number, 99, 3, 3, 1, 1, actor, reason FROM release WHERE alias = 'production' LIMIT 1;
-            INSERT INTO release_member VALUES(99, 0, 3, 3, 10000, '');
+            INSERT INTO release_member VALUES(99, 0, 3, 3, 10000, '', 0);
             UPDATE release SET state = 'live' WHERE id = 99; COMMIT")"
     for change in "UPDATE policy SET rules = '{}'" "DELETE FROM policy" "DELETE FROM alias" \
         "DELETE FROM release" "DELETE FROM release_member" "DELETE FROM gate_pass" "UPDATE policy_age SET age_ns = 0"; do
