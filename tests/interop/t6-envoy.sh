@@ -21,11 +21,11 @@ import collections, http.client, http.server, json, re, socket, subprocess, sys,
 envoy, scratch = sys.argv[1], sys.argv[2]
 seen, lock = [], threading.Lock()
 class Server(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm, wbufsize = "HTTP/1.1", True, 65536
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         with lock: seen.append((self.path, body, self.headers.get("x-sluice-version")))
-        self.send_response(200); self.send_header("content-length", "2"); self.end_headers(); self.wfile.write(b"{}")
+        self.send_response(200); self.send_header("content-length", "2"); self.end_headers(); self.wfile.write(b"{}"); self.wfile.flush()
     do_GET = do_POST
     def log_message(self, *a): pass
 class Threads(http.server.ThreadingHTTPServer):
