@@ -240,9 +240,7 @@ static int
 open_model(const struct site *s, const char *model, struct buf *path, int *fd,
            struct err *err)
 {
-    site_version_path(s, model, 1, path);
-    path->len = (size_t)(strrchr(buf_str(path), '/') - buf_str(path));
-    path->data[path->len] = '\0';
+    site_model_path(s, model, path);
     if (fs_open_dir(fd, s->dirfd, buf_str(path), err) == 0)
         return 1;
     if (err->sys != ENOENT)
