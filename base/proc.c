@@ -53,10 +53,10 @@ make_env(const char *const *extra)
     return env;
 }
 
-/* posix_spawnp in a process group of its own, with stdin from /dev/null, both outputs
- * to out_fd, and no signal blocked or ignored. Returns an errno. */
+/* posix_spawnp in a process group of its own, with stdin from /dev/null, the outputs to
+ * out_fd and said_fd, and no signal blocked or ignored. Returns an errno. */
 static int
-spawn(pid_t *pid, const struct proc_args *args, int out_fd)
+spawn(pid_t *pid, const struct proc_args *args, int out_fd, int said_fd)
 {
     char **env AUTO(free_ptr) = make_env(args->extra_env);
     posix_spawn_file_actions_t actions;
@@ -79,7 +79,7 @@ spawn(pid_t *pid, const struct proc_args *args, int out_fd)
     if (e == 0)
         e = posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
     if (e == 0)
-        e = posix_spawn_file_actions_adddup2(&actions, out_fd, 2);
+        e = posix_spawn_file_actions_adddup2(&actions, said_fd, 2);
     if (e == 0 && args->cwd)
         e = posix_spawn_file_actions_addchdir_np(&actions, args->cwd);
     if (e == 0)
@@ -88,6 +88,15 @@ spawn(pid_t *pid, const struct proc_args *args, int out_fd)
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     return e;
+}
+
+static int
+not_run(const struct proc_args *args, int e, struct err *err)
+{
+    return e == ENOENT ? err_set(err, ERR_NOTFOUND, "run %s: no such program%s%s",
+                                 args->argv[0], args->cwd ? ", or no directory " : "",
+                                 args->cwd ? args->cwd : "")
+                       : err_sys(err, e, "run %s", args->argv[0]);
 }
 
 /* Takes what the pipe holds now. False: it is at its end. */
@@ -154,13 +163,9 @@ proc_run(const struct proc_args *args, struct buf *output, int *status, struct e
     write_fd = ends[1];
     if (fcntl(read_fd, F_SETFL, O_NONBLOCK) < 0)
         return err_sys(err, errno, "run %s: pipe", name);
-    e = spawn(&pid, args, write_fd);
-    if (e == ENOENT)
-        return err_set(err, ERR_NOTFOUND, "run %s: no such program%s%s", name,
-                       args->cwd ? ", or no directory " : "",
-                       args->cwd ? args->cwd : "");
+    e = spawn(&pid, args, write_fd, write_fd);
     if (e != 0)
-        return err_sys(err, e, "run %s", name);
+        return not_run(args, e, err);
     fs_close(&write_fd);
     pidfd = pidfd_open(pid, 0);
     e = pidfd < 0 ? errno : follow(pidfd, read_fd, args->timeout_ms, output);
@@ -175,6 +180,103 @@ proc_run(const struct proc_args *args, struct buf *output, int *status, struct e
     if (e != 0)
         return err_sys(err, e, "follow %s", name);
     return 0;
+}
+
+/* ---- read while it runs ---------------------------------------------------------- */
+
+int
+proc_pipe_open(struct proc_pipe *p, const struct proc_args *args, struct err *err)
+{
+    int out[2], said[2], e;
+
+    *p = (struct proc_pipe)PROC_PIPE_INIT;
+    p->name = args->argv[0];
+    p->said.cap_bytes = 4096;
+    if (pipe2(out, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "run %s: pipe", p->name);
+    if (pipe2(said, O_CLOEXEC) < 0) {
+        e = errno;
+        close(out[0]);
+        close(out[1]);
+        return err_sys(err, e, "run %s: pipe", p->name);
+    }
+    e = fcntl(out[0], F_SETFL, O_NONBLOCK) < 0 ||
+                fcntl(said[0], F_SETFL, O_NONBLOCK) < 0
+            ? errno
+            : spawn(&p->pid, args, out[1], said[1]);
+    close(out[1]);
+    close(said[1]);
+    p->fd = out[0];
+    p->said_fd = said[0];
+    if (e == 0)
+        return 0;
+    p->pid = 0;
+    proc_pipe_kill(p);
+    return not_run(args, e, err);
+}
+
+/* What goes wrong with what it says does not stop the reader of its output. */
+static void
+listen_to(struct proc_pipe *p)
+{
+    if (p->said_fd >= 0 && !drain(p->said_fd, &p->said))
+        fs_close(&p->said_fd);
+}
+
+int64_t
+proc_pipe_read(struct proc_pipe *p, void *to, size_t n, int stall_ms,
+               bool (*stop)(void *arg), void *arg, struct err *err)
+{
+    const int64_t end_ns = clock_mono_ns() + (int64_t)stall_ms * 1000000;
+
+    for (;;) {
+        struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN },
+                                 { .fd = p->said_fd, .events = POLLIN } };
+        ssize_t got = read(p->fd, to, n);
+
+        if (got >= 0) {
+            listen_to(p);
+            return got;
+        }
+        if (errno != EAGAIN && errno != EINTR)
+            return err_sys(err, errno, "read from %s", p->name);
+        if (stop && stop(arg))
+            return err_set(err, ERR_PENDING, "%s: stopped", p->name);
+        if (clock_mono_ns() >= end_ns)
+            return err_set(err, ERR_LIMIT, "%s: nothing came for %d ms", p->name,
+                           stall_ms);
+        if (poll(fds, 2, 200) > 0 && fds[1].revents != 0)
+            listen_to(p);
+    }
+}
+
+int
+proc_pipe_wait(struct proc_pipe *p, int *status, struct err *err)
+{
+    const pid_t pid = p->pid;
+
+    p->pid = 0;
+    fs_close(&p->fd);
+    while (waitpid(pid, status, 0) < 0)
+        if (errno != EINTR)
+            return err_sys(err, errno, "wait for %s", p->name);
+    listen_to(p);
+    return 0;
+}
+
+void
+proc_pipe_kill(struct proc_pipe *p)
+{
+    fs_close(&p->fd);
+    if (p->pid > 0) {
+        kill(-p->pid, SIGKILL);
+        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    p->pid = 0;
+    listen_to(p);
+    fs_close(&p->said_fd);
+    buf_release(&p->said);
 }
 
 const char *

@@ -80,6 +80,11 @@ void cli_plan(const cJSON *reply, struct buf *out);
  * be: 127 there is no such program, 126 it does not run. */
 int cli_exec(struct svc **svc, const cJSON *request, const cJSON *reply);
 
+/* agent: looks once, or until it is told to end. Returns the exit status. */
+int cli_agent(const struct cli_call *call);
+/* "sluice: …" on stderr; returns the exit status. */
+int cli_complain(const struct err *err);
+
 /* ---- progress ---- */
 
 /* stderr is a terminal, and the reply is for people. */

@@ -315,6 +315,14 @@ add_status(const cJSON *a, struct buf *out)
         else
             buf_adds(out, "and nobody said what was served\n");
     }
+    const cJSON *hosts = member(a, "hosts");
+    if (hosts)
+        buf_addf(out, "  hosts     %.0f as wanted\n", cli_num(hosts, "as_wanted"));
+    for (const cJSON *h = cli_list(hosts, "differ"); h; h = h->next)
+        buf_addf(out, "              %s %s, release %.0f, shows %s%s%s\n",
+                 cli_str(h, "host"), cli_str(h, "state"), cli_num(h, "release"),
+                 cli_str(h, "shows")[0] ? cli_str(h, "shows") : "nothing",
+                 cli_str(h, "detail")[0] ? ": " : "", cli_str(h, "detail"));
     const cJSON *back = member(a, "rollback");
     buf_adds(out, "  rollback  ");
     if (!cJSON_IsObject(back)) {

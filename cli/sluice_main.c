@@ -11,13 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int
-complain(const struct err *err)
-{
-    fprintf(stderr, "sluice: %s\n", err->msg);
-    return err_exit_status(err->code);
-}
-
 /* stdout may be a full disk or a closed pipe: who does not see the answer must not
  * see status 0. */
 static int
@@ -31,7 +24,7 @@ say(const struct buf *out, int status)
             continue;
         if (k < 0) {
             err_sys(&err, errno, "write the answer to stdout");
-            return complain(&err);
+            return cli_complain(&err);
         }
         n += (size_t)k;
     }
@@ -57,7 +50,9 @@ call(const struct cli_call *call_)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
     cli_progress_end(&progress);
     bool becomes = r >= 0 && strcmp(call_->verb->name, "exec") == 0;
-    if (reply && call_->json && !becomes)
+    if (reply && strcmp(call_->verb->name, "cat") == 0)
+        becomes = false; /* it has written its bytes */
+    else if (reply && call_->json && !becomes)
         json_print(reply, &out, false);
     else if (reply)
         cli_command(call_->verb->name)->render(reply, r < 0, &out);
@@ -66,7 +61,7 @@ call(const struct cli_call *call_)
     if (note)
         fprintf(stderr, "sluice: note: %s\n", note);
     if (r < 0)
-        status = complain(&err);
+        status = cli_complain(&err);
     else if (becomes)
         status = cli_exec(&svc, call_->request, reply);
     svc_leave(svc);
@@ -82,7 +77,7 @@ main(int argc, char **argv)
     crypto_setup();
     json_setup();
     if (cli_parse(argc, argv, &parsed, &err) < 0 || fs_maps_guard(&err) < 0) {
-        status = complain(&err);
+        status = cli_complain(&err);
     } else if (parsed.help || !parsed.verb) {
         struct buf out AUTO(buf_release) = BUF_INIT;
         if (parsed.verb)
@@ -97,6 +92,8 @@ main(int argc, char **argv)
             fputs(buf_str(&out), stderr);
             status = err_exit_status(ERR_USAGE);
         }
+    } else if (strcmp(parsed.verb->name, "agent") == 0) {
+        status = cli_agent(&parsed);
     } else {
         call(&parsed);
     }

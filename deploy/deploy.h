@@ -148,6 +148,7 @@ struct deploy_change {
     int64_t
         expect_release; /* number; 0: whatever it is; else ERR_CONFLICT if not this */
     bool again;         /* give traffic to a version marked bad */
+    bool in_order;      /* weights: the parts stand as they share the line of hashes */
     bool dry_run; /* asks the gates (no hooks) and says what would change; does nothing
                    */
     int keep_loaded;         /* so many good releases before it stay loaded, at most

@@ -270,7 +270,8 @@ complete(struct plan *p, struct err *err)
     if ((back && p->c->to_number == 0) || p->c->verb == DEPLOY_DRILL)
         return 0;
     weights_lead(next, p->cur.latest);
-    weights_order(next, p->has_cur ? &p->cur : NULL);
+    if (!p->c->in_order)
+        weights_order(next, p->has_cur ? &p->cur : NULL);
     for (int i = 0; i < p->bad.n; i++)
         if (weights_of(next, p->bad.ids[i]) == 0)
             bad_add(&then, p->bad.ids[i]);

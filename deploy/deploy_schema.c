@@ -220,9 +220,55 @@ static const char drills[] =
     "      AND (o.weight > 0 OR m.weight = 0)))) BEGIN"
     "  SELECT RAISE(ABORT, 'no gate was passed: sluice promote'); END;";
 
+/* Hosts that follow this store (deploy/host.h), and what this store follows, when it is
+ * a host's own (deploy/agent.h). */
+static const char hosts[] =
+    "CREATE TABLE host_rule("
+    "  alias TEXT PRIMARY KEY NOT NULL,"
+    "  at_once INTEGER NOT NULL, /* hosts; 0: all */"
+    "  max_failing INTEGER NOT NULL, /* hosts; -1: any number */"
+    "  silent_s INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE TABLE host_state("
+    "  host TEXT NOT NULL,"
+    "  model TEXT NOT NULL,"
+    "  alias TEXT NOT NULL,"
+    "  release INTEGER NOT NULL, /* number of the release it is about */"
+    "  state TEXT NOT NULL, /* as host.h has them, or again */"
+    "  detail TEXT NOT NULL,"
+    "  shows TEXT NOT NULL, /* '3=90% 4=10%' */"
+    "  at_ns INTEGER NOT NULL, /* by the host's clock */"
+    "  PRIMARY KEY(host, model, alias)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE host_heard(" /* no fact: a rebuilt catalogue hears them anew */
+    "  host TEXT PRIMARY KEY NOT NULL,"
+    "  heard_ns INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE follow("
+    "  model TEXT NOT NULL,"
+    "  alias TEXT NOT NULL,"
+    "  release INTEGER NOT NULL, /* number of the release there */"
+    "  local_release INTEGER NOT NULL, /* number of the one that shows it; 0: none */"
+    "  state TEXT NOT NULL, /* as it was reported */"
+    "  detail TEXT NOT NULL,"
+    "  reason TEXT NOT NULL, /* of the local release: tells it from a person's */"
+    "  PRIMARY KEY(model, alias)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE follow_report(" /* what was not delivered yet */
+    "  id INTEGER PRIMARY KEY NOT NULL,"
+    "  model TEXT NOT NULL,"
+    "  alias TEXT NOT NULL,"
+    "  release INTEGER NOT NULL,"
+    "  state TEXT NOT NULL,"
+    "  detail TEXT NOT NULL,"
+    "  shows TEXT NOT NULL,"
+    "  at_ns INTEGER NOT NULL"
+    ") STRICT;";
+
 static const char *const migrations[] = { first,   guards, guards_of_deletes,
                                           options, kinds,  steps,
-                                          drills };
+                                          drills,  hosts };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
@@ -250,7 +296,8 @@ static const char *const was_live[] = {
 static const char *const facts[] = { "target",    "release",     "release_member",
                                      "intent",    "mark",        "freeze",
                                      "gate_pass", "release_age", "shown",
-                                     "drill",     NULL };
+                                     "drill",     "host_rule",   "host_state",
+                                     "follow",    NULL };
 
 const struct db_schema deploy_schema = {
     .module = "deploy",

@@ -222,6 +222,7 @@ struct repo_wish {
     int64_t number;  /* this one; above all that were given. 0: the next */
     bool quarantine; /* no traffic before repo_version_set_state says "ready" */
     bool again;      /* rejected bytes become a version of their own once more */
+    bool mirrors;    /* `number` is another store's: free is enough (repo/incoming.h) */
 };
 #define REPO_NUMBER_MAX INT64_C(999999999999999)
 /* As repo_version_add, which wishes nothing. ERR_CONFLICT: the number is not above all

@@ -216,9 +216,31 @@ highest_number(struct repo *r, const char *model, int64_t model_id, int64_t *out
     return rc < 0 ? rc : 0;
 }
 
-/* Takes the next number, or `wish`: its file is on the disk when this returns. */
+/* The number's file stands already: a crash came between it and the row, or it is of
+ * other bytes. */
 static int
-take_number(struct repo *r, struct repo_version *v, int64_t wish, struct err *err)
+meet_file(struct repo *r, const struct repo_version *v, const char *path,
+          struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = 4096 };
+    char digest[REPO_DIGEST_BYTES];
+    int rc;
+
+    err_clear(err);
+    rc = fs_read(r->dirfd, path, &text, err);
+    repo_digest_text(&v->digest, digest);
+    if (rc < 0 || strstr(buf_str(&text), digest))
+        return rc;
+    return err_set(err, ERR_CONFLICT,
+                   "%s@%" PRId64 " was given to other bytes here: %s/%s", v->model,
+                   v->number, r->path, path);
+}
+
+/* Takes the number that is wished for, or the next one: its file is on the disk when
+ * this returns. */
+static int
+take_number(struct repo *r, struct repo_version *v, const struct repo_wish *wish,
+            struct err *err)
 {
     struct buf path AUTO(buf_release) = BUF_INIT, text AUTO(buf_release) = BUF_INIT;
     int64_t highest;
@@ -226,7 +248,7 @@ take_number(struct repo *r, struct repo_version *v, int64_t wish, struct err *er
     int rc = highest_number(r, v->model, v->model_id, &highest, err);
 
     if (rc == 0)
-        rc = choose_number(highest, wish, &v->number, err);
+        rc = choose_number(wish->mirrors ? 0 : highest, wish->number, &v->number, err);
     if (rc < 0)
         return rc;
     repo_version_path(v->model, v->number, &path);
@@ -239,7 +261,9 @@ take_number(struct repo *r, struct repo_version *v, int64_t wish, struct err *er
         return rc;
     *slash = '/';
     repo_version_text(v->model, v->number, &v->digest, v->created_ns, &text);
-    return fs_create(r->dirfd, buf_str(&path), text.data, text.len, 0444, err);
+    rc = fs_create(r->dirfd, buf_str(&path), text.data, text.len, 0444, err);
+    return rc == -ERR_CONFLICT && wish->mirrors ? meet_file(r, v, buf_str(&path), err)
+                                                : rc;
 }
 
 static int
@@ -321,7 +345,7 @@ repo_version_add_as(struct repo *r, const char *model, const struct repo_manifes
                     "%" PRId64 " is no version's number: 1 is the least", wish->number);
     if (rc == 0)
         rc = find_or_make_model(r, model, v.created_ns, &v.model_id, err);
-    if (rc == 0)
+    if (rc == 0 && !wish->mirrors)
         rc = find_same(r, v.model_id, &m->digest, out, err);
     *is_new = rc == 0;
     if (rc == 1) {
@@ -333,7 +357,7 @@ repo_version_add_as(struct repo *r, const char *model, const struct repo_manifes
     snprintf(v.model, sizeof(v.model), "%s", model);
     rc = repo_manifest_record(r, m, err);
     if (rc == 0)
-        rc = take_number(r, &v, wish->number, err);
+        rc = take_number(r, &v, wish, err);
     if (rc == 0)
         rc = db_run(r->db, err,
                     "INSERT INTO version(model_id, number, digest, state, created_ns, "

@@ -74,6 +74,9 @@ void svc_take_view(struct svc *s, struct repo_view *out);
 typedef void svc_progress_fn(void *arg, const char *what, int64_t done_bytes,
                              int64_t total_bytes);
 void svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg);
+/* Asked now and then, with that arg, by verbs that may wait long: true ends the call
+ * with ERR_PENDING, and what is half done is gone on with by the next. */
+void svc_on_stop(struct svc *s, bool (*stop)(void *arg));
 
 /* Checks the request against the verb's fields (ERR_USAGE names the field), asks
  * acc_check, does it, records one event (reads and refusals included; outcome ok,

@@ -111,6 +111,12 @@ svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg)
 }
 
 void
+svc_on_stop(struct svc *s, bool (*stop)(void *arg))
+{
+    s->stop = stop;
+}
+
+void
 svc_take_view(struct svc *s, struct repo_view *out)
 {
     *out = s->view;

@@ -12,7 +12,8 @@ struct svc {
     struct repo *repo;
     svc_progress_fn *progress; /* NULL: nobody looks */
     void *progress_arg;
-    struct repo_view view; /* made by exec, for svc_take_view */
+    bool (*stop)(void *arg); /* NULL: nobody ends a call early; gets progress_arg */
+    struct repo_view view;   /* made by exec, for svc_take_view */
 };
 
 /* One call under way. */

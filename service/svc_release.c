@@ -3,6 +3,7 @@
  * status, route */
 #include "base/clock.h"
 #include "deploy/deploy.h"
+#include "deploy/host.h"
 #include "service/svc_int.h"
 
 #include <errno.h>
@@ -393,7 +394,7 @@ svc_do_status(struct svc_call *c, struct err *err)
         return -(int)err->code;
     cJSON_Delete(c->reply);
     c->reply = out;
-    return 0;
+    return deploy_hosts_status(c->repo, out, err);
 }
 
 int

@@ -1,0 +1,720 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One look of an agent. What was reached is kept in the row of `follow`, so that a look
+ * that was cut off is gone on with by the next:
+ *
+ *   fetching ── bytes, switch ──> checking ── check ──> observed, switched
+ *      │                              └── says no ──> failing ── back ──> failed
+ *      ├── frozen here ──> held
+ *      └── cannot be had, verified or switched to ──> failed
+ *
+ * A release here whose number is not the one in the row, nor its reason, is somebody's:
+ * rolled-back. */
+#include "deploy/agent_int.h"
+
+#include "base/clock.h"
+#include "base/proc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TELL_NS INT64_C(30000000000) /* that it is still at it, or alive */
+#define CHECK_AGAIN_US 300000
+#define CHECK_MS 30000 /* one run of the check */
+
+struct pass {
+    struct repo *r;
+    const struct agent_opts *o;
+    struct agent_source source;
+    cJSON *doc, *models, *notes;
+    struct buf away;
+    bool takes_reports;
+    int n_deleted;
+    /* of the model it is at */
+    struct agent_want w;
+    struct follow f;
+    int64_t told_ns;
+};
+
+static void
+pass_release(struct pass *p)
+{
+    agent_source_close(&p->source);
+    json_free(&p->doc);
+    buf_release(&p->away);
+}
+
+static bool
+is_state(const struct follow *f, const char *a, const char *b)
+{
+    return strcmp(f->state, a) == 0 || strcmp(f->state, b) == 0;
+}
+
+/* ---- telling ------------------------------------------------------------------------
+ */
+
+static void
+set_state(struct follow *f, const char *state, const char *detail)
+{
+    char *to = f->detail;
+
+    snprintf(f->state, sizeof(f->state), "%s", state);
+    snprintf(f->detail, sizeof(f->detail), "%s", detail);
+    for (; *to; to++)
+        if ((unsigned char)*to < ' ' || *to == 127)
+            *to = ' ';
+    while (to > f->detail && (unsigned char)to[-1] >= 0x80)
+        *--to = '\0'; /* a letter that may have been cut */
+}
+
+/* 1 and what is live here; 0: nothing. `shows` is appended. */
+static int
+look_here(struct pass *p, const char *model, const char *alias,
+          struct deploy_release *live, struct buf *shows, struct err *err)
+{
+    int e = deploy_live(p->r, model, alias, live, err);
+
+    if (e == 1)
+        agent_shows(live, shows);
+    return e;
+}
+
+static int
+keep(struct pass *p, struct follow *f, const char *state, const char *detail, bool tell,
+     struct err *err)
+{
+    struct buf shows AUTO(buf_release) = BUF_INIT;
+    struct deploy_release live;
+    int e = look_here(p, f->model, f->alias, &live, &shows, err);
+
+    set_state(f, state, detail);
+    return e < 0 ? e : follow_set(p->r, f, buf_str(&shows), tell, err);
+}
+
+static int
+answer_model(struct pass *p, const char *model, const char *alias, int64_t release,
+             const char *state, const char *detail, struct err *err)
+{
+    struct buf shows AUTO(buf_release) = BUF_INIT;
+    struct deploy_release live;
+    cJSON *o = cJSON_CreateObject();
+    int e = look_here(p, model, alias, &live, &shows, err);
+
+    json_put_str(o, "model", model);
+    json_put_str(o, "alias", alias);
+    json_put_int(o, "release", release);
+    json_put_str(o, "state", state);
+    json_put_str(o, "detail", detail);
+    json_put_str(o, "shows", buf_str(&shows));
+    json_put_bool(o, "fresh",
+                  strcmp(state, "observed") == 0 || strcmp(state, "switched") == 0);
+    cJSON_AddItemToArray(p->models, o);
+    return e < 0 ? e : 0;
+}
+
+/* The row as it is now is the answer. */
+static int
+answer(struct pass *p, struct err *err)
+{
+    return answer_model(p, p->f.model, p->f.alias, p->f.release, p->f.state,
+                        p->f.detail, err);
+}
+
+/* Tells at once that the model is being fetched or checked. 1: go on; 0: it has to
+ * wait, *why says for what. A store that cannot be told is no reason to stop. */
+static int
+tell_now(struct pass *p, const char *detail, struct buf *why, struct err *err)
+{
+    struct agent_report rep = {
+        .model = p->f.model,
+        .alias = p->f.alias,
+        .release = p->f.release,
+        .state = p->f.state,
+        .detail = detail,
+        .at_ns = clock_now_ns(),
+    };
+    struct buf shows AUTO(buf_release) = BUF_INIT;
+    struct deploy_release live;
+    struct err said = ERR_INIT;
+    int e = look_here(p, p->f.model, p->f.alias, &live, &shows, err);
+
+    p->told_ns = clock_mono_ns();
+    if (e < 0 || !p->takes_reports)
+        return e < 0 ? e : 1;
+    rep.shows = buf_str(&shows);
+    e = p->source.ops->report(&p->source, &rep, why, &said);
+    if (e == 0)
+        return why->len == 0;
+    if (e == -ERR_PENDING) {
+        *err = said;
+        return e;
+    }
+    if (detail[0])
+        return 1; /* in the middle of it: what is away shows soon enough */
+    buf_addf(why, "it could not be asked for a turn: %s", said.msg);
+    if (!p->away.len)
+        buf_adds(&p->away, said.msg);
+    return 0;
+}
+
+static int
+tick(void *arg, int64_t done_bytes, int64_t total_bytes, struct err *err)
+{
+    struct pass *p = arg;
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    char detail[64];
+    int e = 0;
+
+    if (p->o->stop && p->o->stop(p->o->arg))
+        return err_set(err, ERR_PENDING, "stopped");
+    if (p->o->progress)
+        p->o->progress(p->o->arg, "fetching", done_bytes, total_bytes);
+    if (clock_mono_ns() - p->told_ns > TELL_NS) {
+        snprintf(detail, sizeof(detail), "%.0f%%",
+                 total_bytes ? 100.0 * (double)done_bytes / (double)total_bytes : 0.0);
+        e = tell_now(p, detail, &why, err);
+    }
+    return e < 0 ? e : 0;
+}
+
+/* ---- a release of this store --------------------------------------------------------
+ */
+
+/* The other store's word stands for the policies; what this host says of a version, and
+ * a freeze here, counts. */
+static int
+gate(struct repo *r, const struct val_gate_args *args, cJSON **report, struct err *err)
+{
+    const bool ready = strcmp(args->version->state, "ready") == 0;
+    cJSON *o = cJSON_CreateObject();
+
+    (void)r;
+    *report = cJSON_CreateArray();
+    json_put_str(o, "gate", "followed");
+    json_put_str(o, "wanted", "let through by the store that is followed");
+    json_put_str(o, "saw", args->reason);
+    json_put_bool(o, "ok", ready && !args->frozen_reason);
+    cJSON_AddItemToArray(*report, o);
+    if (!ready)
+        return err_set(err, ERR_REFUSED, "%s@%" PRId64 " is %s here",
+                       args->version->model, args->version->number,
+                       args->version->state);
+    return args->frozen_reason
+               ? err_set(err, ERR_REFUSED, "frozen here: %s", args->frozen_reason)
+               : 0;
+}
+
+static int
+apply(struct pass *p, struct err *err)
+{
+    const struct agent_want *w = &p->w;
+    struct deploy_change c = { .verb = DEPLOY_WEIGHTS,
+                               .model = w->model,
+                               .alias = w->alias,
+                               .parts = w->members,
+                               .n_parts = w->n_members,
+                               .in_order = true,
+                               .again = true,
+                               .reason = p->f.reason };
+    cJSON *report AUTO(json_free) = NULL;
+    struct deploy_release live;
+    struct repo_version v;
+    int e = deploy_live(p->r, w->model, w->alias, &live, err);
+
+    if (e == 1 && w->is_rollback && w->n_members == 1) {
+        c.verb = DEPLOY_ROLLBACK;
+        c.to_number = w->members[0].number;
+    } else if (e >= 0 && w->n_members == 1) {
+        c.verb = DEPLOY_PROMOTE;
+        c.version = &v;
+        e = repo_version_numbered(p->r, w->model, w->members[0].number, &v, err);
+    }
+    if (e >= 0)
+        e = deploy_change_gated(p->r, &c, gate, &report, err);
+    if (e >= 0)
+        e = deploy_live(p->r, w->model, w->alias, &live, err);
+    if (e == 1)
+        p->f.local_release = live.number;
+    return e < 0 ? e : 0;
+}
+
+/* ---- is it served? ------------------------------------------------------------------
+ */
+
+static int
+run_check(struct pass *p, const struct deploy_release *live, struct buf *said,
+          struct err *err)
+{
+    char *words AUTO(free_ptr) = xstrdup(p->o->check_or_null);
+    char *why AUTO(free_ptr) = NULL;
+    char *env[5] = { xasprintf("SLUICE_MODEL=%s", live->model),
+                     xasprintf("SLUICE_ALIAS=%s", live->alias),
+                     xasprintf("SLUICE_VERSION=%" PRId64, live->latest),
+                     xasprintf("SLUICE_RELEASE=%" PRId64, p->f.release), NULL };
+    const char *argv[65];
+    struct proc_args args = { .argv = argv,
+                              .extra_env = (const char *const *)env,
+                              .timeout_ms = CHECK_MS };
+    char *save = NULL, text[48];
+    int n = 0, status = -1, e;
+
+    for (char *w = strtok_r(words, " ", &save); w && n < 64;
+         w = strtok_r(NULL, " ", &save))
+        argv[n++] = w;
+    argv[n] = NULL;
+    buf_clear(said);
+    said->cap_bytes = 400;
+    e = n > 0 ? proc_run(&args, said, &status, err)
+              : err_set(err, ERR_INVALID, "--check names no program");
+    for (int i = 0; i < 4; i++)
+        free(env[i]);
+    if (e < 0) {
+        buf_clear(said);
+        buf_adds(said, err->msg);
+        err_clear(err);
+        return 0;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 1;
+    why = xasprintf("%.300s%s%s", buf_str(said), said->len ? "; " : "",
+                    proc_status_text(status, text));
+    buf_release(said);
+    buf_adds(said, why);
+    return 0;
+}
+
+/* 1: yes, 0: no, *said why; -code. */
+static int
+check(struct pass *p, const struct deploy_release *live, struct buf *said,
+      struct err *err)
+{
+    const int64_t end_ns =
+        clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
+
+    for (;;) {
+        struct buf why AUTO(buf_release) = BUF_INIT;
+        int e = run_check(p, live, said, err);
+
+        if (e != 0)
+            return e;
+        if (p->o->stop && p->o->stop(p->o->arg))
+            return err_set(err, ERR_PENDING, "stopped");
+        if (clock_mono_ns() >= end_ns)
+            return 0;
+        if (clock_mono_ns() - p->told_ns > TELL_NS && tell_now(p, "", &why, err) < 0)
+            return -(int)err->code;
+        usleep(CHECK_AGAIN_US);
+    }
+}
+
+/* Back to what was good here before. Row first: a crash after it goes back, too. */
+static int
+go_back(struct pass *p, const char *why, struct err *err)
+{
+    struct follow *f = &p->f;
+    struct deploy_change c = { .verb = DEPLOY_ROLLBACK,
+                               .model = f->model,
+                               .alias = f->alias,
+                               .expect_release = f->local_release,
+                               .reason = f->reason };
+    cJSON *report AUTO(json_free) = NULL;
+    struct buf detail AUTO(buf_release) = BUF_INIT;
+    struct err said = ERR_INIT;
+    struct deploy_release live;
+    int e;
+
+    snprintf(f->reason, sizeof(f->reason), "release %" PRId64 " failed here: %.180s",
+             f->release, why);
+    e = keep(p, f, "failing", why, false, err);
+    if (e < 0)
+        return e;
+    buf_adds(&detail, f->detail);
+    if (deploy_change(p->r, &c, &report, &said) < 0) {
+        if (said.code == ERR_BUSY) {
+            *err = said;
+            return -(int)err->code;
+        }
+        buf_addf(&detail, "; and this host could not go back: %.200s", said.msg);
+    }
+    e = deploy_live(p->r, f->model, f->alias, &live, err);
+    if (e == 1)
+        f->local_release = live.number;
+    if (e == 1 && said.code == ERR_OK)
+        agent_shows(&live, (buf_adds(&detail, "; this host went back to "), &detail));
+    return e < 0 ? e : keep(p, f, "failed", buf_str(&detail), true, err);
+}
+
+/* Somebody changed here what the row says: it is his, until the other store has more to
+ * say. */
+static int
+notice(struct pass *p, struct follow *f, struct err *err)
+{
+    char detail[500];
+    struct deploy_release live;
+    int e = deploy_live(p->r, f->model, f->alias, &live, err);
+
+    if (e <= 0 || f->local_release == 0 || live.number == f->local_release ||
+        is_state(f, "fetching", "failing") || strcmp(live.reason, f->reason) == 0)
+        return e < 0 ? e : 0;
+    snprintf(detail, sizeof(detail), "%s here by %s%s%s", live.verb, live.actor,
+             live.reason[0] ? ": " : "", live.reason);
+    f->local_release = live.number;
+    return keep(p, f, "rolled-back", detail, true, err);
+}
+
+static int
+observe(struct pass *p, struct err *err)
+{
+    struct buf said AUTO(buf_release) = BUF_INIT;
+    struct follow *f = &p->f;
+    struct deploy_release live;
+    int e = deploy_live(p->r, f->model, f->alias, &live, err);
+
+    if (e == 1 && live.number == f->local_release && p->o->check_or_null) {
+        e = check(p, &live, &said, err);
+        if (e == 0 && p->w.is_rollback) {
+            buf_adds(&said, "; it is a rollback: this host stays with it");
+            return keep(p, f, "failed", buf_str(&said), true, err);
+        }
+        if (e == 0)
+            return go_back(p, buf_str(&said), err);
+        if (e > 0)
+            e = deploy_live(p->r, f->model, f->alias, &live, err);
+    }
+    if (e < 0)
+        return e;
+    if (live.number != f->local_release)
+        return notice(p, f, err);
+    if (p->o->check_or_null)
+        return keep(p, f, "observed", "the check is content", true, err);
+    return live.observed_ns
+               ? keep(p, f, "observed", "", true, err)
+               : keep(p, f, "switched",
+                      "nothing here looks whether it is served: --check", true, err);
+}
+
+/* ---- one model ----------------------------------------------------------------------
+ */
+
+static int
+fail(struct pass *p, const struct err *why, struct err *err)
+{
+    return keep(p, &p->f, "failed", why->msg, true, err);
+}
+
+/* 1: all versions are here, 0: not yet, the store is away; or the row says why not. */
+static int
+fetch_all(struct pass *p, struct err *err)
+{
+    struct agent_fetch fetch = {
+        .r = p->r, .source = &p->source, .notes = p->notes, .tick = tick, .arg = p
+    };
+    struct err said = ERR_INIT, second = ERR_INIT;
+    cJSON *doc AUTO(json_free) = NULL;
+
+    for (int i = 0; i < p->w.n_members; i++) {
+        int e = agent_fetch(&fetch, p->w.model, p->w.members[i].number,
+                            &p->w.digests[i], &said);
+
+        if (e == 0)
+            continue;
+        if (e == -ERR_PENDING) {
+            *err = said;
+            return e;
+        }
+        if (e == -ERR_BUSY || p->source.away) {
+            buf_adds(&p->away, said.msg);
+            return 0;
+        }
+        /* A store that vanished says that it has no such thing. */
+        if (p->source.ops->want(&p->source, p->w.alias, &doc, &second) < 0) {
+            buf_adds(&p->away, second.msg);
+            return second.code == ERR_PENDING ? (*err = second, -(int)err->code) : 0;
+        }
+        return fail(p, &said, err);
+    }
+    return 1;
+}
+
+static int
+take_over(struct pass *p, struct err *err)
+{
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    struct err said = ERR_INIT;
+    struct follow *f = &p->f;
+    int e;
+
+    snprintf(f->model, sizeof(f->model), "%s", p->w.model);
+    snprintf(f->alias, sizeof(f->alias), "%s", p->w.alias);
+    snprintf(f->reason, sizeof(f->reason), "%s", p->w.reason);
+    f->release = p->w.release;
+    set_state(f, "fetching", "");
+    e = tell_now(p, "", &why, err);
+    if (e == 0)
+        return answer_model(p, f->model, f->alias, f->release, "waits", buf_str(&why),
+                            err);
+    if (e > 0)
+        e = keep(p, f, "fetching", "", false, err);
+    if (e == 0)
+        e = fetch_all(p, err);
+    if (e < 0 || strcmp(f->state, "failed") == 0 || p->away.len)
+        return e < 0 ? e : answer(p, err);
+    e = p->w.is_rollback ? 0 : freeze_get(p->r, f->model, f->alias, &why, err);
+    if (e == 1) {
+        char *text AUTO(free_ptr) = xasprintf("frozen here: %s", buf_str(&why));
+
+        e = keep(p, f, "held", text, true, err);
+        return e < 0 ? e : answer(p, err);
+    }
+    if (e == 0 && apply(p, &said) < 0) {
+        e = said.code == ERR_BUSY
+                ? keep(p, f, "fetching", said.msg, false, err) /* the next look */
+                : fail(p, &said, err);
+        return e < 0 ? e : answer(p, err);
+    }
+    if (e == 0)
+        e = keep(p, f, "checking", "", true, err);
+    if (e == 0)
+        e = observe(p, err);
+    if (e == 0 && is_state(f, "observed", "switched"))
+        e = agent_prune(p->r, f->model, &p->n_deleted, err);
+    return e < 0 ? e : answer(p, err);
+}
+
+/* What a look that was cut off left half-done. */
+static int
+go_on(struct pass *p, struct err *err)
+{
+    struct deploy_release live;
+    int e = deploy_live(p->r, p->f.model, p->f.alias, &live, err);
+
+    if (e == 1 && live.number != p->f.local_release &&
+        strcmp(live.reason, p->f.reason) == 0) { /* it went back, and died */
+        p->f.local_release = live.number;
+        return keep(p, &p->f, "failed", p->f.detail, true, err);
+    }
+    if (e >= 0) {
+        char why[sizeof(p->f.detail)];
+
+        snprintf(why, sizeof(why), "%s", p->f.detail);
+        e = go_back(p, why, err);
+    }
+    return e;
+}
+
+static int
+one_model(struct pass *p, struct err *err)
+{
+    int e = follow_get(p->r, p->w.model, p->w.alias, &p->f, err);
+    const bool known = e == 1 && p->f.release >= p->w.release && !p->w.again;
+
+    if (e == 1 && strcmp(p->f.state, "failing") == 0) {
+        e = go_on(p, err);
+        return e < 0 ? e : answer(p, err);
+    }
+    if (e < 0)
+        return e;
+    if (known && p->f.release > p->w.release) {
+        char detail[200];
+
+        snprintf(detail, sizeof(detail),
+                 "the store went back in time: it is at release %" PRId64
+                 ", and this host saw %" PRId64,
+                 p->w.release, p->f.release);
+        return answer_model(p, p->w.model, p->w.alias, p->w.release, "waits", detail,
+                            err);
+    }
+    if (known && !is_state(&p->f, "fetching", "checking") &&
+        strcmp(p->f.state, "held") != 0)
+        return answer(p, err);
+    if (known && strcmp(p->f.state, "held") == 0) {
+        struct buf why AUTO(buf_release) = BUF_INIT;
+
+        e = freeze_get(p->r, p->f.model, p->f.alias, &why, err);
+        if (e != 0)
+            return e < 0 ? e : answer(p, err);
+    }
+    if (!p->w.go)
+        return answer_model(p, p->w.model, p->w.alias, p->w.release, "waits", p->w.why,
+                            err);
+    return take_over(p, err);
+}
+
+/* ---- one alias ----------------------------------------------------------------------
+ */
+
+/* What this host shows, when the store cannot say what it should. */
+static int
+answer_alone(struct pass *p, const char *alias, const struct follow *rows, int n,
+             struct err *err)
+{
+    int e = 0;
+
+    for (int i = 0; e == 0 && i < n; i++)
+        if (strcmp(rows[i].alias, alias) == 0)
+            e = answer_model(p, rows[i].model, alias, rows[i].release, rows[i].state,
+                             rows[i].detail, err);
+    return e;
+}
+
+static int
+want_models(struct pass *p, const cJSON *doc, const char *alias, struct err *err)
+{
+    const cJSON *o;
+    int e = 0;
+
+    cJSON_ArrayForEach(o, cJSON_GetObjectItemCaseSensitive(doc, "models"))
+    {
+        e = agent_want_parse(o, alias, &p->w, err);
+        if (e == 0)
+            e = one_model(p, err);
+        if (e < 0 && err->code != ERR_BUSY)
+            return e;
+        if (e < 0) { /* the next look tries again */
+            buf_addf(&p->away, "%s%s", p->away.len ? "; " : "", err->msg);
+            err_clear(err);
+        }
+        if (p->away.len)
+            return 0;
+    }
+    return 0;
+}
+
+static int
+one_alias(struct pass *p, const char *alias, struct err *err)
+{
+    struct follow *rows AUTO(free_ptr) = NULL;
+    cJSON *doc AUTO(json_free) = NULL;
+    struct err said = ERR_INIT;
+    bool read_only = false, rule = false;
+    int n, e = follow_all(p->r, alias, &rows, &n, err);
+
+    for (int i = 0; e >= 0 && i < n; i++)
+        e = notice(p, &rows[i], err);
+    if (e < 0)
+        return e;
+    e = p->away.len ? -ERR_BUSY : p->source.ops->want(&p->source, alias, &doc, &said);
+    if (e == -ERR_PENDING) {
+        *err = said;
+        return e;
+    }
+    if (e == 0)
+        e = json_bool(doc, "read_only", false, &read_only, "its answer", &said);
+    if (e == 0)
+        e = json_bool(doc, "rule", false, &rule, "its answer", &said);
+    if (e < 0) {
+        if (!p->away.len)
+            buf_adds(&p->away, said.msg);
+        return answer_alone(p, alias, rows, n, err);
+    }
+    p->takes_reports = !read_only;
+    if (read_only && rule) {
+        buf_addf(&p->away,
+                 "%s is read-only, and %s has a rollout rule there: without reports "
+                 "nobody can take turns",
+                 p->o->from, alias);
+        return answer_alone(p, alias, rows, n, err);
+    }
+    return want_models(p, doc, alias, err);
+}
+
+struct aliases {
+    char **name;
+    int n;
+};
+
+static void
+aliases_release(struct aliases *a)
+{
+    for (int i = 0; i < a->n; i++)
+        free(a->name[i]);
+    free(a->name);
+}
+
+static int
+add_alias(void *arg, const struct deploy_target *t, struct err *err)
+{
+    struct aliases *a = arg;
+
+    (void)err;
+    for (int i = 0; i < a->n; i++)
+        if (strcmp(a->name[i], t->alias) == 0)
+            return 0;
+    a->name = xreallocarray(a->name, (size_t)a->n + 1, sizeof(*a->name));
+    a->name[a->n++] = xstrdup(t->alias);
+    return 0;
+}
+
+static int
+find_aliases(struct pass *p, struct aliases *a, struct err *err)
+{
+    const char *given = p->o->alias_or_null;
+    int e = deploy_targets(p->r, NULL, add_alias, a, err);
+
+    if (e == 0 && given) {
+        struct deploy_target t = { .name = "" };
+
+        e = repo_check_alias_name(given, err);
+        aliases_release(a);
+        *a = (struct aliases){ .n = 0 };
+        snprintf(t.alias, sizeof(t.alias), "%s", given);
+        if (e == 0)
+            e = add_alias(a, &t, err);
+    }
+    if (e == 0 && a->n == 0)
+        return err_set(err, ERR_USAGE,
+                       "agent: no target here, so there is nothing to follow: sluice "
+                       "target add NAME DIR --alias ALIAS, or --alias");
+    return e;
+}
+
+static int
+deliver(struct pass *p, int64_t *n_left, struct err *err)
+{
+    struct buf why AUTO(buf_release) = BUF_INIT;
+    int e = 0;
+
+    if (p->takes_reports)
+        e = follow_deliver(p->r, &p->source, n_left, &why, err);
+    else
+        e = db_get_int(p->r->db, n_left, err, "SELECT count(*) FROM follow_report", "");
+    if (e >= 0 && why.len)
+        cJSON_AddItemToArray(p->notes, cJSON_CreateString(buf_str(&why)));
+    return e < 0 ? e : 0;
+}
+
+int
+agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *err)
+{
+    struct pass p AUTO(pass_release) = { .r = r, .o = o };
+    struct aliases a AUTO(aliases_release) = { .n = 0 };
+    int64_t n_left = 0;
+    int e = agent_source_open(&p.source, o, err);
+
+    *out = NULL;
+    if (e == 0)
+        e = find_aliases(&p, &a, err);
+    if (e < 0)
+        return e;
+    p.doc = cJSON_CreateObject();
+    json_put_str(p.doc, "host", o->host);
+    json_put_str(p.doc, "from", o->from);
+    p.models = cJSON_AddArrayToObject(p.doc, "models");
+    p.notes = cJSON_AddArrayToObject(p.doc, "notes");
+    for (int i = 0; e == 0 && i < a.n; i++)
+        e = one_alias(&p, a.name[i], err);
+    if (e == 0)
+        e = deliver(&p, &n_left, err);
+    if (e < 0)
+        return e;
+    json_put_str(p.doc, "away", p.away.len ? buf_str(&p.away) : NULL);
+    json_put_bool(p.doc, "takes_reports", p.takes_reports || p.away.len);
+    json_put_int(p.doc, "undelivered", n_left);
+    json_put_int(p.doc, "deleted", p.n_deleted);
+    *out = p.doc;
+    p.doc = NULL;
+    return 0;
+}

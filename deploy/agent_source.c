@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The other store, asked by running sluice on it: here, on a directory, or over ssh. */
+#include "deploy/agent_int.h"
+
+#include "base/clock.h"
+#include "base/proc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define ANSWER_MAX ((size_t)64 << 20)
+#define ANSWER_MS 60000 /* the store may be locked for half of it */
+#define STALL_MS 30000  /* of bytes that come */
+#define CHUNK_BYTES ((size_t)256 << 10)
+
+/* ---- ssh://[user@]host[:port]/dir ---------------------------------------------------
+ */
+
+void
+agent_url_release(struct agent_url *u)
+{
+    free(u->to);
+    free(u->port);
+    free(u->dir);
+    *u = (struct agent_url){ .to = NULL };
+}
+
+/* What ssh could take for a flag, or a shell for something else, is none. */
+static bool
+is_plain(const char *s, const char *others)
+{
+    if (!*s || *s == '-')
+        return false;
+    for (; *s; s++)
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+              (*s >= '0' && *s <= '9') || strchr(others, *s)))
+            return false;
+    return true;
+}
+
+static const char *
+url_fault(char *rest, struct agent_url *out)
+{
+    char *slash = strchr(rest, '/'), *at, *host, *colon;
+
+    if (!slash || !slash[1])
+        return "it names no directory";
+    out->dir = xstrdup(slash);
+    for (const char *p = slash; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 127)
+            return "its directory has control characters";
+    *slash = '\0';
+    at = strrchr(rest, '@');
+    host = at ? at + 1 : rest;
+    if (host[0] == '[') {
+        char *end = strchr(host, ']');
+
+        if (!end || (end[1] && end[1] != ':'))
+            return "its address has no ]";
+        colon = end[1] ? end + 1 : NULL;
+        *end = '\0';
+        host++;
+    } else {
+        colon = strrchr(host, ':');
+    }
+    if (colon) {
+        *colon = '\0';
+        if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] ||
+            strlen(colon + 1) > 5)
+            return "its port is no number";
+        out->port = xstrdup(colon + 1);
+    }
+    if (at)
+        *at = '\0';
+    if (!is_plain(host, ".-_:%"))
+        return "its host is no name or address";
+    if (at && !is_plain(rest, ".-_"))
+        return "its user is no name";
+    out->to = at ? xasprintf("%s@%s", rest, host) : xstrdup(host);
+    return NULL;
+}
+
+int
+agent_url_parse(const char *text, struct agent_url *out, struct err *err)
+{
+    static const char ssh[] = "ssh://";
+    const char *fault;
+
+    *out = (struct agent_url){ .to = NULL };
+    if (strncmp(text, ssh, sizeof(ssh) - 1) != 0) {
+        fault = "it does not begin with ssh://";
+    } else {
+        char *rest AUTO(free_ptr) = xstrdup(text + sizeof(ssh) - 1);
+
+        fault = url_fault(rest, out);
+    }
+    if (!fault)
+        return 0;
+    agent_url_release(out);
+    return err_set(err, ERR_USAGE, "%.300s: %s: ssh://[user@]host[:port]/directory",
+                   text, fault);
+}
+
+/* ---- a command there ----------------------------------------------------------------
+ */
+
+#define WORDS_MAX 512
+struct command {
+    const char *word[WORDS_MAX + 1];
+    int n;
+    struct buf line; /* of ssh: what the shell there gets */
+    char *split;     /* of the ssh program's words */
+    char number[2][32];
+};
+
+static void
+command_release(struct command *c)
+{
+    buf_release(&c->line);
+    free(c->split);
+}
+
+static void
+add(struct command *c, const char *word)
+{
+    if (c->n == WORDS_MAX)
+        BUG("a command of more than %d words", WORDS_MAX);
+    c->word[c->n++] = word;
+    c->word[c->n] = NULL;
+}
+
+/* 'it'\''s' */
+static void
+add_quoted(struct buf *out, const char *word)
+{
+    buf_adds(out, " '");
+    for (; *word; word++)
+        if (*word == '\'')
+            buf_adds(out, "'\\''");
+        else
+            buf_addc(out, *word);
+    buf_addc(out, '\'');
+}
+
+/* Words that stand in one string, with blanks between. */
+static void
+add_split(struct command *c, char *text)
+{
+    char *save = NULL;
+
+    for (char *w = strtok_r(text, " ", &save); w && c->n < 64;
+         w = strtok_r(NULL, " ", &save))
+        add(c, w);
+}
+
+/* Completes c->word, which holds a verb and its arguments, to what is to be run. */
+static void
+command_line(struct agent_source *s, struct command *c)
+{
+    const int n = c->n;
+    const char **words AUTO(free_ptr) = xcalloc((size_t)n, sizeof(*words));
+    static const char *const options[] = { "-T", "-oBatchMode=yes",
+                                           "-oConnectTimeout=10",
+                                           "-oServerAliveInterval=5",
+                                           "-oServerAliveCountMax=3" };
+
+    memcpy(words, c->word, (size_t)n * sizeof(*words));
+    c->n = 0;
+    if (!s->url.to) {
+        add(c, s->self);
+        add(c, "--store");
+        add(c, s->o->from);
+        for (int i = 0; i < n; i++)
+            add(c, words[i]);
+        return;
+    }
+    c->split = xstrdup(s->o->ssh);
+    add_split(c, c->split);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        add(c, options[i]);
+    if (s->url.port) {
+        add(c, "-p");
+        add(c, s->url.port);
+    }
+    add(c, s->url.to);
+    buf_adds(&c->line, s->o->remote);
+    add_quoted(&c->line, "--store");
+    add_quoted(&c->line, s->url.dir);
+    for (int i = 0; i < n; i++)
+        add_quoted(&c->line, words[i]);
+    add(c, buf_str(&c->line));
+}
+
+/* The first code that a command ends so with. */
+static enum err_code
+code_of(int exit_status)
+{
+    static const enum err_code codes[] = { ERR_FAILED,   ERR_USAGE,   ERR_CONFLICT,
+                                           ERR_CORRUPT,  ERR_REFUSED, ERR_DENIED,
+                                           ERR_NOTFOUND, ERR_PENDING };
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (err_exit_status(codes[i]) == exit_status)
+            return codes[i];
+    return ERR_OK;
+}
+
+/* Its answer, or that there was none. */
+static int
+answer(struct agent_source *s, struct proc_pipe *p, struct err *err)
+{
+    static const char prefix[] = "sluice: ";
+    char text[48];
+    const char *said;
+    enum err_code code;
+    int status;
+
+    if (proc_pipe_wait(p, &status, err) < 0)
+        return -(int)err->code;
+    s->away = !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (!s->away)
+        return 0;
+    for (char *c = p->said.data; c && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = ' ';
+    said = strstr(buf_str(&p->said), prefix);
+    code = WIFEXITED(status) && said ? code_of(WEXITSTATUS(status)) : ERR_OK;
+    s->away = code == ERR_OK;
+    if (!said)
+        said = buf_str(&p->said);
+    else
+        said += sizeof(prefix) - 1;
+    return err_set(err, s->away ? ERR_BUSY : code, "%s: %.800s%s%s", s->o->from, said,
+                   *said ? "; " : "",
+                   s->away || !*said ? proc_status_text(status, text) : "refused");
+}
+
+static int
+run(struct agent_source *s, struct command *c, int stall_ms, agent_sink_fn *sink,
+    void *arg, struct err *err)
+{
+    struct proc_pipe p AUTO(proc_pipe_kill) = PROC_PIPE_INIT;
+    char *chunk AUTO(free_ptr) = xmalloc(CHUNK_BYTES);
+    struct proc_args args;
+    int e;
+
+    command_line(s, c);
+    args = (struct proc_args){ .argv = c->word };
+    s->away = true;
+    e = proc_pipe_open(&p, &args, err);
+    while (e == 0) {
+        int64_t n = proc_pipe_read(&p, chunk, CHUNK_BYTES, stall_ms, s->o->stop,
+                                   s->o->arg, err);
+
+        if (n < 0)
+            return n == -ERR_PENDING ? (int)n : err_ctx(err, "%s", s->o->from);
+        if (n == 0)
+            return answer(s, &p, err);
+        e = sink(arg, chunk, (size_t)n, err);
+        s->away = e == 0;
+    }
+    return e;
+}
+
+/* ---- questions ----------------------------------------------------------------------
+ */
+
+static int
+add_answer(void *arg, const char *p, size_t n, struct err *err)
+{
+    buf_add(arg, p, n);
+    return buf_check(arg, "its answer", err);
+}
+
+/* The JSON that a command answers. */
+static int
+ask(struct agent_source *s, struct command *c, cJSON **out, struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = ANSWER_MAX };
+    int e;
+
+    *out = NULL;
+    add(c, "--json");
+    e = run(s, c, ANSWER_MS, add_answer, &text, err);
+    if (e < 0)
+        return e;
+    e = json_parse(out, (struct str){ buf_str(&text), text.len }, "its answer", err);
+    if (e == 0)
+        e = json_check_names(*out, "its answer", err);
+    if (e == 0 && !cJSON_IsObject(*out))
+        e = err_set(err, ERR_INVALID, "its answer is no object");
+    if (e < 0)
+        json_free(out);
+    return e < 0 ? err_ctx(err, "%s", s->o->from) : 0;
+}
+
+static int
+want(struct agent_source *s, const char *alias, cJSON **out, struct err *err)
+{
+    struct command c AUTO(command_release) = { .n = 0 };
+    const char *const words[] = { "host", "want", s->o->host, "--alias", alias };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        add(&c, words[i]);
+    return ask(s, &c, out, err);
+}
+
+static int
+report(struct agent_source *s, const struct agent_report *rep, struct buf *why,
+       struct err *err)
+{
+    struct command c AUTO(command_release) = { .n = 0 };
+    char *ref AUTO(free_ptr) = xasprintf("%s@%s", rep->model, rep->alias);
+    cJSON *doc AUTO(json_free) = NULL;
+    char time[CLOCK_TEXT_BYTES];
+    const char *said;
+    int e;
+
+    snprintf(c.number[0], sizeof(c.number[0]), "%" PRId64, rep->release);
+    const char *const words[] = { "host",      "report",
+                                  s->o->host,  ref,
+                                  "--release", c.number[0],
+                                  "--state",   rep->state,
+                                  "--detail",  rep->detail,
+                                  "--shows",   rep->shows,
+                                  "--at",      clock_text(rep->at_ns, time) };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        add(&c, words[i]);
+    e = ask(s, &c, &doc, err);
+    if (e == 0)
+        e = json_str(doc, "why", "", &said, "its answer", err);
+    if (e == 0)
+        buf_adds(why, said);
+    return e;
+}
+
+static int
+cat(struct agent_source *s, const char *model, int64_t number, const char *const *paths,
+    int n, int64_t offset_bytes, agent_sink_fn *sink, void *arg, struct err *err)
+{
+    struct command c AUTO(command_release) = { .n = 0 };
+    char *ref AUTO(free_ptr) = xasprintf("%s@%" PRId64, model, number);
+
+    add(&c, "cat");
+    add(&c, ref);
+    snprintf(c.number[0], sizeof(c.number[0]), "%" PRId64, offset_bytes);
+    add(&c, "--offset");
+    add(&c, c.number[0]);
+    add(&c, "--"); /* a path may look like a flag */
+    for (int i = 0; i < n; i++)
+        add(&c, paths[i]);
+    return run(s, &c, STALL_MS, sink, arg, err);
+}
+
+static const struct agent_source_ops by_command = { want, report, cat };
+
+int
+agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err *err)
+{
+    struct buf self AUTO(buf_release) = BUF_INIT;
+
+    *s = (struct agent_source){ .ops = &by_command, .o = o };
+    if (strncmp(o->from, "ssh:", 4) == 0)
+        return agent_url_parse(o->from, &s->url, err);
+    if (strstr(o->from, "://"))
+        return err_set(err, ERR_USAGE,
+                       "--from %.300s: a directory, or ssh://[user@]host[:port]/dir",
+                       o->from);
+    if (fs_readlink(AT_FDCWD, "/proc/self/exe", &self, err) < 0)
+        return err_ctx(err, "find this program");
+    s->self = buf_take(&self);
+    return 0;
+}
+
+void
+agent_source_close(struct agent_source *s)
+{
+    agent_url_release(&s->url);
+    free(s->self);
+    s->self = NULL;
+}
