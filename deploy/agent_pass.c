@@ -511,6 +511,8 @@ one_model(struct pass *p, struct err *err)
     int e = follow_get(p->r, p->w.model, p->w.alias, &p->f, err);
     const bool known = e == 1 && p->f.release >= p->w.release && !p->w.again;
 
+    if (e == 1 && notice(p, &p->f, err) < 0) /* the store may have taken its time */
+        return -(int)err->code;
     if (e == 1 && strcmp(p->f.state, "failing") == 0) {
         e = go_on(p, err);
         return e < 0 ? e : answer(p, err);
@@ -561,6 +563,16 @@ answer_alone(struct pass *p, const char *alias, const struct follow *rows, int n
 }
 
 static int
+deliver(struct pass *p, int64_t *n_left, struct buf *why, struct err *err)
+{
+    int e = p->takes_reports ? follow_deliver(p->r, &p->source, n_left, why, err)
+                             : db_get_int(p->r->db, n_left, err,
+                                          "SELECT count(*) FROM follow_report", "");
+
+    return e < 0 ? e : 0;
+}
+
+static int
 want_models(struct pass *p, const cJSON *doc, const char *alias, struct err *err)
 {
     const cJSON *o;
@@ -589,7 +601,9 @@ one_alias(struct pass *p, const char *alias, struct err *err)
     struct follow *rows AUTO(free_ptr) = NULL;
     cJSON *doc AUTO(json_free) = NULL;
     struct err said = ERR_INIT;
+    struct buf why AUTO(buf_release) = BUF_INIT;
     bool read_only = false, rule = false;
+    int64_t n_left;
     int n, e = follow_all(p->r, alias, &rows, &n, err);
 
     for (int i = 0; e >= 0 && i < n; i++)
@@ -618,7 +632,8 @@ one_alias(struct pass *p, const char *alias, struct err *err)
                  p->o->from, alias);
         return answer_alone(p, alias, rows, n, err);
     }
-    return want_models(p, doc, alias, err);
+    e = deliver(p, &n_left, &why, err); /* what was before comes before */
+    return e < 0 ? e : want_models(p, doc, alias, err);
 }
 
 struct aliases {
@@ -671,26 +686,12 @@ find_aliases(struct pass *p, struct aliases *a, struct err *err)
     return e;
 }
 
-static int
-deliver(struct pass *p, int64_t *n_left, struct err *err)
-{
-    struct buf why AUTO(buf_release) = BUF_INIT;
-    int e = 0;
-
-    if (p->takes_reports)
-        e = follow_deliver(p->r, &p->source, n_left, &why, err);
-    else
-        e = db_get_int(p->r->db, n_left, err, "SELECT count(*) FROM follow_report", "");
-    if (e >= 0 && why.len)
-        cJSON_AddItemToArray(p->notes, cJSON_CreateString(buf_str(&why)));
-    return e < 0 ? e : 0;
-}
-
 int
 agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *err)
 {
     struct pass p AUTO(pass_release) = { .r = r, .o = o };
     struct aliases a AUTO(aliases_release) = { .n = 0 };
+    struct buf why AUTO(buf_release) = BUF_INIT;
     int64_t n_left = 0;
     int e = agent_source_open(&p.source, o, err);
 
@@ -707,9 +708,11 @@ agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *
     for (int i = 0; e == 0 && i < a.n; i++)
         e = one_alias(&p, a.name[i], err);
     if (e == 0)
-        e = deliver(&p, &n_left, err);
+        e = deliver(&p, &n_left, &why, err);
     if (e < 0)
         return e;
+    if (why.len)
+        cJSON_AddItemToArray(p.notes, cJSON_CreateString(buf_str(&why)));
     json_put_str(p.doc, "away", p.away.len ? buf_str(&p.away) : NULL);
     json_put_bool(p.doc, "takes_reports", p.takes_reports || p.away.len);
     json_put_int(p.doc, "undelivered", n_left);
