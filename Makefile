@@ -184,7 +184,7 @@ check-simd: ## unit tests of the runtime at each instruction set the machine has
 	tests/simd $(MAKE) $(O)
 
 # With what Debian does not have; says loudly what it skips. interop-tools installs it.
-check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, TF Serving's and Triton's messages (make interop-tools), skopeo, nginx
+check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, TF Serving's and Triton's messages (make interop-tools), skopeo, nginx, sshd
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
 	python3 -m venv $(O)/interop/venv

@@ -686,6 +686,22 @@ find_aliases(struct pass *p, struct aliases *a, struct err *err)
     return e;
 }
 
+/* Everything that was wanted is here: what came of anything else is of no use. */
+static void
+clear_incoming(struct pass *p)
+{
+    const cJSON *o;
+
+    if (p->away.len)
+        return;
+    cJSON_ArrayForEach(o, p->models)
+    {
+        if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "fresh")))
+            return;
+    }
+    repo_incoming_clear(p->r);
+}
+
 int
 agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *err)
 {
@@ -713,6 +729,7 @@ agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *
         return e;
     if (why.len)
         cJSON_AddItemToArray(p.notes, cJSON_CreateString(buf_str(&why)));
+    clear_incoming(&p);
     json_put_str(p.doc, "away", p.away.len ? buf_str(&p.away) : NULL);
     json_put_bool(p.doc, "takes_reports", p.takes_reports || p.away.len);
     json_put_int(p.doc, "undelivered", n_left);

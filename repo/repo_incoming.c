@@ -252,13 +252,22 @@ repo_incoming_add(struct repo_incoming *in, const char *model, int64_t number,
     return rc < 0 ? rc : repo_version_get(in->r, out->id, out, err);
 }
 
+static int
+remove_file(void *arg, const struct fs_entry *e, struct err *err)
+{
+    (void)arg;
+    return e->name[0] == '.' ? 0 : fs_unlink(e->dirfd, e->name, err);
+}
+
 void
 repo_incoming_clear(struct repo *r)
 {
     struct err err = ERR_INIT;
     int fd AUTO(fs_close) = -1;
 
-    if (fs_lock(&fd, r->dirfd, LOCK, 0, &err) < 0 ||
-        fs_remove_tree(r->dirfd, FOLDER, &err) < 0)
+    if (fs_exists(r->dirfd, FOLDER, &err) != 1)
+        err_clear(&err);
+    else if (fs_lock(&fd, r->dirfd, LOCK, 0, &err) < 0 ||
+             fs_walk(r->dirfd, FOLDER, remove_file, NULL, &err) < 0)
         err_clear(&err);
 }
