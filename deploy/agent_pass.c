@@ -357,7 +357,8 @@ notice(struct pass *p, struct follow *f, struct err *err)
     int e = deploy_live(p->r, f->model, f->alias, &live, err);
 
     if (e <= 0 || f->local_release == 0 || live.number == f->local_release ||
-        is_state(f, "fetching", "failing") || strcmp(live.reason, f->reason) == 0)
+        is_state(f, "fetching", "failing") || strcmp(live.reason, f->reason) == 0 ||
+        strcmp(live.verb, "drill") == 0) /* which ends where it began */
         return e < 0 ? e : 0;
     snprintf(detail, sizeof(detail), "%s here by %s%s%s", live.verb, live.actor,
              live.reason[0] ? ": " : "", live.reason);
@@ -365,35 +366,58 @@ notice(struct pass *p, struct follow *f, struct err *err)
     return keep(p, f, "rolled-back", detail, true, err);
 }
 
+/* What this host has to look with. 1: it is served well, *said how that is known; 0: it
+ * is not, *said why; 2: nothing here looks; -code. */
+static int
+served(struct pass *p, const struct deploy_release *live, struct buf *said,
+       struct err *err)
+{
+    int e;
+
+    if (p->o->check_or_null) {
+        e = check(p, live, said, err);
+        if (e == 1) {
+            buf_clear(said);
+            buf_adds(said, "the check is content");
+        }
+        return e;
+    }
+    buf_adds(said, live->observed_ns
+                       ? "the links are what is served"
+                       : "nothing here looks whether it is served: --check");
+    return live->observed_ns ? 1 : 2;
+}
+
+/* What is not served well goes back; but a rollback stays: it knew why. */
 static int
 observe(struct pass *p, struct err *err)
 {
     struct buf said AUTO(buf_release) = BUF_INIT;
     struct follow *f = &p->f;
     struct deploy_release live;
-    int e = deploy_live(p->r, f->model, f->alias, &live, err);
+    int e = deploy_live(p->r, f->model, f->alias, &live, err), well;
 
-    if (e == 1 && live.number == f->local_release && p->o->check_or_null) {
-        e = check(p, &live, &said, err);
-        if (e == 0 && p->w.is_rollback) {
-            buf_adds(&said, "; it is a rollback: this host stays with it");
-            return keep(p, f, "failed", buf_str(&said), true, err);
-        }
-        if (e == 0)
-            return go_back(p, buf_str(&said), err);
-        if (e > 0)
-            e = deploy_live(p->r, f->model, f->alias, &live, err);
-    }
     if (e < 0)
         return e;
     if (live.number != f->local_release)
         return notice(p, f, err);
-    if (p->o->check_or_null)
-        return keep(p, f, "observed", "the check is content", true, err);
-    return live.observed_ns
-               ? keep(p, f, "observed", "", true, err)
-               : keep(p, f, "switched",
-                      "nothing here looks whether it is served: --check", true, err);
+    well = served(p, &live, &said, err);
+    if (well < 0)
+        return well;
+    e = deploy_live(p->r, f->model, f->alias, &live, err);
+    if (e < 0)
+        return e;
+    if (live.number != f->local_release) /* somebody was faster */
+        return notice(p, f, err);
+    if (well == 0 && !p->w.is_rollback)
+        return go_back(p, buf_str(&said), err);
+    if (well == 0)
+        buf_adds(&said, "; it is a rollback: this host stays with it");
+    return keep(p, f,
+                well == 0   ? "failed"
+                : well == 1 ? "observed"
+                            : "switched",
+                buf_str(&said), true, err);
 }
 
 /* ---- one model ----------------------------------------------------------------------
