@@ -293,11 +293,11 @@ static const char *const was_live[] = {
     NULL,
 };
 
-static const char *const facts[] = { "target",    "release",     "release_member",
-                                     "intent",    "mark",        "freeze",
-                                     "gate_pass", "release_age", "shown",
-                                     "drill",     "host_rule",   "host_state",
-                                     "follow",    NULL };
+static const char *const facts[] = { "target",    "release",       "release_member",
+                                     "intent",    "mark",          "freeze",
+                                     "gate_pass", "release_age",   "shown",
+                                     "drill",     "host_rule",     "host_state",
+                                     "follow",    "follow_report", NULL };
 
 const struct db_schema deploy_schema = {
     .module = "deploy",
