@@ -736,6 +736,8 @@ agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *
     int e = agent_source_open(&p.source, o, err);
 
     *out = NULL;
+    if (e == 0 && repo_check_alias_name(o->host, err) < 0)
+        e = err_ctx(err, "agent: this host's name (--host)");
     if (e == 0)
         e = find_aliases(&p, &a, err);
     if (e < 0)

@@ -234,8 +234,8 @@ answer(struct agent_source *s, struct proc_pipe *p, struct err *err)
     else
         said += sizeof(prefix) - 1;
     return err_set(err, s->away ? ERR_BUSY : code, "%s: %.800s%s%s", s->o->from, said,
-                   *said ? "; " : "",
-                   s->away || !*said ? proc_status_text(status, text) : "refused");
+                   s->away && *said ? "; " : "",
+                   s->away || !*said ? proc_status_text(status, text) : "");
 }
 
 static int
