@@ -153,3 +153,56 @@ TEST(test_proc__helper_path)
     if (kept)
         setenv("SLUICE_LIBEXEC", kept, 1);
 }
+
+static bool
+stop_now(void *arg)
+{
+    return *(const bool *)arg;
+}
+
+TEST(test_proc_pipe__reads_what_comes_and_keeps_what_is_said)
+{
+    static const char *const argv[] = { "sh", "-c",
+                                        "echo said >&2; echo one; sleep 0.1; echo two; "
+                                        "exit 3",
+                                        NULL };
+    const struct proc_args args = { .argv = argv };
+    struct proc_pipe p = PROC_PIPE_INIT;
+    struct err err = ERR_INIT;
+    char all[64] = "";
+    size_t n = 0;
+    int64_t got;
+    int status;
+
+    CHECK_OK(proc_pipe_open(&p, &args, &err));
+    while ((got = proc_pipe_read(&p, all + n, sizeof(all) - 1 - n, 20000, NULL, NULL,
+                                 &err)) > 0)
+        n += (size_t)got;
+    CHECK_OK(got);
+    CHECK_STR(all, "one\ntwo\n");
+    CHECK_OK(proc_pipe_wait(&p, &status, &err));
+    CHECK_INT(WEXITSTATUS(status), 3);
+    CHECK_STR(buf_str(&p.said), "said\n");
+    proc_pipe_kill(&p);
+}
+
+TEST(test_proc_pipe__a_child_that_stalls_is_given_up)
+{
+    static const char *const argv[] = { "sleep", "1000", NULL };
+    static const char *const none[] = { "/nowhere/no-such-program", NULL };
+    struct proc_args args = { .argv = argv };
+    struct proc_pipe p = PROC_PIPE_INIT;
+    struct err err = ERR_INIT;
+    bool told = false;
+    char c;
+
+    CHECK_OK(proc_pipe_open(&p, &args, &err));
+    CHECK_ERR((int)proc_pipe_read(&p, &c, 1, 50, stop_now, &told, &err), ERR_LIMIT);
+    told = true;
+    CHECK_ERR((int)proc_pipe_read(&p, &c, 1, 60000, stop_now, &told, &err),
+              ERR_PENDING);
+    proc_pipe_kill(&p);
+    args.argv = none;
+    CHECK_ERR(proc_pipe_open(&p, &args, &err), ERR_NOTFOUND);
+    proc_pipe_kill(&p);
+}
