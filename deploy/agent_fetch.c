@@ -202,7 +202,6 @@ record(struct coming *c, const char *model, int64_t number, struct err *err)
 {
     struct db *tx AUTO(tx_end_p) = NULL;
     cJSON *body AUTO(json_free) = cJSON_CreateObject();
-    char *origin AUTO(free_ptr) = NULL;
     struct buf text AUTO(buf_release) = BUF_INIT;
     char digest[REPO_DIGEST_BYTES];
     struct repo_version v;
