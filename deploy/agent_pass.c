@@ -366,26 +366,74 @@ notice(struct pass *p, struct follow *f, struct err *err)
     return keep(p, f, "rolled-back", detail, true, err);
 }
 
+/* Takes the release on by the steps its servers are ready for. 1: they have it, 0: not
+ * in time, *said why, 2: no server of this host says what it has. */
+static int
+step(struct pass *p, struct buf *said, struct err *err)
+{
+    const struct deploy_step what = { .alias = p->f.alias, .model = p->f.model };
+    const int64_t end_ns =
+        clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
+
+    for (;;) {
+        struct buf why AUTO(buf_release) = BUF_INIT;
+        cJSON *doc AUTO(json_free) = NULL;
+        const cJSON *t;
+        int e = deploy_step(p->r, &what, &doc, err);
+
+        if (e < 0)
+            return e;
+        if (!cJSON_GetObjectItemCaseSensitive(doc, "targets")->child)
+            return 2;
+        if (cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(doc, "waiting")) == 0)
+            return 1;
+        buf_clear(said);
+        cJSON_ArrayForEach(t, cJSON_GetObjectItemCaseSensitive(doc, "targets"))
+        {
+            const char *error = cJSON_GetStringValue(cJSON_GetObjectItem(t, "error"));
+            const char *wants = cJSON_GetStringValue(cJSON_GetObjectItem(t, "wants"));
+
+            if (error || wants)
+                buf_addf(said, "%starget %s: %.200s", said->len ? "; " : "",
+                         cJSON_GetStringValue(cJSON_GetObjectItem(t, "target")),
+                         error ? error : wants);
+        }
+        if (p->o->stop && p->o->stop(p->o->arg))
+            return err_set(err, ERR_PENDING, "stopped");
+        if (clock_mono_ns() >= end_ns)
+            return 0;
+        if (clock_mono_ns() - p->told_ns > TELL_NS && tell_now(p, "", &why, err) < 0)
+            return -(int)err->code;
+        usleep(CHECK_AGAIN_US);
+    }
+}
+
 /* What this host has to look with. 1: it is served well, *said how that is known; 0: it
  * is not, *said why; 2: nothing here looks; -code. */
 static int
 served(struct pass *p, const struct deploy_release *live, struct buf *said,
        struct err *err)
 {
-    int e;
+    int e = step(p, said, err);
+    const bool stepped = e == 1;
 
+    if (e <= 0)
+        return e;
     if (p->o->check_or_null) {
         e = check(p, live, said, err);
         if (e == 1) {
             buf_clear(said);
-            buf_adds(said, "the check is content");
+            buf_adds(said, stepped ? "the servers and the check are content"
+                                   : "the check is content");
         }
         return e;
     }
-    buf_adds(said, live->observed_ns
-                       ? "the links are what is served"
-                       : "nothing here looks whether it is served: --check");
-    return live->observed_ns ? 1 : 2;
+    buf_clear(said);
+    buf_adds(said, stepped             ? "the servers have it"
+                   : live->observed_ns ? "the links are what is served"
+                                       : "nothing here looks whether it is served: "
+                                         "--check, or a target's --status-url");
+    return stepped || live->observed_ns ? 1 : 2;
 }
 
 /* What is not served well goes back; but a rollback stays: it knew why. */
