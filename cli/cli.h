@@ -71,6 +71,10 @@ void cli_pairs(const cJSON *object, struct buf *out);
 /* inspect's part on what is said of a version. */
 void cli_said(const cJSON *reply, struct buf *out);
 
+/* A ramp, on a line; what canary and ramp tell while they go on. */
+void cli_add_ramp(const cJSON *ramp, struct buf *out);
+void cli_tell_text(const cJSON *what, struct buf *out);
+
 /* list --sizes. */
 void cli_sizes(const cJSON *reply, struct buf *out);
 /* show --plan: the stages, then a line a step. */

@@ -226,7 +226,10 @@ cmd_promote(const cJSON *reply, bool failed, struct buf *out)
 void
 cmd_weights(const cJSON *reply, bool failed, struct buf *out)
 {
-    add_change(reply, failed, out);
+    if (cli_list(reply, "ramps"))
+        cmd_ramp(reply, failed, out);
+    else
+        add_change(reply, failed, out);
 }
 
 void
@@ -324,6 +327,10 @@ add_status(const cJSON *a, struct buf *out)
                  cli_str(h, "shows")[0] ? cli_str(h, "shows") : "nothing",
                  cli_str(h, "detail")[0] ? ": " : "", cli_str(h, "detail"));
     const cJSON *back = member(a, "rollback");
+    if (member(a, "ramp")) {
+        buf_adds(out, "  ramp      ");
+        cli_add_ramp(member(a, "ramp"), out);
+    }
     buf_adds(out, "  rollback  ");
     if (!cJSON_IsObject(back)) {
         buf_adds(out, "nothing older was good here\n");

@@ -31,6 +31,26 @@ say(const struct buf *out, int status)
     return status;
 }
 
+/* What is told before a reply makes of all of it lines of JSON. */
+struct telling {
+    bool json, told;
+};
+
+static void
+tell(void *arg, const cJSON *what)
+{
+    struct telling *t = arg;
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    t->told = true;
+    if (t->json) {
+        json_print(what, &out, true);
+        buf_addc(&out, '\n');
+    } else {
+        cli_tell_text(what, &out);
+    }
+    (void)say(&out, 0);
+}
+
 /* Ends the process from here: to give all memory back piece by piece, the catalogue's
  * parsed schema first of all, took one part in twelve of a short command's time. */
 static _Noreturn void
@@ -44,6 +64,9 @@ call(const struct cli_call *call_)
     int r = svc_open(&svc, call_->store, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))
         svc_on_progress(svc, cli_progress, &progress);
+    struct telling telling = { .json = call_->json };
+    if (r >= 0)
+        svc_on_tell(svc, tell, &telling);
     if (strcmp(call_->verb->name, "push") == 0)
         cli_add_ci(call_->request);
     if (r >= 0)
@@ -53,9 +76,11 @@ call(const struct cli_call *call_)
     if (reply && strcmp(call_->verb->name, "cat") == 0)
         becomes = false; /* it has written its bytes */
     else if (reply && call_->json && !becomes)
-        json_print(reply, &out, false);
+        json_print(reply, &out, telling.told);
     else if (reply)
         cli_command(call_->verb->name)->render(reply, r < 0, &out);
+    if (telling.told && out.len > 0 && out.data[out.len - 1] != '\n')
+        buf_addc(&out, '\n');
     int status = say(&out, 0);
     const char *note = cJSON_GetStringValue(cJSON_GetObjectItem(reply, "log_note"));
     if (note)

@@ -266,9 +266,28 @@ static const char hosts[] =
     "  at_ns INTEGER NOT NULL"
     ") STRICT;";
 
+/* Shares of a version that grow by themselves. One for each alias: the newest. */
+static const char ramps[] =
+    "CREATE TABLE ramp("
+    "  model TEXT NOT NULL,"
+    "  alias TEXT NOT NULL,"
+    "  version INTEGER NOT NULL, /* number of the one whose share grows */"
+    "  steps TEXT NOT NULL, /* shares in 1/10000, with blanks */"
+    "  step INTEGER NOT NULL, /* so many are done */"
+    "  release INTEGER NOT NULL, /* number of the release it stands at */"
+    "  every_ns INTEGER NOT NULL,"
+    "  again INTEGER NOT NULL, /* 1: though the version is marked bad */"
+    "  options TEXT NOT NULL, /* JSON of deploy/canary.h; '': no conditions */"
+    "  state TEXT NOT NULL CHECK(state IN ('running', 'done', 'breach', 'ended')),"
+    "  why TEXT NOT NULL,"
+    "  started_ns INTEGER NOT NULL,"
+    "  started_by TEXT NOT NULL,"
+    "  PRIMARY KEY(model, alias)"
+    ") STRICT, WITHOUT ROWID;";
+
 static const char *const migrations[] = { first,   guards, guards_of_deletes,
                                           options, kinds,  steps,
-                                          drills,  hosts };
+                                          drills,  hosts,  ramps };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
@@ -293,11 +312,11 @@ static const char *const was_live[] = {
     NULL,
 };
 
-static const char *const facts[] = { "target",    "release",       "release_member",
-                                     "intent",    "mark",          "freeze",
-                                     "gate_pass", "release_age",   "shown",
-                                     "drill",     "host_rule",     "host_state",
-                                     "follow",    "follow_report", NULL };
+static const char *const facts[] = {
+    "target",    "release",       "release_member", "intent", "mark",      "freeze",
+    "gate_pass", "release_age",   "shown",          "drill",  "host_rule", "host_state",
+    "follow",    "follow_report", "ramp",           NULL
+};
 
 const struct db_schema deploy_schema = {
     .module = "deploy",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For whoever is on call. Reads, reports, changes nothing. */
 #include "deploy/deploy_int.h"
+#include "deploy/ramp.h"
 
 #include "base/clock.h"
 
@@ -357,6 +358,20 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
     return 0;
 }
 
+/* One that runs, or that ended with the release that is live. */
+static int
+add_ramp(struct repo *r, cJSON *o, const struct deploy_release *rel, struct err *err)
+{
+    struct ramp p AUTO(ramp_release) = { .options = NULL };
+    int e = ramp_get(r, rel->model, rel->alias, &p, err);
+
+    if (e == 1 && (strcmp(p.state, "running") == 0 ||
+                   (strcmp(p.state, "done") != 0 &&
+                    (p.release == rel->number || p.release == rel->replaces))))
+        cJSON_AddItemToObject(o, "ramp", ramp_json(&p));
+    return e < 0 ? e : 0;
+}
+
 /* ---- all of it ----------------------------------------------------------------------
  */
 
@@ -384,6 +399,8 @@ add_release(struct repo *r, cJSON *list, cJSON *unfinished, struct view *v,
     e = add_targets(r, o, v, rel, err);
     if (e == 0)
         e = add_frozen(r, o, rel, err);
+    if (e >= 0)
+        e = add_ramp(r, o, rel, err);
     if (e >= 0)
         e = add_rollback(r, o, v, rel, err);
     return e < 0 ? e : drill_status(r, rel, o, unfinished, err);

@@ -77,6 +77,10 @@ void svc_on_progress(struct svc *s, svc_progress_fn *fn, void *arg);
 /* Asked now and then, with that arg, by verbs that may wait long: true ends the call
  * with ERR_PENDING, and what is half done is gone on with by the next. */
 void svc_on_stop(struct svc *s, bool (*stop)(void *arg));
+/* Called with each thing that a verb which goes on for long (canary, ramp) has to tell
+ * before its reply. */
+typedef void svc_tell_fn(void *arg, const cJSON *what);
+void svc_on_tell(struct svc *s, svc_tell_fn *fn, void *arg);
 
 /* Checks the request against the verb's fields (ERR_USAGE names the field), asks
  * acc_check, does it, records one event (reads and refusals included; outcome ok,

@@ -117,6 +117,13 @@ svc_on_stop(struct svc *s, bool (*stop)(void *arg))
 }
 
 void
+svc_on_tell(struct svc *s, svc_tell_fn *fn, void *arg)
+{
+    s->tell = fn;
+    s->tell_arg = arg;
+}
+
+void
 svc_take_view(struct svc *s, struct repo_view *out)
 {
     *out = s->view;

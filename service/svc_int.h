@@ -13,7 +13,9 @@ struct svc {
     svc_progress_fn *progress; /* NULL: nobody looks */
     void *progress_arg;
     bool (*stop)(void *arg); /* NULL: nobody ends a call early; gets progress_arg */
-    struct repo_view view;   /* made by exec, for svc_take_view */
+    svc_tell_fn *tell;       /* NULL: nobody listens */
+    void *tell_arg;
+    struct repo_view view; /* made by exec, for svc_take_view */
 };
 
 /* One call under way. */
@@ -126,6 +128,10 @@ void svc_put_event(cJSON *o, const char *verb_key, const struct acc_event_row *r
  * `ref` for an alias, which is the reply then. `waits`: one that stands is kept. */
 int svc_ask_approval(struct svc_call *c, const char *alias, bool when_approved,
                      bool waits, struct err *err) MUST_CHECK;
+
+/* weights --ramp: stores it, and follows it unless told otherwise (svc_canary.c). */
+int svc_ramp_start(struct svc_call *c, const struct repo_ref *ref,
+                   struct err *err) MUST_CHECK;
 
 /* A checkpoint to look at: a prefix, or a directory that has one. */
 struct svc_ckpt {

@@ -320,8 +320,16 @@ svc_do_weights(struct svc_call *c, struct err *err)
     struct deploy_member parts[16], mirror;
     int n = 0;
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(c->req, "parts");
-    if (svc_alias(c, &ref, err) < 0 ||
-        (list && parse_parts(list, parts, 16, &n, err) < 0) ||
+    if (svc_alias(c, &ref, err) < 0)
+        return -(int)err->code;
+    if (svc_str(c, "ramp"))
+        return svc_ramp_start(c, &ref, err);
+    if (json_has(c->req, "every") || json_has(c->req, "while") ||
+        json_has(c->req, "source"))
+        return err_set(err, ERR_USAGE,
+                       "weights: --every, --while and --source go with --ramp "
+                       "1%%,5%%,25%%,100%%");
+    if ((list && parse_parts(list, parts, 16, &n, err) < 0) ||
         (mirror_text && parse_mirror(mirror_text, &mirror, err) < 0))
         return -(int)err->code;
     if (n == 0 && !mirror_text)
