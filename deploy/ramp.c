@@ -414,6 +414,7 @@ open_canary(struct ramp_run *run, struct err *err)
     return canary_open(&run->canary, &run->live, options, err);
 }
 
+/* 0: it is at its end, 1: somebody else moved the alias meanwhile. */
 static int
 back(struct ramp_run *run, cJSON **tell, struct err *err)
 {
@@ -427,6 +428,13 @@ back(struct ramp_run *run, cJSON **tell, struct err *err)
         cJSON *o = *tell ? *tell : (*tell = cJSON_CreateObject());
 
         cJSON_AddItemToObject(o, "rollback", report);
+    }
+    if (e == -(int)ERR_CONFLICT) {
+        err_clear(err);
+        canary_close(run->canary);
+        run->canary = NULL;
+        run->checked_ns = 0;
+        return 1;
     }
     if (e < 0)
         return err_ctx(err, "%s; going back", buf_str(&why));
@@ -502,10 +510,8 @@ ramp_turn(struct ramp_run *run, int64_t now_ns, cJSON **tell, struct err *err)
     if (run->canary) {
         enum canary_outcome outcome = canary_look(run->canary, now_ns, tell);
 
-        if (outcome == CANARY_BREACH) {
-            e = back(run, tell, err);
-            return e < 0 ? e : 0;
-        }
+        if (outcome == CANARY_BREACH)
+            return back(run, tell, err);
         if (outcome == CANARY_STUCK) { /* it stays where it is, and begins anew */
             canary_close(run->canary);
             run->canary = NULL;

@@ -64,6 +64,7 @@ http {
     server {
         listen unix:$scratch/socket;
         access_log $scratch/access.log sluice_fraud;
+        location /worse { if (\$sluice_fraud = 2) { return 503; } return 200 "ok\n"; }
         location / { return 200 "=$vars\n"; }
     }
 }
@@ -132,8 +133,32 @@ unit=$(sed -n 5p units)
 sl route fraud@production --unit "$unit" --json
 prints "which the command says too" "\"version\": $(sed -n 5p answers | cut -d ' ' -f 1),"
 
+# ---- its log is what a canary is watched by ----
+sl canary fraud@production --source "log:$scratch/access.log" --for 0 --metric 'errors<=+1%' --json
+ok "nginx's log is read, and nothing is worse"
+is "every request in it that came later than the release" "$(printf '%s\n' "$out" | tail -n 1 | python3 -c 'import json, sys
+d = json.load(sys.stdin)
+seen = sum(v["requests"] for v in d["versions"])
+print(seen > 90000, "lines_not_understood" in d)')" "True False"
+sluice canary fraud@production --source "log:$scratch/access.log" --from-now --for 60s >canary.out 2>canary.err &
+watcher=$!
+sleep 0.5
+cat >worse.py <<'END'
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1] + "/socket")
+for i in range(1500):
+    s.sendall(b"GET /worse HTTP/1.1\r\nHost: x\r\nX-Unit: W%d\r\n\r\n" % i)
+    s.recv(65536)
+END
+python3 worse.py "$scratch"
+wait $watcher
+is "a canary that answers 503 is found" $? 1
+sl status fraud
+prints "and rolled back" 'live +1 '
+check "in the file that nginx is given, one version has all" sh -c "! sed -n '/^split_clients .*:fraud@production/,/^}/p' web/config/nginx.conf | grep -q '%'"
 # ---- mirror ----
-sl weights fraud@production --mirror 3=20%
+sl weights fraud@production --mirror 3=20% --again
 ok "a share is mirrored"
 mkdir mirror
 cat >mirror/nginx.conf <<END
