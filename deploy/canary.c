@@ -14,44 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { METRICS_MAX = 16, MEASURED_MIN = 20 /* requests of a measurement */ };
+enum { MEASURED_MIN = 20 /* requests of a measurement */ };
 #define SECOND_NS INT64_C(1000000000)
 #define LOG_LOOK_NS                                                                    \
     (SECOND_NS / 10) /* a log whose file system tells nobody of writes */
-#define PSI_ALERT 0.25
-
-/* A metric of one canary beside the stable version. */
-struct check {
-    struct canary_seq seq;
-    struct canary_latency latency;
-    struct canary_tally tally;
-    double past_n, past_k;  /* of the stable version, for the level of a share */
-    double value, measured; /* of the last interval; NaN: none */
-    bool breached;
-};
-/* One canary. */
-struct pair {
-    struct canary_traffic pending[2], total[2], window;
-    double n_at_rebase;
-    struct check check[METRICS_MAX];
-};
-struct canary {
-    struct canary_source source;
-    struct canary_metric metric[METRICS_MAX];
-    int n_metrics, n_tests;
-    double alpha, min_requests;
-    int64_t interval_ns, next_ns;
-    struct canary_limits limits;
-    struct canary_tally tally;   /* of the source: was it there? */
-    struct canary_traffic *came; /* of each member */
-    struct pair *pair;           /* [1…] */
-    bool has_scale;
-    int64_t n_looks;
-    char error[300]; /* of the last reading; "" */
-    enum canary_outcome outcome;
-    int64_t worse;
-    struct buf why;
-};
 
 /* ---- opening ------------------------------------------------------------------------
  */
@@ -63,8 +29,8 @@ add_metric(struct canary *c, const char *text, struct err *err)
 {
     struct canary_metric *m = &c->metric[c->n_metrics];
 
-    if (c->n_metrics == METRICS_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d metrics", METRICS_MAX);
+    if (c->n_metrics == CANARY_METRICS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d metrics", CANARY_METRICS_MAX);
     if (canary_metric_parse(text, m, err) < 0)
         return -(int)err->code;
     if (m->kind == CANARY_QUERY && !c->source.ops->ask)
@@ -147,7 +113,7 @@ canary_open(struct canary **out, const struct deploy_release *rel, const cJSON *
     c->came = xcalloc((size_t)rel->n_members, sizeof(c->came[0]));
     c->pair = xcalloc((size_t)rel->n_members, sizeof(c->pair[0]));
     for (int i = 0; i < rel->n_members; i++) {
-        struct pair *p = &c->pair[i];
+        struct canary_pair *p = &c->pair[i];
 
         canary_traffic_init(&c->came[i]);
         canary_traffic_init(&p->window);
@@ -171,7 +137,7 @@ canary_close(struct canary *c)
     if (!c)
         return;
     for (int i = 0; c->pair && i < c->source.rel.n_members; i++) {
-        struct pair *p = &c->pair[i];
+        struct canary_pair *p = &c->pair[i];
 
         canary_traffic_release(&c->came[i]);
         canary_traffic_release(&p->window);
@@ -219,9 +185,9 @@ count_of(const struct canary *c, const struct canary_metric *m,
                         canary_scale_find(&c->source.scale, m->over_s));
 }
 
-static double
-value_of(const struct canary *c, const struct canary_metric *m,
-         const struct canary_traffic *t)
+double
+canary_value(const struct canary *c, const struct canary_metric *m,
+             const struct canary_traffic *t)
 {
     if (!(t->n > 0) || (m->kind >= CANARY_QUANTILE && !c->has_scale))
         return NAN;
@@ -232,14 +198,14 @@ value_of(const struct canary *c, const struct canary_metric *m,
     return count_of(c, m, t) / t->n;
 }
 
-static double
-needed(const struct canary *c)
+double
+canary_needed(const struct canary *c)
 {
     return c->n_tests * (c->source.rel.n_members - 1) / c->alpha;
 }
 
-static double
-log_e_of(const struct canary_metric *m, const struct check *k)
+double
+canary_log_e(const struct canary_metric *m, const struct canary_check *k)
 {
     return m->kind == CANARY_QUANTILE || m->kind == CANARY_MEAN ? k->latency.seq.log_e
                                                                 : k->seq.log_e;
@@ -252,8 +218,8 @@ static void
 breach(struct canary *c, int member, int metric)
 {
     const struct canary_metric *m = &c->metric[metric];
-    struct pair *p = &c->pair[member];
-    struct check *k = &p->check[metric];
+    struct canary_pair *p = &c->pair[member];
+    struct canary_check *k = &p->check[metric];
 
     k->breached = true;
     if (c->worse)
@@ -269,25 +235,25 @@ breach(struct canary *c, int member, int metric)
                  c->limits.failure);
         return;
     }
-    canary_metric_value(m, value_of(c, m, &p->total[1]), &c->why);
+    canary_metric_value(m, canary_value(c, m, &p->total[1]), &c->why);
     buf_adds(&c->why, " beside ");
-    canary_metric_value(m, value_of(c, m, &p->total[0]), &c->why);
+    canary_metric_value(m, canary_value(c, m, &p->total[0]), &c->why);
     buf_addf(&c->why,
              " of version %" PRId64 " (%s) after %.0f requests: e-value %.3g, %.3g is "
              "enough",
              c->source.rel.members[0].number, m->text, p->total[1].n,
-             exp(fmin(log_e_of(m, k), 600)), needed(c));
+             exp(fmin(canary_log_e(m, k), 600)), canary_needed(c));
 }
 
 static void
 put_into_tests(struct canary *c, int member)
 {
-    struct pair *p = &c->pair[member];
+    struct canary_pair *p = &c->pair[member];
     const struct canary_traffic *s = &p->pending[0], *v = &p->pending[1];
 
     for (int i = 0; i < c->n_metrics; i++) {
         const struct canary_metric *m = &c->metric[i];
-        struct check *k = &p->check[i];
+        struct canary_check *k = &p->check[i];
 
         if (!m->relative || (m->kind >= CANARY_QUANTILE && !c->has_scale))
             continue;
@@ -301,7 +267,7 @@ put_into_tests(struct canary *c, int member)
             k->past_n += s->n;
             k->past_k += k_s;
         }
-        if (log_e_of(m, k) >= log(needed(c)))
+        if (canary_log_e(m, k) >= log(canary_needed(c)))
             breach(c, member, i);
     }
 }
@@ -330,7 +296,7 @@ take(struct canary *c)
     if (!(n > 0))
         return;
     for (int i = 1; i < c->source.rel.n_members; i++) {
-        struct pair *p = &c->pair[i];
+        struct canary_pair *p = &c->pair[i];
 
         for (int k = 0; k < 2; k++) {
             canary_traffic_add(&p->pending[k], &c->came[k ? i : 0], scale);
@@ -349,10 +315,11 @@ take(struct canary *c)
  */
 
 static enum canary_measured
-measure(struct canary *c, int member, const struct canary_metric *m, struct check *k)
+measure(struct canary *c, int member, const struct canary_metric *m,
+        struct canary_check *k)
 {
     struct err err = ERR_INIT;
-    const struct pair *p = &c->pair[member];
+    const struct canary_pair *p = &c->pair[member];
 
     k->measured = NAN;
     if (c->error[0])
@@ -360,7 +327,7 @@ measure(struct canary *c, int member, const struct canary_metric *m, struct chec
     if (m->kind != CANARY_QUERY) {
         if (p->window.n < MEASURED_MIN)
             return CANARY_INCONCLUSIVE;
-        k->measured = value_of(c, m, &p->window);
+        k->measured = canary_value(c, m, &p->window);
     } else if (c->source.ops->ask(&c->source, m->name, member, &k->measured, &err) <
                0) {
         snprintf(c->error, sizeof(c->error), "%.290s", err.msg);
@@ -392,7 +359,7 @@ measure_all(struct canary *c)
 {
     for (int i = 1; i < c->source.rel.n_members; i++) {
         for (int k = 0; k < c->n_metrics; k++) {
-            struct check *check = &c->pair[i].check[k];
+            struct canary_check *check = &c->pair[i].check[k];
             enum canary_measured end;
 
             if (c->metric[k].relative)
@@ -482,12 +449,11 @@ canary_more(const struct canary *c)
     return c->source.more;
 }
 
-/* What keeps metric k of a member from saying anything; false: nothing. */
-static bool
-is_missing(const struct canary *c, int member, int k, struct buf *out)
+bool
+canary_is_missing(const struct canary *c, int member, int k, struct buf *out)
 {
     const struct canary_metric *m = &c->metric[k];
-    const struct pair *p = &c->pair[member];
+    const struct canary_pair *p = &c->pair[member];
 
     if (m->kind != CANARY_QUERY && p->total[1].n - p->n_at_rebase < c->min_requests)
         buf_addf(out, "version %" PRId64 " had %.0f of %.0f requests",
@@ -518,7 +484,7 @@ canary_is_conclusive(const struct canary *c)
 
     for (int i = 1; i < c->source.rel.n_members; i++)
         for (int k = 0; k < c->n_metrics; k++)
-            missing |= is_missing(c, i, k, &why);
+            missing |= canary_is_missing(c, i, k, &why);
     return !missing;
 }
 
@@ -531,7 +497,7 @@ canary_missing(const struct canary *c, struct buf *out)
         buf_adds(out, c->error);
     for (int i = 1; i < c->source.rel.n_members && out->len == 0; i++)
         for (int k = 0; k < c->n_metrics && out->len == 0; k++)
-            (void)is_missing(c, i, k, out);
+            (void)canary_is_missing(c, i, k, out);
 }
 
 int64_t
@@ -540,115 +506,6 @@ canary_breached(const struct canary *c, struct buf *why)
     if (c->worse)
         buf_adds(why, buf_str(&c->why));
     return c->worse;
-}
-
-/* ---- telling ------------------------------------------------------------------------
- */
-
-static void
-put_value(cJSON *o, const char *key, const struct canary_metric *m, double v)
-{
-    if (isnan(v)) {
-        cJSON_AddNullToObject(o, key);
-        return;
-    }
-    json_put_real(o, key,
-                  m->kind == CANARY_QUANTILE || m->kind == CANARY_MEAN ? v * 1000 : v);
-}
-
-static cJSON *
-check_json(const struct canary *c, int member, int k)
-{
-    const struct canary_metric *m = &c->metric[k];
-    const struct pair *p = &c->pair[member];
-    const struct check *check = &p->check[k];
-    struct buf why AUTO(buf_release) = BUF_INIT;
-    cJSON *o = cJSON_CreateObject();
-
-    json_put_str(o, "metric", m->text);
-    json_put_int(o, "version", c->source.rel.members[member].number);
-    if (m->relative) {
-        put_value(o, "canary", m, value_of(c, m, &p->total[1]));
-        put_value(o, "stable", m, value_of(c, m, &p->total[0]));
-        json_put_real(o, "e_value", exp(fmin(log_e_of(m, check), 600)));
-        json_put_real(o, "e_value_needed", needed(c));
-    } else {
-        put_value(o, "canary", m, check->measured);
-        json_put_int(o, "successful", check->tally.n[CANARY_SUCCESSFUL]);
-        json_put_int(o, "failed", check->tally.n[CANARY_FAILED]);
-        json_put_int(o, "inconclusive", check->tally.n[CANARY_INCONCLUSIVE]);
-        json_put_int(o, "errors", check->tally.n[CANARY_ERROR]);
-    }
-    json_put_str(o, "state",
-                 check->breached                  ? "breach"
-                 : is_missing(c, member, k, &why) ? "inconclusive"
-                                                  : "passes");
-    return o;
-}
-
-static void
-put_drift(cJSON *list, struct canary *c, int member)
-{
-    struct canary_drift d;
-    cJSON *o;
-
-    if (!c->source.scores ||
-        !canary_drift(&c->source.scores[0], &c->source.scores[member], &d))
-        return;
-    o = cJSON_CreateObject();
-    json_put_int(o, "version", c->source.rel.members[member].number);
-    json_put_real(o, "psi", d.psi);
-    json_put_real(o, "ks", d.ks);
-    json_put_real(o, "ks_chance", d.p);
-    json_put_bool(o, "alert", d.psi > PSI_ALERT || d.p < c->alpha);
-    cJSON_AddItemToArray(list, o);
-}
-
-cJSON *
-canary_report(struct canary *c)
-{
-    static const char *const outcomes[] = { [CANARY_GOES_ON] = "goes on",
-                                            [CANARY_BREACH] = "breach",
-                                            [CANARY_STUCK] = "inconclusive" };
-    cJSON *o = cJSON_CreateObject();
-    cJSON *versions = cJSON_AddArrayToObject(o, "versions"), *checks, *drift;
-
-    json_put_str(o, "model", c->source.rel.model);
-    json_put_str(o, "alias", c->source.rel.alias);
-    json_put_int(o, "look", c->n_looks);
-    json_put_str(o, "outcome", outcomes[c->outcome]);
-    for (int i = 0; i < c->source.rel.n_members; i++) {
-        const struct canary_traffic *t = &c->pair[i ? i : 1].total[i > 0];
-        cJSON *v = cJSON_CreateObject();
-
-        json_put_int(v, "version", c->source.rel.members[i].number);
-        json_put_int(v, "weight", c->source.rel.members[i].weight);
-        json_put_real(v, "requests", t->n);
-        json_put_real(v, "errors", t->errors);
-        cJSON_AddItemToArray(versions, v);
-    }
-    checks = cJSON_AddArrayToObject(o, "checks");
-    for (int i = 1; i < c->source.rel.n_members; i++)
-        for (int k = 0; k < c->n_metrics; k++)
-            cJSON_AddItemToArray(checks, check_json(c, i, k));
-    drift = cJSON_CreateArray();
-    for (int i = 1; i < c->source.rel.n_members; i++)
-        put_drift(drift, c, i);
-    if (drift->child)
-        cJSON_AddItemToObject(o, "drift", drift);
-    else
-        cJSON_Delete(drift);
-    if (c->source.n_bad > 0)
-        json_put_real(o, "lines_not_understood", c->source.n_bad);
-    if (c->source.n_other > 0)
-        json_put_real(o, "lines_of_other_versions", c->source.n_other);
-    if (c->error[0])
-        json_put_str(o, "error", c->error);
-    if (c->source.note[0])
-        json_put_str(o, "note", c->source.note);
-    if (c->why.len)
-        json_put_str(o, "why", buf_str(&c->why));
-    return o;
 }
 
 /* ---- acting -------------------------------------------------------------------------

@@ -145,4 +145,50 @@ int canary_source_name(const struct canary_source *s, const cJSON *options, int 
 
 extern const struct canary_source_ops canary_log_ops, canary_prom_ops, canary_tfs_ops;
 
+/* ---- canary.c -----------------------------------------------------------------------
+ */
+
+enum { CANARY_METRICS_MAX = 16 };
+/* A metric of one canary beside the stable version. */
+struct canary_check {
+    struct canary_seq seq;
+    struct canary_latency latency;
+    struct canary_tally tally;
+    double past_n, past_k;  /* of the stable version, for the level of a share */
+    double value, measured; /* of the last interval; NaN: none */
+    bool breached;
+};
+/* One canary. */
+struct canary_pair {
+    struct canary_traffic pending[2], total[2], window;
+    double n_at_rebase;
+    struct canary_check check[CANARY_METRICS_MAX];
+};
+struct canary {
+    struct canary_source source;
+    struct canary_metric metric[CANARY_METRICS_MAX];
+    int n_metrics, n_tests;
+    double alpha, min_requests;
+    int64_t interval_ns, next_ns;
+    struct canary_limits limits;
+    struct canary_tally tally;   /* of the source: was it there? */
+    struct canary_traffic *came; /* of each member */
+    struct canary_pair *pair;    /* [1…] */
+    bool has_scale;
+    int64_t n_looks;
+    char error[300]; /* of the last reading; "" */
+    enum canary_outcome outcome;
+    int64_t worse;
+    struct buf why;
+};
+
+/* NaN: nothing came, or its times are not known. */
+double canary_value(const struct canary *c, const struct canary_metric *m,
+                    const struct canary_traffic *t);
+/* From which e-value on it is a breach. */
+double canary_needed(const struct canary *c);
+double canary_log_e(const struct canary_metric *m, const struct canary_check *k);
+/* What keeps metric k of a member from saying anything; false: nothing. */
+bool canary_is_missing(const struct canary *c, int member, int k, struct buf *out);
+
 #endif
