@@ -4,8 +4,9 @@
 
 #include <math.h>
 
-#define PSI_ALERT 0.25 /* from where on a distribution is commonly said to have moved  \
-                        */
+#define PSI_ALERT                                                                      \
+    0.25 /* from where on a distribution is commonly said to have moved                \
+          */
 
 static void
 put_value(cJSON *o, const char *key, const struct canary_metric *m, double v)
