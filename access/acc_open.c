@@ -111,7 +111,6 @@ acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
     a->dirfd = store_dirfd;
     a->db = db;
     a->uid = getuid();
-    ed25519_warm_up(); /* every call ends with a signed head */
     r = find_actor(a, err);
     if (r < 0) {
         acc_close(a);

@@ -16,24 +16,40 @@
 #define TAIL_BYTES 65536 /* looked through for zeros: some 150 events */
 #define ROOM_BYTES 65536 /* at least so much is kept for when the disk is full */
 
-/* Reads the last `want` bytes of the file, or all of it. */
-static int
-read_tail(int fd, off_t end, size_t want, struct buf *out, struct err *err)
-{
-    off_t at = end > (off_t)want ? end - (off_t)want : 0;
+/* Where lines end in the last bytes of the file. */
+struct ends {
+    off_t last, before; /* behind the last LF, and behind the one before it; 0: none */
+};
 
-    buf_clear(out);
-    while (at < end) {
-        char chunk[65536];
-        size_t left = (size_t)(end - at);
-        ssize_t n = pread(fd, chunk, left < sizeof(chunk) ? left : sizeof(chunk), at);
+/* Looks from `from` to the first zero, or the end. In small pieces: each page of memory
+ * that a short process touches costs it more than the bytes in it. */
+static int
+find_ends(int fd, off_t from, off_t end, struct ends *out, struct err *err)
+{
+    char piece[8192];
+
+    *out = (struct ends){ .last = 0 };
+    for (off_t at = from; at < end;) {
+        const size_t left = (size_t)(end - at);
+        ssize_t n = pread(fd, piece, left < sizeof(piece) ? left : sizeof(piece), at);
+        const char *zero, *lf;
 
         if (n <= 0)
             return err_sys(err, n < 0 ? errno : EIO, "read " ACC_LOG_FILE);
-        buf_add(out, chunk, (size_t)n);
+        zero = memchr(piece, '\0', (size_t)n);
+        n = zero ? zero - piece : n;
+        lf = memrchr(piece, '\n', (size_t)n);
+        if (lf) {
+            const char *other = memrchr(piece, '\n', (size_t)(lf - piece));
+
+            out->before = other ? at + (other + 1 - piece) : out->last;
+            out->last = at + (lf + 1 - piece);
+        }
+        if (zero)
+            return 0;
         at += n;
     }
-    return buf_check(out, ACC_LOG_FILE, err);
+    return 0;
 }
 
 /* *seq of the last whole line (0: there is none) and the place where it ends. */
@@ -41,30 +57,30 @@ static int
 find_watermark(int fd, int64_t *seq, off_t *end, struct err *err)
 {
     static const char start[] = "{\"seq\":";
-    struct buf tail AUTO(buf_release) = BUF_INIT;
     const off_t size = lseek(fd, 0, SEEK_END);
-    const char *lf, *line, *zero;
+    struct ends ends;
+    char line[sizeof(start) + 24];
+    int64_t n;
 
     if (size < 0)
         return err_sys(err, errno, "read " ACC_LOG_FILE);
-    for (size_t want = TAIL_BYTES;; want *= 8) {
-        int r = read_tail(fd, size, want, &tail, err);
+    for (off_t want = TAIL_BYTES;; want *= 8) {
+        const off_t from = size > want ? size - want : 0;
+        int r = find_ends(fd, from, size, &ends, err);
 
         if (r < 0)
             return r;
-        zero = memchr(buf_str(&tail), '\0', tail.len);
-        lf =
-            memrchr(buf_str(&tail), '\n', zero ? (size_t)(zero - tail.data) : tail.len);
-        line = lf ? memrchr(tail.data, '\n', (size_t)(lf - tail.data)) : NULL;
-        if (line || (off_t)tail.len == size)
+        if (ends.before > 0 || from == 0)
             break;
     }
     *seq = 0;
-    *end = 0;
-    if (!lf)
+    *end = ends.last;
+    if (ends.last == 0)
         return 0;
-    line = line ? line + 1 : tail.data;
-    *end = size - (off_t)tail.len + (lf + 1 - tail.data);
+    n = fs_read_at(fd, line, sizeof(line) - 1, ends.before, ACC_LOG_FILE, err);
+    if (n < 0)
+        return (int)n;
+    line[n] = '\0';
     if (strncmp(line, start, sizeof(start) - 1) == 0)
         *seq = strtoll(line + sizeof(start) - 1, NULL, 10);
     if (*seq < 1)

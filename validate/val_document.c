@@ -11,6 +11,9 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#if defined(__x86_64__) && __has_include(<sys/platform/x86.h>)
+#include <sys/platform/x86.h>
+#endif
 
 #define PAYLOAD_TYPE "application/vnd.in-toto+json"
 #define STATEMENT_TYPE "https://in-toto.io/Statement/v1"
@@ -131,11 +134,11 @@ put_host(cJSON *report)
         (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 
     json_put_str(host, "machine", uname(&u) == 0 ? u.machine : "unknown");
-#ifdef __x86_64__
+#ifdef CPU_FEATURE_ACTIVE /* a compiler's own question is asked at each start */
     json_put_str(host, "isa",
-                 __builtin_cpu_supports("avx512f") ? "avx512"
-                 : __builtin_cpu_supports("avx2")  ? "avx2"
-                                                   : "sse2");
+                 CPU_FEATURE_ACTIVE(AVX512F) ? "avx512"
+                 : CPU_FEATURE_ACTIVE(AVX2)  ? "avx2"
+                                             : "sse2");
 #endif
     json_put_int(host, "processors", (int64_t)sysconf(_SC_NPROCESSORS_ONLN));
     json_put_int(host, "memory_gb", (int64_t)ceil(bytes / 1e9));
