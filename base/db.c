@@ -324,6 +324,7 @@ begin(struct db *db, struct err *err)
 
     if (db_in_tx(db))
         BUG("%s: a transaction inside a transaction", db->path);
+    db_view_end(db);
     r = queue(&db->lock_fd, db, err);
     if (r == 0)
         r = check_in_place(db, err);
@@ -339,6 +340,25 @@ db_begin(struct db *db, struct err *err)
 {
     end_quick(db);
     return db->quick ? db_fail(db, "make commits durable", err) : begin(db, err);
+}
+
+int
+db_view_begin(struct db *db, struct err *err)
+{
+    int r = 0;
+
+    if (!db->in_view && !db_in_tx(db))
+        r = db_run(db, err, "BEGIN", "");
+    db->in_view = r == 0 && !db_in_tx(db);
+    return r;
+}
+
+void
+db_view_end(struct db *db)
+{
+    if (db->in_view)
+        (void)!sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL); /* only read */
+    db->in_view = false;
 }
 
 int

@@ -40,6 +40,12 @@ int db_commit(struct db *db, struct err *err) MUST_CHECK;
  * same, and count for whoever opens the database after everybody has closed it. So
  * what its rows name must not be cleared away. */
 bool db_is_unsure(const struct db *db);
+/* Reads until db_view_end, or the next db_begin, see the database as it is at the first
+ * of them; each one by itself takes its locks and looks where the log ends. For many
+ * short reads: nothing is written and nobody waited for meanwhile. Within a
+ * transaction, or a view, it does nothing. */
+int db_view_begin(struct db *db, struct err *err) MUST_CHECK;
+void db_view_end(struct db *db); /* NULL is not allowed; twice does no harm */
 void db_rollback(struct db *db); /* no error: does nothing without a transaction */
 bool db_in_tx(const struct db *db);
 

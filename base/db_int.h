@@ -28,6 +28,7 @@ struct db {
     bool is_copied; /* the last commit's checkpoint took the whole WAL */
     bool quick;     /* the open transaction is one of db_begin_quick */
     bool unsure;    /* db_is_unsure */
+    bool in_view;   /* db_view_begin */
     int wal_pages;  /* after the last quick commit */
     dev_t dev;      /* of the file, when it was opened */
     ino_t ino;

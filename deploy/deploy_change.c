@@ -107,6 +107,7 @@ look(struct plan *p, struct err *err)
             "a release on %s is under way, or was interrupted: sluice status",
             p->c->alias);
     if (e == 1) {
+        db_view_end(p->r->db); /* who has the lock changes what there is to heal */
         e = lock_sites(p, err);
         if (e == 0)
             e = heal(p->r, &p->sites, p->c->alias, err);
@@ -477,14 +478,17 @@ tell_servers(struct plan *p)
 static int
 attempt(struct plan *p, struct err *err)
 {
-    int e = look(p, err);
+    int e = db_view_begin(p->r->db, err);
 
+    if (e == 0)
+        e = look(p, err);
     if (e == 0)
         e = verbs[p->c->verb].plan(p, err);
     if (e == 0)
         e = complete(p, err);
     for (int i = 0; e == 0 && i < p->sites.n; i++)
         e = site_accepts(&p->sites.s[i], &p->next, err);
+    db_view_end(p->r->db); /* gates and hooks take their time */
     if (e != 0)
         return e;
     if (p->c->dry_run)
@@ -496,6 +500,8 @@ attempt(struct plan *p, struct err *err)
     e = plan_ask(p, err);
     if (e == 0)
         e = lock_sites(p, err);
+    if (e == 0)
+        e = db_view_begin(p->r->db, err);
     if (e == 0) {
         int64_t id;
 
@@ -560,6 +566,7 @@ deploy_change_with(struct repo *r, const struct deploy_change *c, deploy_gate_fn
     for (int i = 0; e == 0 && i < TRIES; i++) {
         plan_clear(&p);
         e = attempt(&p, err);
+        db_view_end(r->db);
         if (e == 1 && i + 1 < TRIES) {
             e = 0;
             continue;

@@ -167,14 +167,9 @@ settle(struct repo *r, const struct deploy_release *rel,
         e = db_run(r->db, err,
                    "INSERT INTO release_age(release_id, since_age_ns) VALUES(?, ?)",
                    "ii", rel->id, age_ns);
-    for (int i = 0; e >= 0 && i < rel->n_members; i++) {
-        struct val_approval a AUTO(val_approval_release) = { .id = 0 };
-
-        e = val_approval_newest(r, rel->members[i].version_id, rel->alias, &a, err);
-        if (e == 1)
-            e = val_approval_end(r, a.id, "done", err);
-    }
-    return e < 0 ? e : 0;
+    for (int i = 0; e == 0 && i < rel->n_members; i++)
+        e = val_approval_done(r, rel->members[i].version_id, rel->alias, err);
+    return e;
 }
 
 int

@@ -85,12 +85,15 @@ repo_age_tick(struct repo *r, int64_t *out_ns, struct err *err)
         BUG("the store's age is kept outside a transaction");
     look(&now);
     rc = age_of(r, &now, out_ns, err);
-    return rc < 0
-               ? rc
-               : db_run(r->db, err,
-                        "INSERT INTO store_age(id, age_ns, boot, boot_ns, wall_ns) "
-                        "VALUES(1, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
-                        "age_ns = excluded.age_ns, boot = excluded.boot, "
-                        "boot_ns = excluded.boot_ns, wall_ns = excluded.wall_ns",
-                        "itii", *out_ns, buf_str(&now.boot), now.boot_ns, now.wall_ns);
+    if (rc == 0)
+        rc = db_run(r->db, err,
+                    "UPDATE store_age SET age_ns = ?, boot = ?, boot_ns = ?, "
+                    "wall_ns = ? WHERE id = 1",
+                    "itii", *out_ns, buf_str(&now.boot), now.boot_ns, now.wall_ns);
+    if (rc < 0 || db_changes(r->db) > 0)
+        return rc;
+    return db_run(r->db, err,
+                  "INSERT INTO store_age(id, age_ns, boot, boot_ns, wall_ns) "
+                  "VALUES(1, ?, ?, ?, ?)",
+                  "itii", *out_ns, buf_str(&now.boot), now.boot_ns, now.wall_ns);
 }

@@ -9,13 +9,17 @@ repo_alias_set(struct repo *r, int64_t model_id, const char *alias, int64_t vers
 
     if (!db_in_tx(r->db))
         BUG("alias %s set outside a transaction", alias);
-    return rc < 0 ? rc
-                  : db_run(r->db, err,
-                           "INSERT INTO alias(model_id, name, version_id, release_id) "
-                           "VALUES(?, ?, ?, ?) ON CONFLICT(model_id, name) DO UPDATE "
-                           "SET version_id = excluded.version_id, "
-                           "release_id = excluded.release_id",
-                           "itii", model_id, alias, version_id, release_id);
+    if (rc == 0) /* not one upsert: it would compile the guards of both each time */
+        rc = db_run(r->db, err,
+                    "UPDATE alias SET version_id = ?, release_id = ? "
+                    "WHERE model_id = ? AND name = ?",
+                    "iiit", version_id, release_id, model_id, alias);
+    if (rc < 0 || db_changes(r->db) > 0)
+        return rc;
+    return db_run(r->db, err,
+                  "INSERT INTO alias(model_id, name, version_id, release_id) "
+                  "VALUES(?, ?, ?, ?)",
+                  "itii", model_id, alias, version_id, release_id);
 }
 
 int

@@ -86,6 +86,9 @@ int val_approvals(struct repo *r, const char *model_or_null,
 int val_approval_say(struct repo *r, const struct val_approval *a,
                      const struct val_gate_args *args, const char *what,
                      const char *text_or_null, struct err *err) MUST_CHECK;
+/* In the caller's transaction: the newest one, if it is open, has what it wanted. */
+int val_approval_done(struct repo *r, int64_t version_id, const char *alias,
+                      struct err *err) MUST_CHECK;
 /* In the caller's transaction: "withdrawn" or "done". */
 int val_approval_end(struct repo *r, int64_t id, const char *state,
                      struct err *err) MUST_CHECK;

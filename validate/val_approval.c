@@ -253,6 +253,19 @@ val_approval_keep(struct repo *r, const struct val_gate_args *args,
 }
 
 int
+val_approval_done(struct repo *r, int64_t version_id, const char *alias,
+                  struct err *err)
+{
+    int64_t id;
+    int e = db_get_int(r->db, &id, err,
+                       "SELECT id FROM approval WHERE version_id = ? AND alias = ? "
+                       "ORDER BY id DESC LIMIT 1",
+                       "it", version_id, alias);
+
+    return e == 1 ? val_approval_end(r, id, "done", err) : e;
+}
+
+int
 val_approval_end(struct repo *r, int64_t id, const char *state, struct err *err)
 {
     return db_run(r->db, err,
