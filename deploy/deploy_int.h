@@ -401,9 +401,9 @@ int flips_load(struct repo *r, int64_t release_id, struct sites *sites,
                struct flips *out, struct err *err) MUST_CHECK;
 /* Removes links that a killed process was about to rename into place. */
 void flips_sweep(const struct flips *f);
-/* What stands before the commit points, those of all sites, then the rest. When a
- * commit point fails, those before it are put back and *past is false; otherwise *past
- * is true. Repeatable. */
+/* What stands before the commit points, those of all sites, then the rest, and syncs.
+ * When that fails all are put back and *past is false; when that fails, too, *past is
+ * true. Repeatable. */
 int flips_apply(struct flips *f, bool *past, struct err *err) MUST_CHECK;
 /* 1: some target shows the new state, 0: none does. */
 int flips_committed(const struct flips *f, struct err *err) MUST_CHECK;

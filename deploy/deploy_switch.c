@@ -5,8 +5,13 @@
  * release is past it as soon as one target shows the new state (version directories and
  * rendered files of every target are ready before the first flip), so healing goes
  * forward then, and back otherwise. What a layout needs to have in order before its
- * commit point is flipped before that of any target, each on the disk before the next.
- */
+ * commit point is flipped before that of any target.
+ *
+ * All are renamed in this order, and then each directory that holds one is synced once:
+ * with a journal the first of these takes the other renames along. Until then a power
+ * cut may keep any of the renames and lose the rest, so healing back looks at every
+ * one. Only where the order itself is what a server sees (names of directories) each is
+ * on the disk before the next. */
 #include "deploy/deploy_int.h"
 
 #include "base/clock.h"
@@ -167,29 +172,68 @@ flips_sweep(const struct flips *f)
     }
 }
 
-/* One rename and one fsync. */
 static int
 point(const struct flip *f, const char *text, struct err *err)
 {
     int e = flip_turn(f->s, f->kind, f->path, text, err);
 
-    if (e == 0)
+    if (e == 0 && f->kind == LAYOUT_DIR)
         e = sync_holder(f->s, f->path, err);
     return e < 0 ? err_ctx(err, "target %s (%s)", f->s->t.name, f->s->t.dir) : 0;
 }
 
-/* Puts the commit points before f[end], and what stands before commit points, back. */
+/* Is f[i] the first that lies in its directory? */
+static bool
+is_first_in_holder(const struct flips *f, int i)
+{
+    char *dir AUTO(free_ptr) = holder_of(f->f[i].path);
+
+    for (int k = 0; k < i; k++) {
+        char *other AUTO(free_ptr) = holder_of(f->f[k].path);
+
+        if (f->f[k].s == f->f[i].s && same_text(dir, other))
+            return false;
+    }
+    return true;
+}
+
+/* Each directory once. */
 static int
-put_back(struct flips *f, int end, struct err *err)
+sync_holders(const struct flips *f, struct err *err)
+{
+    for (int i = 0; i < f->n; i++)
+        if (is_first_in_holder(f, i) && sync_holder(f->f[i].s, f->f[i].path, err) < 0)
+            return err_ctx(err, "target %s (%s)", f->f[i].s->t.name, f->f[i].s->t.dir);
+    return 0;
+}
+
+/* -1: before a commit point, 0: one, 1: after. */
+static int
+part_of(const struct flip *f)
+{
+    return f->place < 0 ? -1 : f->place > 0;
+}
+
+/* Turns all in order (`back`: from the last), and passes by those that say it already.
+ */
+static int
+point_all(const struct flips *f, bool back, struct err *err)
 {
     int e = 0;
 
-    for (int i = end - 1; e == 0 && i >= 0; i--)
-        if (f->f[i].place == 0)
-            e = point(&f->f[i], f->f[i].was, err);
-    for (int i = f->n - 1; e == 0 && i >= 0; i--)
-        if (f->f[i].place < 0)
-            e = point(&f->f[i], f->f[i].was, err);
+    for (int part = -1; part <= 1; part++)
+        for (int i = 0; e == 0 && i < f->n; i++) {
+            const struct flip *flip = &f->f[back ? f->n - 1 - i : i];
+            const char *text = back ? flip->was : flip->becomes;
+            char *now AUTO(free_ptr) = NULL;
+
+            if (part_of(flip) != (back ? -part : part))
+                continue;
+            e = flip_read(flip->s, flip->kind, flip->path, &now, err);
+            if (e == 0 && !same_text(now, text) &&
+                (!back || same_text(now, flip->becomes)))
+                e = point(flip, text, err);
+        }
     return e;
 }
 
@@ -197,29 +241,11 @@ int
 flips_apply(struct flips *f, bool *past, struct err *err)
 {
     struct err second = ERR_INIT;
-    int e = 0;
+    int e = point_all(f, false, err);
 
-    *past = true;
-    for (int i = 0; e == 0 && i < f->n; i++)
-        if (f->f[i].place < 0)
-            e = point(&f->f[i], f->f[i].becomes, err);
-    if (e < 0) { /* who heals may be past the commit points, too */
-        *past = put_back(f, f->n, &second) < 0;
-        return e;
-    }
-    for (int i = 0; i < f->n; i++) {
-        if (f->f[i].place != 0)
-            continue;
-        e = point(&f->f[i], f->f[i].becomes, err);
-        if (e < 0) {
-            /* the failed one too: its rename may have been done, its fsync not */
-            *past = put_back(f, i + 1, &second) < 0;
-            return e;
-        }
-    }
-    for (int i = 0; e == 0 && i < f->n; i++)
-        if (f->f[i].place > 0)
-            e = point(&f->f[i], f->f[i].becomes, err);
+    if (e == 0)
+        e = sync_holders(f, err);
+    *past = e == 0 || point_all(f, true, &second) < 0 || sync_holders(f, &second) < 0;
     return e;
 }
 
@@ -290,7 +316,7 @@ heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
         }
         e = 0;
     } else if (e == 0) {
-        e = put_back(&flips, 0, err);
+        e = point_all(&flips, true, err);
     }
     if (e == 0)
         e = settle(sites, &flips, err);
