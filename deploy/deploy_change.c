@@ -26,6 +26,7 @@ plan_clear(struct plan *p)
     free(p->by_site);
     p->by_site = NULL;
     flips_release(&p->flips);
+    plan_files_release(p);
     sites_release(&p->sites);
     bad_release(&p->bad);
     free(p->others);
@@ -33,6 +34,8 @@ plan_clear(struct plan *p)
     p->others = NULL;
     p->target_names = NULL;
     p->n_others = p->n_stamps = 0;
+    p->has_others = false;
+    undos_release(&p->undos);
     memset(&p->cur, 0, sizeof(p->cur));
     memset(&p->next, 0, sizeof(p->next));
     p->has_cur = p->ungated = false;
@@ -352,6 +355,8 @@ record_end(struct plan *p, bool done, struct err *err)
         e = done ? release_finish(p->r, &p->next, sites_observed_ns(&p->sites), false,
                                   &left, err)
                  : release_cancel(p->r, &p->next, false, err);
+    if (e == 0 && done && p->c->verb != DEPLOY_ROLLBACK)
+        e = undos_store(p->r, &p->undos, &p->sites, err);
     if (left)
         cJSON_AddItemToObject(p->report, "marked_bad", left);
     if (e < 0)

@@ -183,6 +183,9 @@ void site_render_model(const struct site *s, const struct deploy_release *rel,
 void files_id(const struct layout_files *files, char id[CONFIG_ID_BYTES]);
 /* Where a model's own rendered files lie: ".sluice/models/fraud", appended. */
 void site_own_path(const struct site *s, const char *model, struct buf *out);
+/* 1: rendered files of that name lie below `base`, synced, and are young again. */
+int site_has_files(struct site *s, const char *base, const char *id,
+                   struct err *err) MUST_CHECK;
 /* The rendered files lie below `base` (LAYOUT_RELEASES, or a model's own), synced. Does
  * nothing when they are there. */
 int site_put_files(struct site *s, const char *base, const struct layout_files *files,
@@ -381,6 +384,7 @@ struct flip {
     char *path;
     char *was; /* NULL: there was none */
     char *becomes;
+    bool tried; /* to be turned, by this process */
 };
 struct flips {
     struct flip *f;
@@ -413,12 +417,43 @@ int heal(struct repo *r, struct sites *sites, const char *alias,
 /* Now, when every site shows what is served by its links; 0: not known. */
 int64_t sites_observed_ns(const struct sites *s);
 
+/* ---- deploy_undo.c: what a rollback need not render ---------------------------------
+ */
+
+struct undo {
+    int64_t target_id;
+    char from[CONFIG_ID_BYTES], to[CONFIG_ID_BYTES];
+    char *means;
+};
+struct undos {
+    struct undo *u;
+    int n;
+};
+void undos_release(struct undos *u);
+/* The files `from`, but with `rel` for its model, are the files `to` of the site. */
+void undos_add(struct undos *u, const struct site *s, const char *from,
+               const struct deploy_release *rel, const char *to);
+/* In the caller's transaction, in the place of what was known of the sites. */
+int undos_store(struct repo *r, const struct undos *u, const struct sites *sites,
+                struct err *err) MUST_CHECK;
+int undos_forget(struct repo *r, int64_t target_id, struct err *err) MUST_CHECK;
+/* 1: `rel` in the place of what its model means now is the files `id`, which are there;
+ * 0: not known. */
+int undo_find(struct repo *r, struct site *s, const struct deploy_release *rel,
+              char id[CONFIG_ID_BYTES], struct err *err) MUST_CHECK;
+
 /* ---- deploy_change.c ----------------------------------------------------------------
  */
 
 extern const struct val_outside deploy_outside; /* deploy_gate.c */
 typedef int deploy_gate_fn(struct repo *r, const struct val_gate_args *args,
                            cJSON **report, struct err *err);
+/* The files that a plan's release needs on a site. */
+struct next_files {
+    char id[CONFIG_ID_BYTES]; /* "": the layout has none */
+    bool there;               /* `files` is empty then */
+    struct layout_files files;
+};
 /* What a plan rests on. */
 struct snapshot {
     int64_t live_id; /* 0: nothing is live */
@@ -448,13 +483,17 @@ struct plan {
     struct deploy_release *others; /* live releases of the other models of the alias */
     int n_others;
     struct site_plan *by_site;
-    char **target_names; /* borrowed from sites */
+    bool has_others;
+    struct next_files *next_files; /* of each site, from plan_flips */
+    struct undos undos;            /* what would undo p->next, as it is made ready */
+    char **target_names;           /* borrowed from sites */
     /* val_stamp of each version that gains, when its gates were asked */
     struct digest stamps[DEPLOY_MEMBERS_MAX + 1]; /* one is mirrored to */
     int n_stamps;
 };
 
-/* The flips that p->next needs, and the other models that its files name. */
+/* The flips that p->next needs; and unless a rollback does without them, the other
+ * models that its files name. */
 int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
 /* What a target shows at a step of p->next. */
 void plan_render(const struct plan *p, const struct site *s, const struct step *st,
@@ -464,6 +503,7 @@ const struct site_plan *plan_of(const struct plan *p, const struct site *s);
 int plan_foresee(struct plan *p, struct err *err) MUST_CHECK;
 /* All that must be there before the first flip; for a rollback it mostly is. */
 int plan_ready(struct plan *p, struct err *err) MUST_CHECK;
+void plan_files_release(struct plan *p);
 /* Each version whose share grows passes the gate and the pre-promote hook once; all
  * gates are asked before the first hook runs. */
 int plan_ask(struct plan *p, struct err *err) MUST_CHECK;

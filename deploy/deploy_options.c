@@ -110,6 +110,8 @@ options_store(struct repo *r, const struct deploy_target *t, int64_t id,
                        : "DELETE FROM shown WHERE target_id = ?",
                    "i", id);
 
+    if (e == 0)
+        e = undos_forget(r, id, err); /* what it renders may change */
     if (e < 0)
         return e;
     return db_run(r->db, err,

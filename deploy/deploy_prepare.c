@@ -24,13 +24,11 @@ load_others(struct plan *p, struct err *err)
 {
     struct history h AUTO(history_close) = HISTORY_INIT;
     struct deploy_release rel;
-    bool wanted = false;
     int e;
 
-    for (int i = 0; i < p->sites.n; i++)
-        wanted |= p->sites.s[i].layout->render != NULL;
-    if (!wanted)
+    if (p->has_others)
         return 0;
+    p->has_others = true;
     e = history_open_live(&h, p->r, p->c->alias, err);
     while (e == 0 && (e = history_next(&h, &rel, err)) == 1) {
         e = 0;
@@ -58,6 +56,7 @@ load_steps(struct plan *p, struct err *err)
         step_begin(s, p->has_cur ? &sp->now : NULL, &p->next, &sp->next);
         if (!site_is_stepped(s))
             continue;
+        e = e < 0 ? e : load_others(p, err);
         sp->other = xcalloc((size_t)p->n_others + 1, sizeof(*sp->other));
         for (int k = 0; e == 0 && k < p->n_others; k++)
             e = step_get(p->r, s, &p->others[k], &sp->other[k], err);
@@ -187,25 +186,55 @@ keeps_models(struct site *s, const struct layout_files *files, struct err *err)
     return 0;
 }
 
+/* A rollback looks first whether they are known. */
+static int
+find_files(struct plan *p, struct site *s, const struct deploy_release *view,
+           struct next_files *out, struct err *err)
+{
+    int e = 0;
+
+    out->there = true;
+    if (!s->layout->render)
+        return 0;
+    if (p->c->verb == DEPLOY_ROLLBACK && !p->c->dry_run && !site_is_stepped(s))
+        e = undo_find(p->r, s, view, out->id, err);
+    if (e != 0)
+        return e < 0 ? e : 0;
+    out->there = false;
+    e = load_others(p, err);
+    if (e == 0)
+        render_with(p, s, view, NULL, &out->files, out->id);
+    return e;
+}
+
+void
+plan_files_release(struct plan *p)
+{
+    for (int i = 0; p->next_files && i < p->sites.n; i++)
+        layout_files_release(&p->next_files[i].files);
+    free(p->next_files);
+    p->next_files = NULL;
+}
+
 int
 plan_flips(struct plan *p, struct err *err)
 {
-    int e = load_others(p, err);
+    int e = 0;
 
     if (e == 0)
         e = load_steps(p, err);
+    p->next_files = xcalloc((size_t)p->sites.n + 1, sizeof(*p->next_files));
     for (int i = 0; e == 0 && i < p->sites.n; i++) {
-        struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+        struct next_files *files = &p->next_files[i];
         struct site *s = &p->sites.s[i];
         struct deploy_release view;
-        char id[CONFIG_ID_BYTES];
 
         step_view(&p->by_site[i].next, &view);
-        render_with(p, s, &view, NULL, &files, id);
-        if (p->c->verb != DEPLOY_ROLLBACK)
-            e = keeps_models(s, &files, err);
+        e = find_files(p, s, &view, files, err);
+        if (e == 0 && p->c->verb != DEPLOY_ROLLBACK)
+            e = keeps_models(s, &files->files, err);
         if (e == 0)
-            e = flips_plan(p->r, &p->flips, s, &view, id, err);
+            e = flips_plan(p->r, &p->flips, s, &view, files->id, err);
     }
     return e;
 }
@@ -232,11 +261,20 @@ goes_on(struct step *st)
     return true;
 }
 
+/* What a rollback looks up. Where a release has steps, it renders. */
+static void
+note_undo(struct plan *p, const struct site *s, const char *from_id,
+          const struct step *undo, const char *id)
+{
+    if (s->layout->render && !undo->is_stepped)
+        undos_add(&p->undos, s, from_id, &undo->rel, id);
+}
+
 /* Directories and files for all steps of a release, and for rollbacks at each of them,
  * so that none of these writes anything. */
 static int
 prepare(struct plan *p, struct site *s, const struct step *first,
-        const struct bad_set *bad, int depth, struct err *err)
+        const struct bad_set *bad, int depth, const char *from_id, struct err *err)
 {
     struct bad_set then AUTO(bad_release) = { .ids = NULL };
     struct deploy_release to;
@@ -254,18 +292,18 @@ prepare(struct plan *p, struct site *s, const struct step *first,
     if (e < 0)
         return e;
     do {
-        struct step undo;
-
-        struct step gone = st;
+        struct step undo, gone = st;
 
         e = put_rendered(p, s, &st, NULL, id, err);
+        if (e == 0 && from_id)
+            note_undo(p, s, from_id, &st, id);
         gone.dropped.n = 0;
         if (e == 0 && st.dropped.n > 0)
             e = put_rendered(p, s, &gone, NULL, id, err);
         if (e < 0 || undone != 1)
             continue;
         step_begin(s, &st, &to, &undo);
-        e = prepare(p, s, &undo, &then, depth - 1, err);
+        e = prepare(p, s, &undo, &then, depth - 1, id, err);
     } while (e == 0 && goes_on(&st));
     return e;
 }
@@ -282,7 +320,7 @@ newest_first(const void *a, const void *b)
 /* The first flip of a rollback of another model, at each step of this release. */
 static int
 prepare_other(struct plan *p, struct site *s, const struct deploy_release *other,
-              struct err *err)
+              const char *next_id, struct err *err)
 {
     const struct site_plan *sp = plan_of(p, s);
     struct bad_set bad AUTO(bad_release) = { .ids = NULL };
@@ -299,13 +337,15 @@ prepare_other(struct plan *p, struct site *s, const struct deploy_release *other
     do
         e = put_rendered(p, s, &st, &undo, id, err);
     while (e == 0 && goes_on(&st));
+    if (e == 0)
+        note_undo(p, s, next_id, &undo, id);
     return e;
 }
 
 /* The files of a target name every model, so this release changes what undoes the
  * others. Those that moved last are the ones that are likely to be needed. */
 static int
-prepare_others(struct plan *p, struct site *s, struct err *err)
+prepare_others(struct plan *p, struct site *s, const char *next_id, struct err *err)
 {
     const struct deploy_release **by_age AUTO(free_ptr) = NULL;
     int e = 0;
@@ -317,7 +357,7 @@ prepare_others(struct plan *p, struct site *s, struct err *err)
         by_age[i] = &p->others[i];
     qsort(by_age, (size_t)p->n_others, sizeof(*by_age), newest_first);
     for (int i = 0; e == 0 && i < p->n_others && i < PREPARE_MODELS; i++)
-        e = prepare_other(p, s, by_age[i], err);
+        e = prepare_other(p, s, by_age[i], next_id, err);
     return e;
 }
 
@@ -330,10 +370,15 @@ static int
 ready_back(struct plan *p, struct site *s, struct err *err)
 {
     struct step st = plan_of(p, s)->next;
+    struct deploy_release view;
     struct err ignored = ERR_INIT;
     char id[CONFIG_ID_BYTES];
     int e = site_ready(p->r, s, &st.rel, err);
 
+    if (e == 0 && p->next_files[s - p->sites.s].there) {
+        step_view(&st, &view);
+        return site_put_model(s, &view, err);
+    }
     if (e == 0)
         e = put_rendered(p, s, &st, NULL, id, err);
     while (e == 0 && goes_on(&st) && put_rendered(p, s, &st, NULL, id, &ignored) == 0)
@@ -344,8 +389,8 @@ ready_back(struct plan *p, struct site *s, struct err *err)
 int
 plan_ready(struct plan *p, struct err *err)
 {
-    struct bad_set bad AUTO(bad_release) = { .ids = NULL };
     const bool is_back = p->c->verb == DEPLOY_ROLLBACK;
+    struct bad_set bad AUTO(bad_release) = { .ids = NULL };
     char id[CONFIG_ID_BYTES] = "";
     int e = 0;
 
@@ -357,10 +402,10 @@ plan_ready(struct plan *p, struct err *err)
         const struct step *next = &p->by_site[i].next;
 
         if (!is_back) /* before its own, which are pruned last */
-            e = prepare_others(p, s, err);
+            e = prepare_others(p, s, p->next_files[i].id, err);
         if (e == 0)
             e = is_back ? ready_back(p, s, err)
-                        : prepare(p, s, next, &bad, PREPARE_DEPTH, err);
+                        : prepare(p, s, next, &bad, PREPARE_DEPTH, NULL, err);
         if (e == 0 && !is_back) {
             e = put_rendered(p, s, next, NULL, id, err); /* the youngest again */
             prune(p, s, id);

@@ -285,9 +285,19 @@ static const char ramps[] =
     "  PRIMARY KEY(model, alias)"
     ") STRICT, WITHOUT ROWID;";
 
-static const char *const migrations[] = { first,   guards, guards_of_deletes,
-                                          options, kinds,  steps,
-                                          drills,  hosts,  ramps };
+/* See deploy_undo.c. No facts. */
+static const char undo_files[] = "CREATE TABLE undo_files("
+                                 "  target_id INTEGER NOT NULL REFERENCES target(id),"
+                                 "  was TEXT NOT NULL,"
+                                 "  means TEXT NOT NULL,"
+                                 "  becomes TEXT NOT NULL,"
+                                 "  PRIMARY KEY(target_id, was, means)"
+                                 ") STRICT, WITHOUT ROWID;";
+
+static const char *const migrations[] = { first,     guards, guards_of_deletes,
+                                          options,   kinds,  steps,
+                                          drills,    hosts,  ramps,
+                                          undo_files };
 
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "

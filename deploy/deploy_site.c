@@ -444,22 +444,36 @@ settle_files(struct site *s, const char *base, const char *path, struct err *err
 }
 
 int
+site_has_files(struct site *s, const char *base, const char *id, struct err *err)
+{
+    char *path AUTO(free_ptr) = xasprintf("%s/%s", base, id);
+    struct stat st;
+    int e = 0;
+
+    if (fstatat(s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        return err_sys(err, errno, "target %s (%s): stat %s", s->t.name, s->t.dir,
+                       path);
+    }
+    /* young again, for site_prune; on a disk that takes no more it may fail */
+    (void)utimensat(s->dirfd, path, NULL, 0);
+    if (!(st.st_mode & S_ISVTX))
+        e = settle_files(s, base, path, err);
+    return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 1;
+}
+
+int
 site_put_files(struct site *s, const char *base, const struct layout_files *files,
                const char *id, struct err *err)
 {
     char *path AUTO(free_ptr) = xasprintf("%s/%s", base, id);
-    struct stat st = { .st_mode = 0 };
-    int e = 0;
+    int e = id[0] ? site_has_files(s, base, id, err) : 1;
 
-    if (!id[0])
-        return 0;
-    if (fstatat(s->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        /* young again, for site_prune; on a disk that takes no more it may fail */
-        (void)utimensat(s->dirfd, path, NULL, 0);
-    else
-        e = errno == ENOENT ? make_files(s, files, id, base, path, err)
-                            : err_sys(err, errno, "stat %s", path);
-    if (e == 0 && !(st.st_mode & S_ISVTX))
+    if (e != 0)
+        return e < 0 ? e : 0;
+    e = make_files(s, files, id, base, path, err);
+    if (e == 0)
         e = settle_files(s, base, path, err);
     return e < 0 ? err_ctx(err, "target %s (%s)", s->t.name, s->t.dir) : 0;
 }

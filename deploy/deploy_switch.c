@@ -214,25 +214,34 @@ part_of(const struct flip *f)
     return f->place < 0 ? -1 : f->place > 0;
 }
 
-/* Turns all in order (`back`: from the last), and passes by those that say it already.
- */
+/* Turns a link that does not say it yet. What was tried is turned back in any case: a
+ * disk that refuses that, too, may have kept what was staged for it, which healing then
+ * sweeps. */
 static int
-point_all(const struct flips *f, bool back, struct err *err)
+turn(struct flip *f, bool back, struct err *err)
+{
+    char *now AUTO(free_ptr) = NULL;
+    int e = flip_read(f->s, f->kind, f->path, &now, err);
+
+    if (e < 0 ||
+        (back ? !f->tried && !same_text(now, f->becomes) : same_text(now, f->becomes)))
+        return e;
+    f->tried = true;
+    return point(f, back ? f->was : f->becomes, err);
+}
+
+/* In order; back: from the last. */
+static int
+turn_all(struct flips *f, bool back, struct err *err)
 {
     int e = 0;
 
     for (int part = -1; part <= 1; part++)
         for (int i = 0; e == 0 && i < f->n; i++) {
-            const struct flip *flip = &f->f[back ? f->n - 1 - i : i];
-            const char *text = back ? flip->was : flip->becomes;
-            char *now AUTO(free_ptr) = NULL;
+            struct flip *flip = &f->f[back ? f->n - 1 - i : i];
 
-            if (part_of(flip) != (back ? -part : part))
-                continue;
-            e = flip_read(flip->s, flip->kind, flip->path, &now, err);
-            if (e == 0 && !same_text(now, text) &&
-                (!back || same_text(now, flip->becomes)))
-                e = point(flip, text, err);
+            if (part_of(flip) == (back ? -part : part))
+                e = turn(flip, back, err);
         }
     return e;
 }
@@ -241,11 +250,11 @@ int
 flips_apply(struct flips *f, bool *past, struct err *err)
 {
     struct err second = ERR_INIT;
-    int e = point_all(f, false, err);
+    int e = turn_all(f, false, err);
 
     if (e == 0)
         e = sync_holders(f, err);
-    *past = e == 0 || point_all(f, true, &second) < 0 || sync_holders(f, &second) < 0;
+    *past = e == 0 || turn_all(f, true, &second) < 0 || sync_holders(f, &second) < 0;
     return e;
 }
 
@@ -316,7 +325,7 @@ heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
         }
         e = 0;
     } else if (e == 0) {
-        e = point_all(&flips, true, err);
+        e = turn_all(&flips, true, err);
     }
     if (e == 0)
         e = settle(sites, &flips, err);
