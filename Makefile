@@ -34,10 +34,10 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CLANG_WARN) $(CFLAGS_$(B)) \
 # the runner is free to use shared ones.
 # (Debian has no archive of cJSON; it is small. ISA-L is mapped when first needed.)
 # -no-pie: relocating libcrypto at each start costs a tenth of a rollback.
-STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lz -lsnappy -lbrotlidec \
+STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lsodium -lz -lsnappy -lbrotlidec \
     -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
-RUNNER_LIBS := -lcrypto -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lpng16 -ljpeg -lm -pthread
+RUNNER_LIBS := -lcrypto -lsodium -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lpng16 -ljpeg -lm -pthread
 
 # `make V=1` shows the commands.
 ifeq ($(V),)
@@ -93,7 +93,7 @@ $(D)/bin/sluice-unpack: $(D)/repo/unpack/unpack_main.o $(call libs_of,base repo/
 # One HTTP request: the only one that links libcurl.
 $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lcjson -pthread -Wl,--as-needed
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli service hooks deploy,$(MODULES)))
@@ -197,7 +197,7 @@ demo: $(PROGRAMS) ## the main job on a real model, step by step
 	@SLUICE_BIN=$(abspath $(D)/bin) demo/run
 
 $(D)/bench/%: $(D)/bench/%.o $(LIB_base)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lcjson -lm
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lsodium -lcjson -lm
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<

@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -181,68 +182,22 @@ init_evp(void)
                         NULL);
 }
 
-/* The two functions of libsodium that sign, by the declarations of its sodium.h; NULL
- * where it is not installed. libcrypto looks for its own in a provider, which takes a
- * process half a millisecond, and its arithmetic three times as long. Signatures are
- * the same: RFC 8032 leaves no choice. Written once. */
-static struct {
-    int (*keypair)(unsigned char pub[32], unsigned char secret[64],
-                   const unsigned char seed[32]);
-    int (*sign)(unsigned char sig[64], unsigned long long *sig_bytes,
-                const unsigned char *p, unsigned long long n,
-                const unsigned char secret[64]);
-} sodium;
-static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
-
-/* sodium_init seeds random numbers and picks among implementations of other
- * algorithms: what is used here has one, which needs neither. */
-static void
-find_sodium(void)
-{
-    void *lib = dlopen("libsodium.so.23", RTLD_LAZY | RTLD_LOCAL);
-    void *keypair = lib ? dlsym(lib, "crypto_sign_ed25519_seed_keypair") : NULL;
-    void *sign = lib ? dlsym(lib, "crypto_sign_ed25519_detached") : NULL;
-
-    if (!keypair || !sign)
-        return;
-    memcpy(&sodium.keypair, &keypair, sizeof(keypair));
-    memcpy(&sodium.sign, &sign, sizeof(sign));
-}
-
+/* libsodium signs: libcrypto looks for its own in a provider, which takes a process
+ * half a millisecond, and its arithmetic three times as long. Signatures are the same:
+ * RFC 8032 leaves no choice. sodium_init seeds random numbers and picks among
+ * implementations of other algorithms: what is used here has one, which needs neither.
+ */
 struct ed25519_key {
-    uint8_t secret[64]; /* the private and the public half, as libsodium takes them */
-    EVP_PKEY *pkey;     /* NULL: libsodium signs */
+    uint8_t secret[crypto_sign_SECRETKEYBYTES]; /* the private half, then the public */
 };
-
-int
-ed25519_key_open_libcrypto(struct ed25519_key **out, const uint8_t priv[32],
-                           struct err *err)
-{
-    struct ed25519_key *key AUTO(ed25519_key_close_p) = xcalloc(1, sizeof(*key));
-    size_t n = 32;
-
-    *out = NULL;
-    init_evp();
-    key->pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, priv, 32);
-    if (!key->pkey)
-        return err_set(err, ERR_UNSUPPORTED, "libcrypto makes no Ed25519 key");
-    if (EVP_PKEY_get_raw_public_key(key->pkey, key->secret + 32, &n) != 1 || n != 32)
-        return err_set(err, ERR_FAILED, "libcrypto gives no Ed25519 public key");
-    *out = key;
-    key = NULL;
-    return 0;
-}
 
 int
 ed25519_key_open(struct ed25519_key **out, const uint8_t priv[32], struct err *err)
 {
     uint8_t pub[32];
 
-    pthread_once(&sodium_once, find_sodium);
-    if (!sodium.sign)
-        return ed25519_key_open_libcrypto(out, priv, err);
     *out = xcalloc(1, sizeof(**out));
-    if (sodium.keypair(pub, (*out)->secret, priv) == 0)
+    if (crypto_sign_seed_keypair(pub, (*out)->secret, priv) == 0)
         return 0;
     ed25519_key_close_p(out);
     return err_set(err, ERR_FAILED, "libsodium makes no Ed25519 key");
@@ -251,10 +206,8 @@ ed25519_key_open(struct ed25519_key **out, const uint8_t priv[32], struct err *e
 void
 ed25519_key_close_p(struct ed25519_key **key)
 {
-    if (*key) {
-        EVP_PKEY_free((*key)->pkey);
-        OPENSSL_cleanse((*key)->secret, sizeof((*key)->secret));
-    }
+    if (*key)
+        sodium_memzero((*key)->secret, sizeof((*key)->secret));
     free(*key);
     *key = NULL;
 }
@@ -282,18 +235,9 @@ int
 ed25519_sign(struct ed25519_key *key, const void *p, size_t n, uint8_t sig[64],
              struct err *err)
 {
-    EVP_MD_CTX *ctx AUTO(free_md_ctx) = NULL;
-    size_t sig_bytes = 64;
-
-    if (!key->pkey)
-        return sodium.sign(sig, NULL, p, n, key->secret) == 0
-                   ? 0
-                   : err_set(err, ERR_FAILED, "libsodium refused to sign %zu bytes", n);
-    ctx = EVP_MD_CTX_new();
-    if (!ctx || EVP_DigestSignInit(ctx, NULL, NULL, NULL, key->pkey) != 1 ||
-        EVP_DigestSign(ctx, sig, &sig_bytes, p, n) != 1 || sig_bytes != 64)
-        return err_set(err, ERR_FAILED, "libcrypto refused to sign %zu bytes", n);
-    return 0;
+    return crypto_sign_detached(sig, NULL, p, n, key->secret) == 0
+               ? 0
+               : err_set(err, ERR_FAILED, "libsodium refused to sign %zu bytes", n);
 }
 
 bool

@@ -31,17 +31,14 @@ uint32_t crc32c(uint32_t crc, const void *p, size_t n);
 /* TensorFlow's masked form. */
 uint32_t crc32c_mask(uint32_t crc);
 
-/* Ed25519 (RFC 8032). Keys are the raw 32 bytes. libsodium signs where it is installed,
- * 0.02 ms each; libcrypto otherwise: 0.5 ms for the first one of a process. */
+/* Ed25519 (RFC 8032). Keys are the raw 32 bytes. libsodium signs (0.02
+ * ms), libcrypto verifies (0.5 ms for the first one of a process). */
 int ed25519_new_key(uint8_t priv[32], uint8_t pub[32], struct err *err) MUST_CHECK;
 int ed25519_public(const uint8_t priv[32], uint8_t pub[32], struct err *err) MUST_CHECK;
 /* A private key made ready: its public half is computed once, not at each signature. */
 struct ed25519_key;
 int ed25519_key_open(struct ed25519_key **out, const uint8_t priv[32],
                      struct err *err) MUST_CHECK;
-/* As above, also where libsodium is: the same signatures, later. */
-int ed25519_key_open_libcrypto(struct ed25519_key **out, const uint8_t priv[32],
-                               struct err *err) MUST_CHECK;
 void ed25519_key_close_p(struct ed25519_key **key); /* for AUTO; NULL allowed */
 int ed25519_sign(struct ed25519_key *key, const void *p, size_t n, uint8_t sig[64],
                  struct err *err) MUST_CHECK;

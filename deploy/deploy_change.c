@@ -288,7 +288,7 @@ complete(struct plan *p, struct err *err)
                                     : p->c->keep_loaded;
     if (release_keep(p->r, next, &then, keep, err) < 0)
         return -(int)err->code;
-    weights_label(next, p->has_cur ? &p->cur : NULL);
+    weights_label(next);
     return 0;
 }
 

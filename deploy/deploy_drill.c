@@ -91,7 +91,7 @@ plan_back(struct plan *p, struct err *err)
         e = e < 0 ? e : 1;
     }
     p->next.id = p->next.number = p->next.intended_ns = p->next.observed_ns = 0;
-    weights_label(&p->next, &p->cur);
+    weights_label(&p->next);
     return e < 0 ? e : 0;
 }
 

@@ -84,7 +84,11 @@ put_server(struct plan *p, struct err *err)
             return -(int)err->code;
         bytes += v.size_bytes;
     }
-    put_labels(labels, &cur, &next);
+    for (int i = 0; i < p->sites.n; i++)
+        if (site_is_stepped(&p->sites.s[i])) { /* labels are for those */
+            put_labels(labels, &cur, &next);
+            break;
+        }
     json_put_int(o, "loaded_bytes", bytes);
     for (int i = 0; (m = release_at(&cur, i)) != NULL; i++) {
         struct repo_version v;

@@ -23,10 +23,9 @@ void weights_lead(struct deploy_release *rel, int64_t before);
  * given. So the first is the stable version, and the share of a version that grows
  * beside it takes units from it alone. */
 void weights_order(struct deploy_release *rel, const struct deploy_release *cur);
-/* Names the members for a server. A label that is in use moves only to a version that
- * the release before has loaded: TF Serving refuses a config whole when it moves a
- * label to a version that is not available yet. `cur` NULL: nothing was live. */
-void weights_label(struct deploy_release *rel, const struct deploy_release *cur);
+/* Names the members for a server: what leads is "stable", the largest beside it
+ * "canary". When a label may move is deploy_steps.c's. */
+void weights_label(struct deploy_release *rel);
 int weights_of(const struct deploy_release *rel, int64_t version_id); /* 0: none */
 /* Puts what is mirrored to into rel->kept: `said` (mirror 0: none any more), else what
  * `cur` has, unless that gets traffic now. ERR_INVALID: `said` has traffic, or is to

@@ -440,7 +440,7 @@ rollback_find(struct repo *r, const struct deploy_release *cur,
     e = release_keep(r, out, &then, release_keep_back(cur, out, &then), err);
     if (e < 0)
         return e;
-    weights_label(out, cur);
+    weights_label(out);
     return 1;
 }
 

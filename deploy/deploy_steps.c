@@ -127,7 +127,7 @@ step_view(const struct step *st, struct deploy_release *out)
     if (!st->is_stepped || st->stage != STEP_LOAD) {
         *out = st->rel;
         if (st->is_stepped)
-            weights_label(out, NULL);
+            weights_label(out);
         if (st->is_stepped && st->stage == STEP_LABEL)
             add_loaded(out, st->from.members, st->from.n_members);
         hold_back(out, st);

@@ -2,6 +2,7 @@
 #include "deploy/deploy_int.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static int
@@ -175,67 +176,21 @@ weights_same(const struct deploy_release *a, const struct deploy_release *b)
 /* ---- labels -------------------------------------------------------------------------
  */
 
-static struct deploy_member *
-find(struct deploy_release *rel, int64_t version_id)
-{
-    for (int i = 0; i < rel->n_members; i++)
-        if (rel->members[i].version_id == version_id)
-            return &rel->members[i];
-    for (int i = 0; i < rel->n_kept; i++)
-        if (rel->kept[i].version_id == version_id)
-            return &rel->kept[i];
-    return NULL;
-}
-
-/* The version that carries a label in `rel`; 0: none does. */
-static int64_t
-labelled(const struct deploy_release *rel, const char *label)
-{
-    for (int i = 0; i < rel->n_members; i++)
-        if (strcmp(rel->members[i].label, label) == 0)
-            return rel->members[i].version_id;
-    for (int i = 0; i < rel->n_kept; i++)
-        if (strcmp(rel->kept[i].label, label) == 0)
-            return rel->kept[i].version_id;
-    return 0;
-}
-
-static void
-put_label(struct deploy_release *rel, int64_t version_id, const char *label)
-{
-    struct deploy_member *m = find(rel, version_id);
-
-    if (m && !m->label[0])
-        memcpy(m->label, label, strlen(label) + 1);
-}
-
 void
-weights_label(struct deploy_release *rel, const struct deploy_release *cur)
+weights_label(struct deploy_release *rel)
 {
-    const struct deploy_member *next = NULL;
-    struct deploy_release before = { .n_members = 0 };
-    int64_t was;
+    struct deploy_member *next = NULL;
 
-    if (cur)
-        before = *cur;
-    for (int i = 0; i < rel->n_members; i++) {
-        rel->members[i].label[0] = '\0';
-        if (rel->members[i].version_id != rel->latest_id &&
-            (!next || rel->members[i].weight > next->weight))
-            next = &rel->members[i];
-    }
     for (int i = 0; i < rel->n_kept; i++)
         rel->kept[i].label[0] = '\0';
+    for (int i = 0; i < rel->n_members; i++) {
+        struct deploy_member *m = &rel->members[i];
+        const bool leads = m->version_id == rel->latest_id;
 
-    was = labelled(&before, "stable");
-    if (was == 0 || find(&before, rel->latest_id))
-        was = rel->latest_id;
-    else if (!find(rel, was)) /* it goes: who asks for the label gets what led */
-        was = before.latest_id;
-    put_label(rel, was, "stable");
-    if (!next)
-        return;
-    was = labelled(&before, "canary");
-    if (was == 0 || was == next->version_id || find(&before, next->version_id))
-        put_label(rel, next->version_id, "canary");
+        snprintf(m->label, sizeof(m->label), "%s", leads ? "stable" : "");
+        if (!leads && (!next || m->weight > next->weight))
+            next = m;
+    }
+    if (next)
+        snprintf(next->label, sizeof(next->label), "canary");
 }

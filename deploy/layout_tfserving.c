@@ -55,8 +55,12 @@ config_init(struct config *c, const struct deploy_target *t,
     if (c->base_path.len > 0 && c->base_path.data[c->base_path.len - 1] != '/')
         buf_addc(&c->base_path, '/');
     repo_name_encode(rel->model, &c->base_path);
-    config_add(c, rel->members, rel->n_members);
-    config_add(c, rel->kept, rel->n_kept);
+    /* A label that moves to a version which is not loaded makes a server refuse the
+     * config, and all that follow: there are none where nobody sees what is. */
+    if (t->option[DEPLOY_STATUS_URL]) {
+        config_add(c, rel->members, rel->n_members);
+        config_add(c, rel->kept, rel->n_kept);
+    }
     c->n_versions = layout_versions(rel, c->versions);
 }
 

@@ -618,7 +618,7 @@ TEST(test_deploy_steps__told)
     fx_close(&f);
 }
 
-/* A status URL that comes later, and goes: labels move when they may. */
+/* A status URL that comes later brings the labels. */
 TEST(test_deploy_steps__url_set_and_taken)
 {
     struct fx f = { .r = NULL };
@@ -632,12 +632,12 @@ TEST(test_deploy_steps__url_set_and_taken)
     fake_poll();
     fake_load();
     FX_OK(promote(&f, "fraud", 2, 0, false));
-    CHECK_STR(config(f.web, "fraud"), "1 2 stable=1 canary=0");
+    CHECK_STR(config(f.web, "fraud"), "1 2 stable=0 canary=0");
     CHECK_INT(fx_count(&f, "SELECT COUNT(*) FROM shown"), 0);
     CHECK_INT(step(&f), 0);
     o.v[DEPLOY_STATUS_URL] = "http://127.0.0.1:1";
     FX_OK(deploy_target_set(f.r, "web", &o, &f.err));
-    CHECK_STR(config(f.web, "fraud"), "1 2 stable=1 canary=0");
+    CHECK_STR(config(f.web, "fraud"), "1 2 stable=2 canary=0");
     settle(&f);
     CHECK_STR(config(f.web, "fraud"), "1 2 stable=2 canary=0");
     CHECK_INT(observed(&f), 1);

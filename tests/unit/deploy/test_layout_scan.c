@@ -92,6 +92,14 @@ TEST(test_layout_scan__one_version_has_traffic)
 
     layout_tfserving_scan.refuse(&rel, &why);
     CHECK_STR(buf_str(&why), "");
+    rel.n_kept = 1;
+    layout_tfserving_scan.refuse(&rel, &why);
+    CHECK_STR(buf_str(&why), "");
+    rel.kept[0].mirror = 100;
+    layout_tfserving_scan.refuse(&rel, &why);
+    CHECK(why.len > 0);
+    buf_clear(&why);
+    rel.n_kept = 0;
     rel.n_members = 2;
     layout_tfserving_scan.refuse(&rel, &why);
     CHECK(strstr(buf_str(&why), "layout tfserving") != NULL);

@@ -25,13 +25,14 @@ static void
 render(const char *root, const struct deploy_release *const *live, int n,
        struct layout_files *out)
 {
-    char dir[] = "/srv/models", serving[200];
+    char dir[] = "/srv/models", status_url[] = "http://127.0.0.1:1", serving[200];
     struct deploy_target t = { .name = "web", .dir = dir, .alias = "production" };
 
     if (root) {
         memcpy(serving, root, strlen(root) + 1);
         t.option[DEPLOY_SERVING_ROOT] = serving;
     }
+    t.option[DEPLOY_STATUS_URL] = status_url;
     layout_tfserving.render(&t, live, n, out);
     CHECK_INT(out->n, 3);
 }
