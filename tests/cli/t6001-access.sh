@@ -88,6 +88,14 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         exec) set -- digits@1 true ;;
         promote) set -- digits@1 --to production ;;
         weights) set -- digits@production 1=1 ;;
+        canary) set -- digits@production --source log:/dev/null ;;
+        drill) set -- digits@production ;;
+        cat) set -- digits@1 saved_model.pb ;;
+        agent) set -- --from "$PWD/store" --once ;;
+        host_want) set -- web-1 --alias production ;;
+        host_report) set -- web-1 digits@production --release 1 --state observed ;;
+        host_rollout) set -- production --at-once 1 ;;
+        host_retry | host_forget) set -- web-1 ;;
         rollback | unfreeze) set -- digits@production ;;
         freeze) set -- digits@production --reason x ;;
         route) set -- digits@production --unit C123 ;;
