@@ -1,8 +1,8 @@
 #!/bin/sh
 # usage: flips.sh N [SEED]   TAP, with a table of counts as comments.
-# N times `latest` flips by real commands, of which some have a failing call and some are
-# killed, while eight readers resolve it once and read, and a model of a TF Serving follows
-# (tests/tools: flips.c, tfs_model.h). Both layouts.
+# N times (N / 4 with a status URL) `latest` flips by real commands, of which some have a
+# failing call and some are killed, while eight readers resolve it once and read, and a model
+# of a TF Serving follows (tests/tools: flips.c, tfs_model.h). Both layouts.
 # Works below $CRASH_DIR, else /dev/shm, else /tmp.
 n_flips=${1:-300} seed=${2:-1}
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -41,9 +41,9 @@ for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24; do
     sluice push "m$i" m >/dev/null || exit 1
     known="$known m$i"
 done
-flip() { # target, how
-    "$tools/flips" "$(command -v sluice)" "$work/$1" m "on-$1" "$2" "$n_flips" "$seed" $known >"$1.counts"
-    result "$1: $n_flips flips" $? "$(cat "$1.counts")"
+flip() { # target, how, number of flips
+    "$tools/flips" "$(command -v sluice)" "$work/$1" m "on-$1" "$2" "$3" "$seed" $known >"$1.counts"
+    result "$1: $3 flips" $? "$(cat "$1.counts")"
     out=$(sluice promote m@1 --to "on-$1" --again 2>&1)
     result "$1: the next command puts right what was interrupted last" $? "$out"
     none "$1" "$1.counts" unexpected "commands failed that nothing was done to"
@@ -99,19 +99,18 @@ served() { # target: the server came to what the files say, and saw nothing that
     done
 }
 add plain plain
-flip plain anywhere
-# Without a status URL a label may move before the server has loaded its version, and is
-# then refused: there and back moves none.
+flip plain flipping "$n_flips"
+# Without a status URL there are no labels: nothing may be refused, wherever it goes.
 add tfserving tfserving
 serve tfserving
-flip tfserving there-and-back
+flip tfserving flipping "$n_flips"
 served tfserving
-# With one, a label moves when its version was seen AVAILABLE.
+# With one, a label moves when its version was seen AVAILABLE; a flip takes several commands.
 if sluice target step --help >/dev/null 2>&1; then
     add stepped tfserving
     serve stepped
     sluice target set stepped --status-url "http://127.0.0.1:$(cat port)" >/dev/null || exit 1
-    flip stepped stepping
+    flip stepped stepping $(((n_flips + 3) / 4))
     served stepped
 fi
 out=$(sluice fsck 2>&1)

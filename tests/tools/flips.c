@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* usage: flips SLUICE TARGET MODEL ALIAS N SEED KNOWN...
+/* usage: flips SLUICE TARGET MODEL ALIAS flipping|stepping N SEED KNOWN...
  *
  * Promotes and rolls back MODEL on ALIAS by real commands of SLUICE (numbers 1 to as
  * many as there are KNOWN directories), until `latest` below TARGET has changed N
- * times. Of eight commands two have one failing system call (TEST_FAULT: a build that
- * knows it), one is killed at a system call, and one is killed from outside at any
- * moment. Meanwhile eight readers resolve `latest` once each time, and read all files
- * below what it gave; one more reader resolves it for every file, as readers must not
- * do.
+ * times; stepping: every second command is `target step`. Of eight commands two have
+ * one failing system call (TEST_FAULT: a build that knows it), one is killed at a
+ * system call, and one is killed from outside at any moment. Meanwhile eight readers
+ * resolve `latest` once each time, and read all files below what it gave; one more
+ * reader resolves it for every file, as readers must not do.
  *
  * Prints lines "name count"; ends with 0 when everything was done. What the counts have
  * to be is for the caller to say. */
@@ -54,7 +54,7 @@ static struct {
     unsigned char known[KNOWN_MAX][DIGEST];
     struct view whole; /* names of the files, for the reader that asks by name */
     int n_known;
-    bool anywhere, stepping;
+    bool stepping;
     volatile bool done;
     pthread_mutex_t mu;
     char first_wrong[512];
@@ -280,7 +280,6 @@ run(char **argv, const char *fault, int kill_us)
 
 struct done {
     int64_t commands, flips, good, failed, killed, unexpected;
-    bool to_mend; /* the last command did not end well */
 };
 
 /* What failed that nothing was done to. 7: the interrupted rollback before was finished
@@ -309,7 +308,7 @@ static void
 one_command(uint64_t *dice, struct done *d)
 {
     static const char *const faults[] = { "EIO", "ENOSPC", "EACCES", "EMFILE" };
-    const int before = shown(), how = d->to_mend ? 7 : (int)chance(dice, 8);
+    const int before = shown(), how = (int)chance(dice, 8);
     char ref[256], place[256], fault[64];
     char *promote[] = { (char *)all.sluice, "promote", ref, "--to",
                         (char *)all.alias,  "--again", NULL };
@@ -320,20 +319,17 @@ one_command(uint64_t *dice, struct done *d)
 
     snprintf(place, sizeof(place), "%s@%s", all.model, all.alias);
     snprintf(ref, sizeof(ref), "%s@%d", all.model,
-             before == 0 || d->to_mend
-                 ? 1
-                 : 2 + (int)chance(dice, (uint64_t)all.n_known - 1));
+             before == 0 ? 1 : 2 + (int)chance(dice, (uint64_t)all.n_known - 1));
     snprintf(fault, sizeof(fault), "any:%d:%s", 1 + (int)chance(dice, CALLS),
              how == 2 ? "kill" : faults[chance(dice, 4)]);
     if (all.stepping && chance(dice, 2) == 0)
         argv = step;
-    else if (before <= 1 || d->to_mend || (all.anywhere && chance(dice, 4) == 0))
+    else if (before <= 1 || chance(dice, 4) == 0)
         argv = promote;
     status =
         run(argv, how <= 2 ? fault : NULL, how == 3 ? (int)chance(dice, KILL_US) : -1);
     d->commands++;
     d->flips += shown() != before;
-    d->to_mend = !all.anywhere && status != 0;
     if (status == 0)
         d->good++;
     else if (status < 0)
@@ -360,8 +356,8 @@ main(int argc, char **argv)
     int64_t n;
 
     if (argc < 9 || argc - 8 > KNOWN_MAX) {
-        fputs("usage: flips SLUICE TARGET MODEL ALIAS there-and-back|anywhere|stepping "
-              "N SEED KNOWN...\n",
+        fputs("usage: flips SLUICE TARGET MODEL ALIAS flipping|stepping N SEED "
+              "KNOWN...\n",
               stderr);
         return 2;
     }
@@ -371,7 +367,6 @@ main(int argc, char **argv)
     snprintf(all.latest, sizeof(all.latest), "%s/%s/latest", argv[2], all.model);
     snprintf(all.said, sizeof(all.said), "%s.said", argv[2]);
     all.stepping = strcmp(argv[5], "stepping") == 0;
-    all.anywhere = all.stepping || strcmp(argv[5], "anywhere") == 0;
     all.target = strrchr(argv[2], '/') ? strrchr(argv[2], '/') + 1 : argv[2];
     n = strtoll(argv[6], NULL, 10);
     dice += strtoull(argv[7], NULL, 10) * 0x9e3779b97f4a7c15u;
