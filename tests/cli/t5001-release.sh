@@ -104,10 +104,15 @@ sl weights digits@production 1=90% 2=10% --again
 check "both versions are specified" grep -q 'versions: 2' tfs/config/models.config
 is "both targets moved" "$(live) $(readlink tfs/digits/latest)" "v1 1"
 sl promote digits@2 --to production --again --dry-run
-prints "the files' lines that change" '^ +\+ +version_labels . key: "stable" value: 2'
-prints "and how they were" '^ +- +version_labels . key: "canary"'
+prints "the files' lines that change" '^ +\+ +"latest": 2,'
+prints "and how they were" '^ +- +90.00% "1";'
 sl promote digits@2 --to production --again
 is "both targets moved again" "$(live) $(readlink tfs/digits/latest)" "v2 2"
+check "labels need a status URL" sh -c '! grep -q "version_labels {" tfs/config/models.config'
+sl target set tfs --status-url http://127.0.0.1:1
+check "which brings them" grep -q 'version_labels { key: "stable" value: 2 }' tfs/config/models.config
+sl promote digits@1 --to production --dry-run
+prints "a dry run says when they move" 'stable -> 1'
 sl target list
 prints "target list" 'tfs +production +tfserving'
 sl fsck
