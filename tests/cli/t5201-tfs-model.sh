@@ -135,7 +135,7 @@ tfs_stop
 
 # servers that do not tell the truth
 config 'model_version_policy { specific { versions: 1 } }'
-tfs_start --model_config_file="$scratch/config" --status_lies --load_ms=1500
+tfs_start --model_config_file="$scratch/config" --status_lies --fail_load=2
 config 'model_version_policy { specific { versions: 1 versions: 2 } }'
 tfs_wait m 2 AVAILABLE
 is "one that says AVAILABLE too early" "$(tfs_asked m/versions/2)" "Servable not found for request: Specific(m, 2)"
