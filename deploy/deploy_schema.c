@@ -302,8 +302,11 @@ static const char *const migrations[] = { first,     guards, guards_of_deletes,
 static const char *const keepers[] = {
     "SELECT m.version_id AS version_id, r.model || '@' || r.alias || "
     "CASE WHEN m.weight > 0 THEN ' gives it traffic' "
+    "WHEN m.mirror > 0 THEN ' mirrors traffic to it' "
     "ELSE ' keeps it loaded for a rollback' END AS why, "
     "CASE WHEN m.weight > 0 THEN 'promote another version to ' || r.alias "
+    "WHEN m.mirror > 0 THEN 'sluice weights ' || r.model || '@' || r.alias || "
+    "' --mirror ' || m.number || '=0' "
     "ELSE 'the promotion after the next lets go of it' END AS way_out "
     "FROM release_member m JOIN release r ON r.id = m.release_id "
     "WHERE r.state IN ('live', 'intended')",
