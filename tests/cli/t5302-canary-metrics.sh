@@ -109,7 +109,7 @@ plan 2 4
 for m in 500 html hang; do
     echo $m >mode
     tfs --canary-name digits-new --for 20s --consecutive-errors 0
-    fails "a server that misbehaves: $m" 8 'inconclusive: .*(status 500|line 1 is no metric|Timeout was reached)'
+    fails "a server that misbehaves: $m" 8 'inconclusive: .*(status 500|line 1 is no metric|Timeout was reached|timed out after)'
 done
 echo >mode
 sl canary digits@production --source tfserving:http://127.0.0.1:1 --canary-name digits-new --interval 0 --for 5s --consecutive-errors 2
