@@ -99,16 +99,35 @@ options_apply(const struct deploy_options *o_or_null, struct deploy_target *t)
     }
 }
 
+/* The config may be another: the server is told. So may the server: what it has is not
+ * known. Labels that a first status URL brings are to be seen; without one nobody sees
+ * how far it is: no steps. */
+static int
+shown_again(struct repo *r, const struct deploy_target *t, int64_t id, struct err *err)
+{
+    const bool url = t->option[DEPLOY_STATUS_URL] != NULL;
+    const int64_t told = !t->option[DEPLOY_RELOAD];
+
+    if (!url && told)
+        return db_run(r->db, err, "DELETE FROM shown WHERE target_id = ?", "i", id);
+    if (!url)
+        return db_run(r->db, err,
+                      "UPDATE shown SET available = '', told = 0, stage = 'done' "
+                      "WHERE target_id = ?",
+                      "i", id);
+    return db_run(r->db, err,
+                  "UPDATE shown SET available = '', told = ?, stage = CASE WHEN "
+                  "stage = 'done' AND (SELECT status_url FROM target "
+                  "WHERE id = target_id) IS NULL THEN 'look' ELSE stage END "
+                  "WHERE target_id = ?",
+                  "ii", told, id);
+}
+
 int
 options_store(struct repo *r, const struct deploy_target *t, int64_t id,
               struct err *err)
 {
-    /* Nobody sees how far it is: no steps. Or it may be another server. */
-    int e = db_run(r->db, err,
-                   t->option[DEPLOY_STATUS_URL]
-                       ? "UPDATE shown SET available = '' WHERE target_id = ?"
-                       : "DELETE FROM shown WHERE target_id = ?",
-                   "i", id);
+    int e = shown_again(r, t, id, err);
 
     if (e == 0)
         e = undos_forget(r, id, err); /* what it renders may change */

@@ -618,6 +618,33 @@ TEST(test_deploy_steps__told)
     fx_close(&f);
 }
 
+/* A status URL changes the config: the server is told, and seen anew. */
+TEST(test_deploy_steps__told_of_a_status_url)
+{
+    struct fx f = { .r = NULL };
+    struct deploy_options o = { .v = { [DEPLOY_STATUS_URL] = "" } };
+
+    start(&f, "grpc://127.0.0.1:1");
+    fx_pushes(&f, "fraud", 1);
+    FX_OK(promote(&f, "fraud", 1, 0, false));
+    settle(&f);
+    CHECK_STR(config(f.web, "fraud"), "1 stable=1 canary=0");
+    CHECK_INT(server.n_told, 2);
+    FX_OK(deploy_target_set(f.r, "web", &o, &f.err));
+    CHECK_STR(config(f.web, "fraud"), "1 stable=0 canary=0");
+    CHECK_INT(step(&f), 0);
+    CHECK_INT(step(&f), 0);
+    CHECK_INT(server.n_told, 3);
+    o.v[DEPLOY_STATUS_URL] = "http://127.0.0.1:2";
+    FX_OK(deploy_target_set(f.r, "web", &o, &f.err));
+    CHECK_STR(config(f.web, "fraud"), "1 stable=1 canary=0");
+    CHECK_INT(fx_count(&f, "SELECT stage = 'look' FROM shown"), 1);
+    settle(&f);
+    CHECK_INT(server.n_told, 4);
+    CHECK_INT(fx_count(&f, "SELECT stage = 'done' FROM shown"), 1);
+    fx_close(&f);
+}
+
 /* A status URL that comes later brings the labels. */
 TEST(test_deploy_steps__url_set_and_taken)
 {
