@@ -383,7 +383,8 @@ main(int argc, char **argv)
     for (int i = 0; i <= READERS; i++)
         if (pthread_create(&threads[i], NULL, i < READERS ? reader : careless, &c[i]))
             return 1;
-    while (d.flips < n && d.commands < 10 * n + 100 && d.unexpected < 20)
+    while (d.flips < n && d.commands < (all.stepping ? 40 : 10) * n + 100 &&
+           d.unexpected < 20)
         one_command(&dice, &d);
     all.done = true;
     for (int i = 0; i <= READERS; i++)
