@@ -6,6 +6,7 @@
 #include "deploy/host.h"
 #include "service/svc_int.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +261,8 @@ parse_parts(const cJSON *list, struct deploy_member *out, int cap, int *n,
         long long number = strtoll(e->valuestring, &end, 10);
         double share = -1;
         bool percent = false;
-        if (end != e->valuestring && *end == '=' && number > 0 && !errno) {
+        if (isdigit((unsigned char)e->valuestring[0]) && e->valuestring[0] != '0' &&
+            *end == '=' && !errno) {
             char *from = end + 1;
             share = strtod(from, &end);
             percent = *end == '%';
@@ -271,6 +273,11 @@ parse_parts(const cJSON *list, struct deploy_member *out, int cap, int *n,
             return err_set(err, ERR_USAGE,
                            "weights: '%s' is not NUMBER=SHARE, such as 2=10%% or 2=1",
                            e->valuestring);
+        if (share > 0 && share < 0.005)
+            return err_set(err, ERR_USAGE,
+                           "weights: '%s' would be rounded to nothing: the least is "
+                           "0.01%s; 0 takes it away",
+                           e->valuestring, percent ? "%" : "");
         if (*n == cap)
             return err_set(err, ERR_LIMIT, "weights: more than %d versions", cap);
         for (int i = 0; i < *n; i++)

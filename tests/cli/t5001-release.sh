@@ -113,6 +113,12 @@ sl target set tfs --status-url http://127.0.0.1:1
 check "which brings them" grep -q 'version_labels { key: "stable" value: 2 }' tfs/config/models.config
 sl promote digits@1 --to production --dry-run
 prints "a dry run says when they move" 'stable -> 1'
+sl weights digits@production 1=99.999% 2=0.001%
+fails "a share that would be rounded to nothing" 2 "2=0.001%.*least is 0.01%"
+sl weights digits@production 01=90% 2=10%
+fails "a number with a leading zero" 2 "01=90%.*NUMBER=SHARE"
+sl weights digits@production +1=90% 2=10%
+fails "a number with a sign" 2 "[+]1=90%.*NUMBER=SHARE"
 sl target list
 prints "target list" 'tfs +production +tfserving'
 sl fsck
