@@ -468,6 +468,12 @@ rollback_none(struct repo *r, const char *model, const char *alias, struct err *
     }
     if (e < 0)
         return e;
+    if (list.len == 0)
+        return err_set(
+            err, ERR_NOTFOUND,
+            "nothing was ever released on %s@%s: sluice status %s shows what "
+            "was",
+            model, alias, model);
     return err_set(err, ERR_NOTFOUND,
                    "no older release was live on %s@%s and is good; name a version "
                    "(sluice rollback %s@%s --to N) or promote another%s",

@@ -119,6 +119,8 @@ sl weights digits@production 01=90% 2=10%
 fails "a number with a leading zero" 2 "01=90%.*NUMBER=SHARE"
 sl weights digits@production +1=90% 2=10%
 fails "a number with a sign" 2 "[+]1=90%.*NUMBER=SHARE"
+sl rollback digits@prodution
+fails "rollback of an alias that never was" 7 "nothing was ever released on digits@prodution"
 sl target list
 prints "target list" 'tfs +production +tfserving'
 sl fsck
