@@ -340,8 +340,11 @@ add_status(const cJSON *a, struct buf *out)
     cli_members(member(back, "to"), out);
     buf_adds(out, "; marks bad: ");
     add_numbers(member(back, "marks_bad"), out);
-    buf_adds(out, cli_bool(back, "ready") ? "; everything is in place: one rename\n"
-                                          : "; files have to be put back first\n");
+    if (cli_str(back, "held")[0])
+        buf_addf(out, "; CANNOT BE DONE NOW: %s\n", cli_str(back, "held"));
+    else
+        buf_adds(out, cli_bool(back, "ready") ? "; everything is in place: one rename\n"
+                                              : "; files have to be put back first\n");
     for (const cJSON *l = cli_list(back, "loaded"); l; l = l->next)
         buf_addf(out, "            %s %s\n", cli_str(l, "target"),
                  cli_bool(l, "loaded") ? "has it loaded: as fast as it looks"

@@ -16,6 +16,7 @@ struct drift {
     struct site *s;
     struct live live;
     bool repair;
+    const char *held; /* what keeps a repair from mending anything, or NULL */
     cJSON *list;
     int n_left;
 };
@@ -32,7 +33,7 @@ tell(struct drift *d, const char *kind, const char *path, const char *wanted,
     json_put_str(o, "wanted", wanted);
     json_put_str(o, "saw", saw);
     json_put_bool(o, "repaired", mended);
-    json_put_str(o, "why_not", why && why->code != ERR_OK ? why->msg : NULL);
+    json_put_str(o, "why_not", why && why->code != ERR_OK ? why->msg : d->held);
     cJSON_AddItemToArray(d->list, o);
     d->n_left += !mended;
     if (why)
@@ -581,6 +582,20 @@ check_site(struct drift *d, struct err *err)
     return e < 0 ? e : each_name(d, "", "", check_top, err);
 }
 
+/* Another target of the alias that cannot be opened: no difference of this one, but it
+ * cannot be mended without the lock of all. */
+static bool
+is_other_away(struct sites *of_alias, const struct site *s, struct err *why)
+{
+    for (int i = 0; i < of_alias->n; i++) {
+        if (&of_alias->s[i] != s && site_open(&of_alias->s[i], why) < 0)
+            return true;
+        if (&of_alias->s[i] != s)
+            fs_close(&of_alias->s[i].dirfd);
+    }
+    return false;
+}
+
 /* Opens it; for a repair with the lock of all targets of its alias, healed. */
 static int
 drift_open(struct repo *r, struct sites *of_alias, struct site *s, bool repair,
@@ -605,7 +620,7 @@ drift_site(struct repo *r, const struct deploy_target *t, bool repair, cJSON *ta
 {
     struct sites all AUTO(sites_release) = SITES_INIT;
     struct drift d = { .r = r, .repair = repair };
-    struct err why = ERR_INIT;
+    struct err why = ERR_INIT, away = ERR_INIT;
     cJSON *o = cJSON_CreateObject();
     int e = sites_load(r, t->alias, &all, err);
 
@@ -619,7 +634,11 @@ drift_site(struct repo *r, const struct deploy_target *t, bool repair, cJSON *ta
             d.s = &all.s[i];
     if (e < 0 || !d.s)
         return e;
-    if (drift_open(r, &all, d.s, repair, &why) < 0)
+    if (repair && is_other_away(&all, d.s, &away)) {
+        d.repair = false;
+        d.held = away.msg;
+    }
+    if (drift_open(r, &all, d.s, d.repair, &why) < 0)
         tell(&d, "target", t->dir, "the directory of this target", why.msg, false,
              NULL);
     else

@@ -148,6 +148,12 @@ open_checked(struct site *s, struct err *err)
     const char *uid;
     int e = fs_open_dir(&s->dirfd, AT_FDCWD, s->t.dir, err);
 
+    if (e < 0 && err->sys == ENOENT) {
+        err_clear(err);
+        return err_set(
+            err, ERR_CONFLICT,
+            "the directory is gone, or its disk is not mounted: bring it back");
+    }
     if (e == 0)
         e = site_identity(s->dirfd, &doc, err);
     if (e == 0)

@@ -5,10 +5,13 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* An alias of every model, as its targets show it. */
 struct view {
@@ -276,9 +279,10 @@ add_observed(cJSON *o, const struct view *v, const struct deploy_release *rel)
 /* ---- what a rollback would do -------------------------------------------------------
  */
 
-/* True when a rollback finds everything in place: it moves links and copies nothing. */
+/* True when a rollback finds everything in place: it moves links and copies nothing.
+ * Of a target that it could not lock *held says why. */
 static bool
-is_ready(struct view *v, const struct deploy_release *to)
+is_ready(struct view *v, const struct deploy_release *to, struct err *held)
 {
     bool ready = true;
 
@@ -286,7 +290,12 @@ is_ready(struct view *v, const struct deploy_release *to)
         struct site *s = &v->sites.s[i];
         struct err why = ERR_INIT;
 
-        ready = site_open(s, &why) == 0;
+        ready = site_open(s, held) == 0;
+        if (ready && faccessat(s->dirfd, SITE_LOCK, W_OK, AT_EACCESS) < 0 &&
+            errno == EROFS) {
+            (void)err_sys(held, errno, "target %s (%s)", s->t.name, s->t.dir);
+            ready = false;
+        }
         for (int k = 0; ready && k < to->n_members; k++) {
             struct buf path AUTO(buf_release) = BUF_INIT;
 
@@ -336,6 +345,7 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
              struct err *err)
 {
     struct bad_set bad AUTO(bad_release) = { .ids = NULL };
+    struct err held = ERR_INIT;
     struct deploy_release to;
     cJSON *back, *leaves;
     int e = bad_load(r, rel->model, rel->alias, &bad, err);
@@ -353,7 +363,8 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
         if (weights_of(&to, rel->members[i].version_id) == 0)
             cJSON_AddItemToArray(leaves,
                                  cJSON_CreateNumber((double)rel->members[i].number));
-    json_put_bool(back, "ready", is_ready(v, &to));
+    json_put_bool(back, "ready", is_ready(v, &to, &held));
+    json_put_str(back, "held", held.code != ERR_OK ? held.msg : NULL);
     add_loaded(o, back, &to);
     return 0;
 }

@@ -170,7 +170,7 @@ check_targets(struct fsck *k, bool repair, struct err *err)
                 const char *name =
                     cJSON_GetStringValue(cJSON_GetObjectItem(target, "name"));
                 if (add_plain(k, "target",
-                              "promote the same version again, which makes it anew",
+                              "sluice target check --repair, which says what it cannot mend",
                               false, err, "target %s: %s", name,
                               drift->valuestring) < 0)
                     return -(int)err->code;

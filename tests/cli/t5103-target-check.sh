@@ -88,6 +88,29 @@ ok "until it is moved away"
 sl target check nothere
 fails "no such target" 7 "nothere"
 
+# One of two targets is away: the other is not blamed, nor mended without the lock of both.
+sl target add beside beside --alias production
+mv beside away
+sl target check --repair
+fails "a target that is away" 1 "1 difference "
+prints "is named, with the way out" "target .*/beside: .*the directory is gone, or its disk is not mounted: bring it back"
+is "the other one is as it should be" "$(printf '%s\n' "$out" | grep -c 'target web .*as it should be')" 1
+rm web/digits/latest
+sl target check --repair web
+prints "what differs there is told apart from what holds the repair" "link digits/latest: wanted .* saw nothing; not mended: target beside .*bring it back"
+sl promote digits@1 --to production --again
+sl status digits
+prints "status does not promise a rollback then" "rollback .*CANNOT BE DONE NOW: target beside .*bring it back"
+sl status digits --json
+prints "in JSON too" '"held": "target beside'
+sl rollback digits@production
+fails "as the rollback itself says" 3 "target beside .*bring it back"
+sl fsck
+prints "fsck names a way out that there is" "beside.*way out: sluice target check --repair"
+mv away beside
+sl target check --repair
+ok "back again, and mended"
+
 # A tree that was adopted keeps its old names.
 mkdir -p hand && cp -r "$digits/v1" hand/1
 sl target adopt hand --model digits2 --layout plain --alias staging --yes
