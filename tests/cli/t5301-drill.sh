@@ -35,7 +35,7 @@ fails "no such target" 7 "no target wob shows production"
 sl drill digits@production --wait 0 --yes
 fails "no time" 2 "1 to 86400"
 sl drill digits@elsewhere --yes
-fails "nothing is live there" 7 "no older release"
+fails "nothing is live there" 7 "nothing was ever released on digits@elsewhere"
 
 # ---- no rollback lands on a drill ----
 sl push "$digits/v3" digits
