@@ -95,15 +95,6 @@ plan_back(struct plan *p, struct err *err)
     return e < 0 ? e : 0;
 }
 
-static int
-refuse_frozen(struct repo *r, const char *model, const char *alias, struct err *err)
-{
-    struct buf reason AUTO(buf_release) = BUF_INIT;
-    const int e = freeze_get(r, model, alias, &reason, err);
-
-    return e == 1 ? err_set(err, ERR_REFUSED, "it is frozen: %s", buf_str(&reason)) : e;
-}
-
 /* Traffic only goes to what had some here. */
 int
 plan_drill(struct plan *p, struct err *err)
@@ -113,7 +104,7 @@ plan_drill(struct plan *p, struct err *err)
     p->ungated = true;
     if (p->c->back_to)
         return plan_back(p, err);
-    e = refuse_frozen(p->r, p->c->model, p->c->alias, err);
+    e = freeze_refuse(p->r, p->c->model, p->c->alias, err);
     if (e == 0)
         e = p->has_cur ? rollback_find(p->r, &p->cur, &p->bad, &p->next, err) : 0;
     if (e == 0)
@@ -572,7 +563,7 @@ deploy_drill(struct repo *r, const struct deploy_drill *d, cJSON **report,
     if (e >= 0)
         e = check_targets(&x, interrupted, err);
     if (e == 0 && !interrupted)
-        e = refuse_frozen(r, d->model, d->alias, err);
+        e = freeze_refuse(r, d->model, d->alias, err);
     if (e == 0 && d->apply)
         e = interrupted ? end_interrupted(&x, err) : rehearse(&x, err);
     return e < 0 ? err_ctx(err, "drill %s@%s", d->model, d->alias) : 0;

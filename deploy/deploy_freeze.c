@@ -77,3 +77,14 @@ freeze_get(struct repo *r, const char *model, const char *alias, struct buf *rea
                        "SELECT reason FROM freeze WHERE model = ? AND alias = ?", "tt",
                        model, alias);
 }
+
+int
+freeze_refuse(struct repo *r, const char *model, const char *alias, struct err *err)
+{
+    struct buf reason AUTO(buf_release) = BUF_INIT;
+    const int e = freeze_get(r, model, alias, &reason, err);
+
+    return e == 1 ? err_set(err, ERR_REFUSED, "it is frozen: %s; sluice unfreeze %s@%s",
+                            buf_str(&reason), model, alias)
+                  : e;
+}

@@ -542,5 +542,8 @@ int drill_status(struct repo *r, const struct deploy_release *rel, cJSON *o,
 /* 1 frozen (the reason appended), 0 not. */
 int freeze_get(struct repo *r, const char *model, const char *alias, struct buf *reason,
                struct err *err) MUST_CHECK;
+/* ERR_REFUSED: frozen. */
+int freeze_refuse(struct repo *r, const char *model, const char *alias,
+                  struct err *err) MUST_CHECK;
 
 #endif

@@ -263,7 +263,8 @@ ramp_start(struct repo *r, struct ramp *p, struct err *err)
                              "another ramp is running on %s@%s (version %" PRId64
                              "): sluice ramp %s@%s --stop ends it",
                              p->model, p->alias, old.version, p->model, p->alias);
-    if (check_start(r, p, &live, err) < 0)
+    if (check_start(r, p, &live, err) < 0 ||
+        freeze_refuse(r, p->model, p->alias, err) < 0)
         return -(int)err->code;
     p->step = 0;
     p->release = live.number;

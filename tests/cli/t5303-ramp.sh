@@ -78,6 +78,8 @@ is "an hour later" "$(live)" "1=50% 2=50%"
 sl freeze digits@production --reason holiday
 later 7203 ramp --once
 is "a freeze keeps it where it is" "$(live)" "1=50% 2=50%"
+ramp 10%,50%,100% --every 1h --again --detach
+ok "the same command goes on with it, frozen or not"
 sl unfreeze digits@production
 sl ramp digits@production --stop --reason 'enough'
 ok "--stop"
@@ -86,6 +88,12 @@ later 7203 ramp --once
 is "the share stays" "$(live)" "1=50% 2=50%"
 sl ramp
 prints "none is left" 'no ramp is running'
+sl freeze digits@production --reason holiday
+ramp 60%,100%
+fails "none begins while frozen" 5 'frozen: holiday; sluice unfreeze digits@production'
+sl ramp
+prints "nor is it stored" 'no ramp is running'
+sl unfreeze digits@production
 ramp 50%,100%
 fails "it begins above" 1 'has 50% already'
 ramp 100% --every 1h --detach
