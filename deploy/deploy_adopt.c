@@ -101,7 +101,7 @@ number_of(const char *name, const char **why)
     if (n == 0 || digits[n])
         return 0;
     *why = n == 1 ? "a version's number is 1 or more"
-                  : "a leading zero, which no server takes for the number: rename it";
+                  : "a leading zero, which a server may take for the number: rename it";
     if (digits[0] == '0')
         return -1;
     *why = "a number with more than 15 digits";

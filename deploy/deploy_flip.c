@@ -223,6 +223,26 @@ add_number(struct repo *r, const struct site *s, const struct deploy_release *re
     return 0;
 }
 
+/* Another name with the number of a version that is loaded: a server that finds both
+ * takes either. */
+static int
+refuse_twin(const struct site *s, const struct deploy_release *rel, const char *name,
+            int64_t number, struct err *err)
+{
+    struct buf own AUTO(buf_release) = BUF_INIT;
+    const struct deploy_member *m;
+
+    s->layout->version_dir(number, &own);
+    for (int i = 0; (m = release_at(rel, i)) != NULL; i++)
+        if (m->number == number && strcmp(buf_str(&own), name) != 0)
+            return err_set(err, ERR_CONFLICT,
+                           "target %s: %s/%s%s/%s is not of this store, and the server "
+                           "takes it for version %" PRId64 ": move it away",
+                           s->t.name, s->t.dir, s->layout->models, rel->model, name,
+                           number);
+    return 0;
+}
+
 /* The numbers that a server sees in a model's directory. */
 static int
 read_numbers(struct repo *r, struct site *s, const struct deploy_release *rel,
@@ -250,7 +270,8 @@ read_numbers(struct repo *r, struct site *s, const struct deploy_release *rel,
         int64_t number;
 
         if (number_in(ent->d_name, &number))
-            e = add_number(r, s, rel, ent->d_name, number, out, err);
+            e = s->layout->parks ? add_number(r, s, rel, ent->d_name, number, out, err)
+                                 : refuse_twin(s, rel, ent->d_name, number, err);
     }
     closedir(d);
     if (out->n > 1)
@@ -267,7 +288,7 @@ site_links(struct repo *r, struct site *s, const struct deploy_release *rel,
     char model_id[CONFIG_ID_BYTES];
     int e = 0;
 
-    if (s->layout->parks)
+    if (s->layout->parks || s->layout->by_number)
         e = read_numbers(r, s, rel, &shown, err);
     if (e < 0)
         return e;

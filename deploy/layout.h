@@ -76,6 +76,8 @@ struct layout_ops {
     /* A server takes the highest number that it sees: what is above the one that leads
      * has a dot before its name, as has what was never shown. */
     bool parks;
+    /* A server finds a version by the number that it reads in a name: 003 is 3, too. */
+    bool by_number;
     /* "v3" or "3", appended */
     void (*version_dir)(int64_t number, struct buf *out);
     /* Texts for what every model of the target means; NULL: none. Depends on nothing

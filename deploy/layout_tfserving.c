@@ -174,6 +174,7 @@ const struct layout_ops layout_tfserving = {
     .name = "tfserving",
     .models = "",
     .inside = "",
+    .by_number = true,
     .version_dir = layout_number,
     .render = render,
     .links = links,

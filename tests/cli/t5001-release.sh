@@ -121,6 +121,16 @@ sl weights digits@production +1=90% 2=10%
 fails "a number with a sign" 2 "[+]1=90%.*NUMBER=SHARE"
 sl rollback digits@prodution
 fails "rollback of an alias that never was" 7 "nothing was ever released on digits@prodution"
+mkdir tfs/digits/003
+sl push "$digits/v3" digits
+sl promote digits@3 --to production --again
+fails "another name with the version's number" 3 "tfs/digits/003 is not of this store, .*takes it for version 3: move it away"
+is "nothing moved" "$(live) $(readlink tfs/digits/latest)" "v2 2"
+rmdir tfs/digits/003
+mkdir tfs/digits/007 # of no version that is loaded
+sl promote digits@3 --to production --again
+ok "a name that is nobody's number is let be"
+rmdir tfs/digits/007
 sl target list
 prints "target list" 'tfs +production +tfserving'
 sl fsck
