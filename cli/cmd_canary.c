@@ -120,6 +120,8 @@ cli_tell_text(const cJSON *what, struct buf *out)
         buf_addc(out, '\n');
         add_remarks(what, out);
     }
+    if (member(what, "waits"))
+        buf_addf(out, "waits for %s\n", cli_str(what, "waits"));
     if (member(what, "step") && !member(what, "steps"))
         add_moved(member(what, "step"), "next step", out);
     if (member(what, "rollback"))

@@ -444,6 +444,18 @@ advance(struct round *x, struct site *s, struct step *st, cJSON *o, struct err *
     return e < 0 ? e : 0;
 }
 
+const char *
+step_waits(const cJSON *said)
+{
+    const char *why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "error"));
+
+    if (!why)
+        why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "not_told"));
+    return why ? why
+               : cJSON_GetStringValue(
+                     cJSON_GetArrayItem(cJSON_GetObjectItem(said, "wants"), 0));
+}
+
 /* ---- all of them --------------------------------------------------------------------
  */
 

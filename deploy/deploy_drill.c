@@ -206,15 +206,10 @@ not_there(const cJSON *said, const struct deploy_target *t,
           const struct deploy_release *rel)
 {
     const char *stage = cJSON_GetStringValue(cJSON_GetObjectItem(said, "stage"));
-    const char *why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "error"));
+    const char *why = step_waits(said);
 
     if (strcmp(stage, step_names[STEP_DONE]) == 0)
         return left_over(t, rel);
-    if (!why)
-        why = cJSON_GetStringValue(cJSON_GetObjectItem(said, "not_told"));
-    if (!why)
-        why = cJSON_GetStringValue(
-            cJSON_GetArrayItem(cJSON_GetObjectItem(said, "wants"), 0));
     return xstrdup(why ? why : "not seen yet");
 }
 

@@ -323,6 +323,8 @@ int deploy_status_with(struct repo *r, const char *model_or_null,
                        struct err *err) MUST_CHECK;
 /* What the server says of the versions of `view`: [{"version", "state", "error"}]. */
 cJSON *seen_json(const struct server_seen *seen, const struct deploy_release *view);
+/* Of a target that a round tells of: what it waits for; NULL: nothing. */
+const char *step_waits(const cJSON *said);
 
 /* ---- deploy_options.c ---------------------------------------------------------------
  */

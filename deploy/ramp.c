@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define CHECK_NS INT64_C(1000000000) /* how often what is live is looked at */
+#define ASK_MS 500                   /* a server, which breaches wait for */
 
 void
 ramp_release(struct ramp *p)
@@ -358,9 +359,67 @@ step_done(struct ramp_run *run, struct err *err)
         canary_close(run->canary);
         run->canary = NULL;
     }
-    if (run->live.n_members == 1)
-        snprintf(run->ramp.state, sizeof(run->ramp.state), "done");
     return ramp_put(run->r, &run->ramp, err);
+}
+
+/* Why servers have not all of the live release yet. */
+static void
+say_waits(struct ramp_run *run, const cJSON *round, cJSON **tell)
+{
+    char *text AUTO(free_ptr) = NULL;
+    const cJSON *t;
+
+    cJSON_ArrayForEach(t, cJSON_GetObjectItem(round, "targets"))
+    {
+        const char *why = step_waits(t);
+
+        if (!why)
+            continue;
+        text = xasprintf("target %s: %s",
+                         cJSON_GetStringValue(cJSON_GetObjectItem(t, "target")), why);
+        break;
+    }
+    if (!text || strcmp(text, run->waits) == 0)
+        return;
+    snprintf(run->waits, sizeof(run->waits), "%s", text);
+    *tell = *tell ? *tell : cJSON_CreateObject();
+    json_put_str(*tell, "waits", run->waits);
+}
+
+/* A step is done when the servers that can be asked have it: 1. Takes it on until then,
+ * as nobody else may. */
+static int
+is_served(struct ramp_run *run, int64_t now_ns, cJSON **tell, struct err *err)
+{
+    const struct deploy_step what = { .alias = run->ramp.alias,
+                                      .model = run->ramp.model,
+                                      .wall_ms = ASK_MS };
+    cJSON *round AUTO(json_free) = NULL;
+    int e;
+
+    if (run->ramp.step == 0 || run->served == run->live.id)
+        return 1;
+    if (run->asked_ns != 0 && now_ns - run->asked_ns < CHECK_NS)
+        return 0;
+    run->asked_ns = now_ns;
+    e = deploy_step(run->r, &what, &round, err);
+    if (e == -(int)ERR_BUSY || e == -(int)ERR_CONFLICT) {
+        err_clear(err);
+        return 0;
+    }
+    if (e < 0)
+        return e;
+    if (cJSON_GetNumberValue(cJSON_GetObjectItem(round, "waiting")) > 0) {
+        say_waits(run, round, tell);
+        return 0;
+    }
+    e = deploy_live(run->r, run->ramp.model, run->ramp.alias, &run->live, err);
+    if (e < 0 || run->live.number != run->ramp.release)
+        return e < 0 ? e : 0;
+    run->served = run->live.id;
+    run->asked_ns = 0;
+    run->waits[0] = '\0';
+    return 1;
 }
 
 /* What is live, and whether the ramp stands there. Somebody may have stopped it, or
@@ -398,7 +457,11 @@ look_around(struct ramp_run *run, struct err *err)
 int64_t
 ramp_due_ns(const struct ramp_run *run)
 {
-    return run->ramp.step == 0 ? 0 : run->live.intended_ns + run->ramp.every_ns;
+    const int64_t from_ns = run->live.observed_ns > run->live.intended_ns
+                                ? run->live.observed_ns
+                                : run->live.intended_ns;
+
+    return run->ramp.step == 0 ? 0 : from_ns + run->ramp.every_ns;
 }
 
 static int
@@ -518,6 +581,13 @@ ramp_turn(struct ramp_run *run, int64_t now_ns, cJSON **tell, struct err *err)
             run->canary = NULL;
             return 1;
         }
+    }
+    e = is_served(run, now_ns, tell, err);
+    if (e <= 0)
+        return e < 0 ? e : 1;
+    if (run->ramp.step == run->ramp.n_steps && run->live.n_members == 1) {
+        e = end_ramp(run, "done", "", err);
+        return e < 0 ? e : 0;
     }
     if (now_ns < ramp_due_ns(run) ||
         (run->canary &&

@@ -9,7 +9,9 @@
  *
  * A ramp stands in the catalogue and moves only while somebody follows it: when that
  * one is killed, whoever follows next goes on where it stood. When a step is due is the
- * time of the release before it, so nothing else is kept. */
+ * time of the release before it, so nothing else is kept: the time at which servers
+ * were seen to have it, where they can be asked; its steps (deploy_step) are driven
+ * here. */
 #ifndef DEPLOY_RAMP_H
 #define DEPLOY_RAMP_H
 
@@ -59,6 +61,9 @@ struct ramp_run {
     struct deploy_release live;
     struct canary *canary; /* NULL: no conditions, or not begun */
     int64_t checked_ns;    /* when `live` was read */
+    int64_t served;        /* id of the release that servers were seen to have */
+    int64_t asked_ns;      /* when they were asked whether they have it */
+    char waits[512];       /* what was told of what they wait for */
     bool again;            /* the last turn changed something: another may, too */
 };
 void ramp_run_release(struct ramp_run *run); /* for AUTO */

@@ -156,4 +156,22 @@ done
 is "it does what is begun meanwhile" "$(live)" "1=40% 2=60%"
 check "and goes on" kill $stays
 wait $stays 2>/dev/null
+
+# ---- a server that says what it has: a step is done when it was seen ----
+. "$top/tests/cli/tfs.sh"
+sl promote digits@1 --to production
+tfs_start --model_config_file="$scratch/web/config/models.config" --allow_version_labels_for_unavailable_models=true
+sl target set web --status-url "$tfs_url"
+kill -STOP $tfs_pid
+ramp 10%,50%,100% --every 0s --again --detach
+sl ramp --once
+sl ramp --once
+is "a server that does not say that it has a step gets no other" "$(live)" "1=90% 2=10%"
+prints "and why" 'waits for target web: .*timed out'
+kill -CONT $tfs_pid
+sl ramp
+ok "the ramp takes its releases through their steps"
+prints "to the end" 'ramp of 2, done'
+is "and the server has it" "$(tfs_asked digits/labels/stable)" 2
+is "which was never hurt" "$(tfs_count refused) $(tfs_count unserved)" "0 0"
 finish
