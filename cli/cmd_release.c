@@ -338,7 +338,8 @@ add_status(const cJSON *a, struct buf *out)
     }
     buf_adds(out, "to ");
     cli_members(member(back, "to"), out);
-    buf_adds(out, "; marks bad: ");
+    buf_adds(out,
+             cli_list(back, "marks_bad") ? "; marks bad: " : "; marks nothing bad");
     add_numbers(member(back, "marks_bad"), out);
     if (cli_str(back, "held")[0])
         buf_addf(out, "; CANNOT BE DONE NOW: %s\n", cli_str(back, "held"));

@@ -213,7 +213,9 @@ plan_rollback(struct plan *p, struct err *err)
     int e;
 
     if (p->c->to_number == 0) {
-        e = p->has_cur ? rollback_find(p->r, &p->cur, &p->bad, &p->next, err) : 0;
+        e = p->has_cur ? drill_came_from(p->r, &p->cur, &p->next, err) : 0;
+        if (e == 0 && p->has_cur)
+            e = rollback_find(p->r, &p->cur, &p->bad, &p->next, err);
         if (e == 0)
             e = rollback_none(p->r, p->c->model, p->c->alias, err);
         p->ungated = true;

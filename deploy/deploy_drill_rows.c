@@ -32,6 +32,34 @@ drill_open(struct repo *r, const char *model, const char *alias, int64_t *row,
     return e;
 }
 
+int
+drill_came_from(struct repo *r, const struct deploy_release *live,
+                struct deploy_release *out, struct err *err)
+{
+    int64_t row, number, id;
+    int e = drill_open(r, live->model, live->alias, &row, &number, err);
+
+    if (e <= 0 || !drill_is_there(live, number))
+        return e < 0 ? e : 0;
+    e = db_get_int(r->db, &id, err,
+                   "SELECT id FROM release WHERE model = ? AND alias = ? AND "
+                   "number = ?",
+                   "tti", live->model, live->alias, number);
+    if (e == 1)
+        e = release_get(r, id, out, err);
+    for (int i = 0; e == 1 && i < out->n_members; i++) {
+        struct repo_version v;
+
+        e = repo_version_get(r, out->members[i].version_id, &v, err);
+        e = e < 0 ? e : strcmp(v.state, "ready") == 0;
+    }
+    if (e <= 0)
+        return e;
+    out->id = out->number = out->intended_ns = out->observed_ns = 0;
+    weights_label(out);
+    return 1;
+}
+
 /* The slowest target of a way; -1: one was not seen. */
 static int
 slowest_ms(const cJSON *way)

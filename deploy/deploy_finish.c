@@ -55,14 +55,18 @@ unmark(struct repo *r, const struct deploy_release *rel, struct err *err)
     return e;
 }
 
-/* What a rollback leaves without traffic is bad on this alias. */
+/* What a rollback leaves without traffic is bad on this alias; but what a drill only
+ * went to is not. */
 static int
 mark(struct repo *r, const struct deploy_release *rel,
      const struct deploy_release *from, cJSON *left, struct err *err)
 {
-    int e = 0;
+    int64_t row, number;
+    int e = drill_open(r, rel->model, rel->alias, &row, &number, err);
 
-    for (int i = 0; e == 0 && i < from->n_members; i++) {
+    if (e < 0 || (e == 1 && drill_is_there(from, number)))
+        return e < 0 ? e : 0;
+    for (int i = 0; e >= 0 && i < from->n_members; i++) {
         const struct deploy_member *m = &from->members[i];
 
         if (weights_of(rel, m->version_id) > 0)
@@ -74,7 +78,7 @@ mark(struct repo *r, const struct deploy_release *rel,
             "ttii", rel->model, rel->alias, m->version_id, rel->id);
         cJSON_AddItemToArray(left, cJSON_CreateNumber((double)m->number));
     }
-    return e;
+    return e < 0 ? e : 0;
 }
 
 int

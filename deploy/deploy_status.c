@@ -348,8 +348,11 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
     struct err held = ERR_INIT;
     struct deploy_release to;
     cJSON *back, *leaves;
-    int e = bad_load(r, rel->model, rel->alias, &bad, err);
+    const int ends_drill = drill_came_from(r, rel, &to, err);
+    int e = ends_drill;
 
+    if (e == 0)
+        e = bad_load(r, rel->model, rel->alias, &bad, err);
     if (e == 0)
         e = rollback_find(r, rel, &bad, &to, err);
     if (e <= 0) {
@@ -359,7 +362,7 @@ add_rollback(struct repo *r, cJSON *o, struct view *v, const struct deploy_relea
     back = cJSON_AddObjectToObject(o, "rollback");
     cJSON_AddItemToObject(back, "to", release_members_json(&to));
     leaves = cJSON_AddArrayToObject(back, "marks_bad");
-    for (int i = 0; i < rel->n_members; i++)
+    for (int i = 0; !ends_drill && i < rel->n_members; i++)
         if (weights_of(&to, rel->members[i].version_id) == 0)
             cJSON_AddItemToArray(leaves,
                                  cJSON_CreateNumber((double)rel->members[i].number));

@@ -161,6 +161,30 @@ prints "and leaves it" "live +3 "
 is "nothing is left" "$(printf %s "$out" | grep -c UNFINISHED)" 0
 sl rollback digits@production
 prints "a rollback still goes where it did" "3 -> 2 "
+
+# ---- a rollback while one is on its way ends it ----
+sl status digits
+before=$(printf %s "$out" | sed -n 's/^  live *\([0-9]*\) .*/\1/p')
+sl promote digits@1 --to production --again
+sl target step --wait 20
+kill -STOP $tfs_pid
+sluice drill digits@production --yes --wait 60 >drill.out 2>&1 &
+drill=$!
+for _ in $(seq 100); do
+    sluice status digits 2>/dev/null | grep -q "UNFINISHED drill" && break
+    sleep 0.1
+done
+sl status digits
+prints "status says where a rollback goes" "rollback  to 1; marks nothing bad"
+sl rollback digits@production
+prints "which ends the drill" "$before -> 1 "
+is "and marks nothing" "$(printf %s "$out" | grep -c 'marked bad')" 0
+kill -CONT $tfs_pid
+wait $drill
+is "the drill says so" $? 3
+sl rollback digits@production
+prints "once more: back from there" "1 -> $before "
+prints "with a mark" "marked bad here: 1"
 sl fsck
 ok "the store is whole"
 finish
