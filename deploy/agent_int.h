@@ -52,6 +52,8 @@ struct agent_want {
     struct deploy_member members[DEPLOY_MEMBERS_MAX];
     struct digest digests[DEPLOY_MEMBERS_MAX];
     int n_members;
+    struct deploy_member mirror; /* its mirror is 0: there is none */
+    struct digest mirror_digest;
     char reason[256]; /* of the release here: tells which it is */
     const char *why;  /* lent by the document; "" */
 };

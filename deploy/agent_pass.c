@@ -220,11 +220,20 @@ apply(struct pass *p, struct err *err)
                                .again = true,
                                .reason = p->f.reason };
     cJSON *report AUTO(json_free) = NULL;
+    const struct deploy_member *now;
+    struct deploy_member mirror = w->mirror;
     struct deploy_release live;
     struct repo_version v;
     int e = deploy_live(p->r, w->model, w->alias, &live, err);
 
-    if (e == 1 && w->is_rollback && w->n_members == 1) {
+    now = e == 1 ? deploy_mirror(&live) : NULL;
+    if (now && mirror.mirror == 0) /* it ends here, too */
+        mirror.number = now->number;
+    if (mirror.number)
+        c.mirror = &mirror;
+    if (mirror.mirror > 0) {
+        e = e < 0 ? e : 0;
+    } else if (e == 1 && w->is_rollback && w->n_members == 1) {
         c.verb = DEPLOY_ROLLBACK;
         c.to_number = w->members[0].number;
     } else if (e >= 0 && w->n_members == 1) {
@@ -487,9 +496,11 @@ fetch_all(struct pass *p, struct err *err)
     struct err said = ERR_INIT, second = ERR_INIT;
     cJSON *doc AUTO(json_free) = NULL;
 
-    for (int i = 0; i < p->w.n_members; i++) {
-        int e = agent_fetch(&fetch, p->w.model, p->w.members[i].number,
-                            &p->w.digests[i], &said);
+    for (int i = 0; i < p->w.n_members + (p->w.mirror.mirror > 0); i++) {
+        const bool is_member = i < p->w.n_members;
+        int e = agent_fetch(&fetch, p->w.model,
+                            is_member ? p->w.members[i].number : p->w.mirror.number,
+                            is_member ? &p->w.digests[i] : &p->w.mirror_digest, &said);
 
         if (e == 0)
             continue;

@@ -160,6 +160,8 @@ follow_deliver(struct repo *r, struct agent_source *s, int64_t *n_left, struct b
 void
 agent_shows(const struct deploy_release *rel, struct buf *out)
 {
+    const struct deploy_member *mirror = deploy_mirror(rel);
+
     for (int i = 0; i < rel->n_members; i++) {
         const struct deploy_member *m = &rel->members[i];
 
@@ -167,4 +169,7 @@ agent_shows(const struct deploy_release *rel, struct buf *out)
         if (rel->n_members > 1)
             buf_addf(out, "=%g%%", (double)m->weight * 100 / DEPLOY_WEIGHT_ALL);
     }
+    if (mirror)
+        buf_addf(out, " (mirrored to %" PRId64 ": %g%%)", mirror->number,
+                 (double)mirror->mirror * 100 / DEPLOY_WEIGHT_ALL);
 }

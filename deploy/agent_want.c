@@ -22,16 +22,14 @@ whole(const cJSON *o, const char *key, int64_t least, int64_t most, int64_t *out
 }
 
 static int
-parse_member(const cJSON *o, struct agent_want *out, int *sum, struct err *err)
+parse_version(const cJSON *o, const struct agent_want *out, const char *share_key,
+              int64_t *number, int64_t *share, struct digest *d, struct err *err)
 {
-    struct deploy_member *m = &out->members[out->n_members];
-    struct digest *d = &out->digests[out->n_members];
-    int64_t number, weight;
     const char *text;
-    int e = whole(o, "version", 1, REPO_NUMBER_MAX, &number, err);
+    int e = whole(o, "version", 1, REPO_NUMBER_MAX, number, err);
 
     if (e == 0)
-        e = whole(o, "weight", 1, DEPLOY_WEIGHT_ALL, &weight, err);
+        e = whole(o, share_key, 1, DEPLOY_WEIGHT_ALL, share, err);
     if (e == 0)
         e = json_str(o, "digest", NULL, &text, "its answer", err);
     if (e < 0)
@@ -39,12 +37,36 @@ parse_member(const cJSON *o, struct agent_want *out, int *sum, struct err *err)
     if (strncmp(text, "sha256:", 7) != 0 || !digest_parse(str_of(text + 7), d))
         return err_set(err, ERR_INVALID, "its answer: '%.80s' is no digest", text);
     for (int i = 0; i < out->n_members; i++)
-        if (out->members[i].number == number)
+        if (out->members[i].number == *number)
             return err_set(err, ERR_INVALID, "its answer: version %" PRId64 " twice",
-                           number);
-    *m = (struct deploy_member){ .number = number, .weight = (int)weight };
+                           *number);
+    return 0;
+}
+
+static int
+parse_member(const cJSON *o, struct agent_want *out, int *sum, struct err *err)
+{
+    int64_t number, weight;
+
+    if (parse_version(o, out, "weight", &number, &weight, &out->digests[out->n_members],
+                      err) < 0)
+        return -(int)err->code;
+    out->members[out->n_members++] =
+        (struct deploy_member){ .number = number, .weight = (int)weight };
     *sum += (int)weight;
-    out->n_members++;
+    return 0;
+}
+
+static int
+parse_mirror(const cJSON *o, struct agent_want *out, struct err *err)
+{
+    int64_t number, share;
+
+    if (!o || cJSON_IsNull(o))
+        return 0;
+    if (parse_version(o, out, "share", &number, &share, &out->mirror_digest, err) < 0)
+        return err_ctx(err, "mirror");
+    out->mirror = (struct deploy_member){ .number = number, .mirror = (int)share };
     return 0;
 }
 
@@ -92,6 +114,8 @@ parse(const cJSON *o, const char *alias, struct agent_want *out, struct err *err
     }
     if (sum != DEPLOY_WEIGHT_ALL)
         return err_set(err, ERR_INVALID, "its answer: the weights sum to %d", sum);
+    if (parse_mirror(cJSON_GetObjectItemCaseSensitive(o, "mirror"), out, err) < 0)
+        return -(int)err->code;
     return repo_check_text(out->reason, sizeof(out->reason), false, "its reason", err);
 }
 

@@ -172,25 +172,40 @@ turn_of(struct repo *r, const char *host, const struct deploy_release *rel,
  */
 
 static int
+add_version(struct repo *r, cJSON *o, int64_t version_id, const char *share_key,
+            int share, struct err *err)
+{
+    char digest[REPO_DIGEST_BYTES];
+    struct repo_version v;
+
+    if (repo_version_get(r, version_id, &v, err) < 0)
+        return -(int)err->code;
+    repo_digest_text(&v.digest, digest);
+    json_put_int(o, "version", v.number);
+    json_put_int(o, share_key, share);
+    json_put_str(o, "digest", digest);
+    json_put_int(o, "bytes", v.size_bytes);
+    return 0;
+}
+
+static int
 add_members(struct repo *r, cJSON *o, const struct deploy_release *rel, struct err *err)
 {
     cJSON *list = cJSON_AddArrayToObject(o, "members");
+    const struct deploy_member *mirror = deploy_mirror(rel);
+    int e = 0;
 
-    for (int i = 0; i < rel->n_members; i++) {
-        char digest[REPO_DIGEST_BYTES];
-        struct repo_version v;
+    for (int i = 0; e == 0 && i < rel->n_members; i++) {
         cJSON *m = cJSON_CreateObject();
 
         cJSON_AddItemToArray(list, m);
-        if (repo_version_get(r, rel->members[i].version_id, &v, err) < 0)
-            return -(int)err->code;
-        repo_digest_text(&v.digest, digest);
-        json_put_int(m, "version", v.number);
-        json_put_int(m, "weight", rel->members[i].weight);
-        json_put_str(m, "digest", digest);
-        json_put_int(m, "bytes", v.size_bytes);
+        e = add_version(r, m, rel->members[i].version_id, "weight",
+                        rel->members[i].weight, err);
     }
-    return 0;
+    if (e == 0 && mirror)
+        e = add_version(r, cJSON_AddObjectToObject(o, "mirror"), mirror->version_id,
+                        "share", mirror->mirror, err);
+    return e;
 }
 
 static int

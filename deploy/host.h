@@ -29,9 +29,10 @@ struct host_rule {
 #define HOST_SILENT_S 600
 
 /* {"host", "alias", "rule", "models": [{"model", "alias", "release", "verb", "by",
- * "since", "reason", "members": [{"version", "weight", "digest", "bytes"}], "go",
- * "again", "why"}]}: what is live on the alias, of each model that `reads` lets pass,
- * and whether the host is to show it now. Writes nothing. */
+ * "since", "reason", "members": [{"version", "weight", "digest", "bytes"}], "mirror":
+ * {"version", "share", "digest", "bytes"} or absent, "go", "again", "why"}]}: what is
+ * live on the alias, of each model that `reads` lets pass, and whether the host is to
+ * show it now. Writes nothing. */
 int deploy_host_want(struct repo *r, const char *host, const char *alias,
                      bool (*reads)(void *arg, const char *model), void *arg,
                      cJSON **out, struct err *err) MUST_CHECK;

@@ -276,4 +276,24 @@ fails "no such file" 7 "has no file 'nothing'"
 sl --store up cat digits@1 --offset 100 saved_model.pb
 ok "cat from an offset"
 check "is the rest" sh -c "tail -c +101 '$digits/v1/saved_model.pb' | cmp - '$scratch/.out'"
+
+# ---- a version that only gets copies ----
+rm -f flip
+up weights digits@production --mirror 3=10%
+agent a
+ok "a mirrored share"
+prints "is taken over" 'shows 1 \(mirrored to 3: 10%\)'
+is "and told" "$(state a | cut -d ' ' -f 3-)" "1 (mirrored to 3: 10%)"
+sl --store a status digits
+prints "by a release of the host" 'live +1 \(mirrored to 3: 10%\)'
+check "with its files" test -e a-models/digits/v3/saved_model.pb
+up weights digits@production 1=60% 3=40%
+agent a
+prints "it ends when it gets traffic" 'shows 1=60% 3=40%: '
+up weights digits@production 1=60% 3=40% --mirror 2=5%
+agent a
+prints "another, beside traffic" 'shows 1=60% 3=40% \(mirrored to 2: 5%\)'
+up weights digits@production --mirror 2=0
+agent a
+prints "and it ends" 'shows 1=60% 3=40%: '
 finish
