@@ -258,9 +258,18 @@ static void
 add_server(const cJSON *t, struct buf *out)
 {
     const cJSON *s = member(t, "server");
+    if (cJSON_IsFalse(member(t, "told")))
+        buf_addf(out,
+                 "              its server WAS NOT TOLD: sluice target step %s tells "
+                 "it again\n",
+                 cli_str(t, "name"));
     if (!cJSON_IsObject(s))
         return;
     buf_addf(out, "              step %s", cli_str(t, "stage"));
+    if (member(t, "traffic_with")) {
+        buf_adds(out, ", traffic stays with ");
+        cli_members(member(t, "traffic_with"), out);
+    }
     if (cli_str(t, "observed")[0]) {
         buf_adds(out, ", observed ");
         cli_time(cli_str(t, "observed"), out);

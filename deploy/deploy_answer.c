@@ -41,10 +41,11 @@ add_seen(struct plan *p, const struct site *s, const struct deploy_release *rel,
         e = step_get(p->r, s, rel, &st, err);
     if (st.is_stepped) {
         json_put_str(t, "stage", step_names[st.stage]);
-        why = st.stage == STEP_DONE   ? NULL
-              : st.stage == STEP_LOAD ? "its server loads what is new; then traffic "
-                                        "moves: --wait, or sluice target step"
-                                      : "not yet: --wait, or sluice target step";
+        why = st.stage == STEP_DONE ? NULL
+              : st.stage == STEP_LOAD && !weights_same(&st.from, rel)
+                  ? "its server loads what is new; then traffic "
+                    "moves: --wait, or sluice target step"
+                  : "not yet: --wait, or sluice target step";
     }
     json_put_bool(t, "observed", !why);
     if (why)

@@ -218,8 +218,14 @@ add_server(struct repo *r, cJSON *t, struct view *v, int site,
 
     if (e < 0)
         return e;
+    if (!st.is_told)
+        json_put_bool(t, "told", false);
+    if (!st.is_stepped)
+        return 0;
     json_put_str(t, "stage", step_names[st.stage]);
     put_time(t, "observed", st.observed_ns);
+    if (st.stage == STEP_LOAD && st.from.n_members > 0 && !weights_same(&st.from, rel))
+        cJSON_AddItemToObject(t, "traffic_with", release_members_json(&st.from));
     o = cJSON_AddObjectToObject(t, "server");
     loaded = cJSON_CreateArray();
     if (ask_server(v, site, &st, o, loaded))
@@ -249,9 +255,8 @@ add_targets(struct repo *r, cJSON *o, struct view *v, const struct deploy_releas
             say(drift, "%s", why.msg);
         json_put_bool(t, "ok", cJSON_GetArraySize(drift) == 0);
         cJSON_AddItemToArray(list, t);
-        if (site_is_stepped(s))
-            e = add_server(r, t, v, i, rel, err);
-        else
+        e = add_server(r, t, v, i, rel, err);
+        if (!site_is_stepped(s))
             json_put_str(t, "not_observed", s->layout->not_observed);
     }
     return e;

@@ -34,6 +34,8 @@ prints "and says that it is not seen" 'target web: switched; not observed \(its 
 is "the new one is loaded beside" "$(shows)" " 1 2 "
 is "and has no label" "$(labels)" "stable=1"
 is "nor the traffic" "$(readlink web/digits/latest)" 1
+sl status digits
+prints "which status says" 'step load, traffic stays with 1; its server has'
 tfs_wait digits 2 AVAILABLE
 sl target step web --wait 20
 ok "target step moves it"
@@ -109,10 +111,14 @@ sl target set web --reload 'echo no such luck >&2; exit 3'
 sl rollback digits@production
 fails "a server that cannot be told undoes nothing" 8 'switched and recorded; the server was not told: .*target step web'
 is "the release stands" "$(sluice status digits | sed -n 's/ *live *\([^ ]*\) .*/\1/p')" 1
+sl status digits
+prints "status says that it was not told" 'its server WAS NOT TOLD: sluice target step web'
 sl target set web --reload "touch $scratch/told"
 sl target step --wait 20
 ok "a step tells it again"
 check "it was told" test -f told
+sl status digits
+is "and status no more" "$(printf %s "$out" | grep -c 'NOT TOLD')" 0
 sl promote digits@2 --to production --again --wait 0
 fails "--wait 0" 2 'wait takes'
 sl promote digits@2 --to production --again --keep-loaded 9
