@@ -28,6 +28,7 @@ enum {
     SVC_REST = 4,  /* the remaining arguments */
     SVC_APART = 8, /* an idempotency key does not compare it: a path whose bytes count,
                     * or what may differ when a call is made again */
+    SVC_WAITS = 16 /* nor this: for how long the caller waits */
 };
 
 struct svc_field {

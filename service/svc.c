@@ -17,6 +17,7 @@
 #define REQ SVC_REQUIRED
 #define REST SVC_REST
 #define APART SVC_APART
+#define WAITS SVC_WAITS
 #define KEY                                                                            \
     F(idempotency_key, STR, 0,                                                         \
       "the same key with the same call gives the same answer, and nothing happens "    \

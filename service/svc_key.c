@@ -42,7 +42,7 @@ request_digest(const struct svc_call *c, const struct digest *bytes, int n,
         const struct svc_field *f = &c->verb->fields[i];
         struct buf text AUTO(buf_release) = BUF_INIT;
 
-        if ((f->flags & SVC_APART) || strcmp(f->name, FIELD) == 0 ||
+        if ((f->flags & (SVC_APART | SVC_WAITS)) || strcmp(f->name, FIELD) == 0 ||
             !json_has(c->req, f->name))
             continue;
         json_print(cJSON_GetObjectItemCaseSensitive(c->req, f->name), &text, true);

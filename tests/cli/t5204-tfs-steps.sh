@@ -49,8 +49,8 @@ ok "promote --wait"
 prints "ends when it is seen" 'target web: switched$'
 is "by its label" "$(tfs_asked digits/labels/stable)" 3
 is "with nothing else loaded" "$(shows)" " 3 "
-sl promote digits@3 --to production --wait 20 --keep-loaded 0 --idempotency-key one
-ok "again with its key"
+sl promote digits@3 --to production --wait 30 --keep-loaded 0 --idempotency-key one
+ok "again with its key, and more time"
 sl --json status digits
 prints "it is the same release" '"release": *3'
 sl rollback digits@production --wait 20
