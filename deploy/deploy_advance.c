@@ -367,6 +367,18 @@ is_flipped(struct round *x, struct site *s, const struct step *st, struct err *e
     return e < 0 ? e : flips.n == 0;
 }
 
+/* 1: the tree shows it, also when whoever wrote the row was interrupted before the
+ * flip. Before the server is told: it reads the tree. */
+static int
+catch_up(struct round *x, struct site *s, const struct step *st, struct err *err)
+{
+    int e = 1;
+
+    if (st->is_stepped && st->stage != STEP_DONE)
+        e = is_flipped(x, s, st, err);
+    return e == 0 ? move(x, s, st, st, err) : e;
+}
+
 /* A version that was held back may be loaded now. */
 static bool
 frees(const struct step *was, const struct step *now)
@@ -411,10 +423,8 @@ is_refused(const struct round *x, const struct site *s, const struct step *st,
 static int
 advance(struct round *x, struct site *s, struct step *st, cJSON *o, struct err *err)
 {
-    int e = is_flipped(x, s, st, err);
+    int e = 1;
 
-    if (e == 0)
-        e = move(x, s, st, st, err);
     while (e == 1 && st->stage != STEP_DONE) {
         struct step next = *st;
 
@@ -466,7 +476,7 @@ step_one(struct round *x, struct site *s, const struct deploy_release *rel,
     struct err why = ERR_INIT;
     struct step st;
     cJSON *o;
-    int e = step_get(x->r, s, rel, &st, err);
+    int e = step_get(x->r, s, rel, &st, err), shown;
 
     if (e < 0 || (!st.is_stepped && !s->t.option[DEPLOY_RELOAD]))
         return e;
@@ -476,11 +486,15 @@ step_one(struct round *x, struct site *s, const struct deploy_release *rel,
     json_put_str(o, "alias", s->t.alias);
     json_put_str(o, "model", rel->model);
     json_put_int(o, "release", rel->number);
-    if (!st.is_told && site_tell(x->r, s, x->ops, rel, &why) < 0)
+    shown = catch_up(x, s, &st, &why);
+    if (shown == 1 && !st.is_told && site_tell(x->r, s, x->ops, rel, &why) < 0)
         json_put_str(o, "not_told", why.msg);
-    st.is_told |= why.code == ERR_OK;
-    err_clear(&why);
-    if (st.is_stepped && st.stage != STEP_DONE && advance(x, s, &st, o, &why) < 0)
+    if (shown == 1) {
+        st.is_told |= why.code == ERR_OK;
+        err_clear(&why);
+        shown = st.is_stepped ? advance(x, s, &st, o, &why) : 0;
+    }
+    if (shown < 0)
         json_put_str(o, "error", why.msg);
     json_put_str(o, "stage", step_names[st.stage]);
     x->n_waiting += st.stage != STEP_DONE || json_has(o, "not_told");

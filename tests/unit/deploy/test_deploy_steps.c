@@ -23,6 +23,7 @@ static struct fake {
     int n;
     int n_refused; /* configs */
     int n_told;
+    int64_t told_stable; /* what the config gave the label when it was told */
     bool down, no_reload;
     bool lenient;  /* new labels may be early, as with the flag that sluice asks for */
     int64_t fails; /* a number that does not load */
@@ -196,6 +197,8 @@ fake_reload(struct repo *r, const struct deploy_target *t,
     if (server.no_reload)
         return err_set(err, ERR_REFUSED, "it says no");
     server.n_told++;
+    server.told_stable =
+        label_in(fx_file(server.web, "config/models.config"), "stable");
     return 0;
 }
 
@@ -642,6 +645,28 @@ TEST(test_deploy_steps__told_of_a_status_url)
     settle(&f);
     CHECK_INT(server.n_told, 4);
     CHECK_INT(fx_count(&f, "SELECT stage = 'done' FROM shown"), 1);
+    fx_close(&f);
+}
+
+/* Killed between row and flip: flipped first, then told. */
+TEST(test_deploy_steps__told_what_is_shown)
+{
+    struct fx f = { .r = NULL };
+
+    start(&f, "grpc://127.0.0.1:1");
+    fx_pushes(&f, "fraud", 2);
+    FX_OK(promote(&f, "fraud", 1, 0, false));
+    settle(&f);
+    FX_OK(promote(&f, "fraud", 2, -1, false));
+    fake_poll();
+    fake_load();
+    CHECK_INT(server.told_stable, 1);
+    FX_OK(db_run(f.r->db, &f.err, "UPDATE shown SET stage = 'label', told = 0", ""));
+    step(&f);
+    CHECK_STR(config(f.web, "fraud"), "1 2 stable=2 canary=0");
+    CHECK_INT(server.told_stable, 2);
+    CHECK_INT(fx_count(&f, "SELECT told FROM shown"), 1);
+    settle(&f);
     fx_close(&f);
 }
 
