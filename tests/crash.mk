@@ -12,7 +12,8 @@ $(CRASH): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/crash/*.c))) $(D)/test
 # $(call crash_part,NAME,COMMAND): a program for tests/run
 crash_part = printf '\#!/bin/sh\nexec %s\n' "$(2)" >$(D)/tests/crash-$(1).sh;
 crash_run = @$(foreach p,$(1),$(call crash_part,$(p),$(crash_$(p)))) \
-    SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(patsubst %,$(D)/tests/crash-%.sh,$(1))
+    SLUICE_BIN=$(abspath $(D)/bin) SLUICE_LIBEXEC=$(abspath $(D)/bin) \
+    SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(patsubst %,$(D)/tests/crash-%.sh,$(1))
 SEED ?= 1
 FAULT_S ?= 0
 CRASH_S ?= 600

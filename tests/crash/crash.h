@@ -63,11 +63,12 @@ void disk_apply(struct disk *d, const struct disk_op *op, enum disk_how how);
 /* ---- scenes (crash_scene.c) ---- */
 
 enum {
-    SCENE_FAST = 1,    /* in the slice that `make check` takes */
-    SCENE_BIG = 2,     /* moves megabytes: failing calls yes, disk states no */
-    SCENE_ONCE = 4,    /* the second time it may say that it is done (exit 3 or 7) */
-    SCENE_KEYED = 8,   /* has an idempotency key: the second time changes nothing */
-    SCENE_DAMAGED = 16 /* what is there before has damage that the run mends */
+    SCENE_FAST = 1,     /* in the slice that `make check` takes */
+    SCENE_BIG = 2,      /* moves megabytes: failing calls yes, disk states no */
+    SCENE_ONCE = 4,     /* the second time it may say that it is done (exit 3 or 7) */
+    SCENE_KEYED = 8,    /* has an idempotency key: the second time changes nothing */
+    SCENE_DAMAGED = 16, /* what is there before has damage that the run mends */
+    SCENE_LATE = 32     /* rows say it before links do, which the next run makes so */
 };
 struct scene {
     const char *name, *setup, *run;
@@ -107,6 +108,16 @@ struct ran {
 void scene_run(struct worker *w, const struct scene *s, struct ran *out);
 /* Runs commands, divided by ';', in this process, with stdout and stderr in *out. */
 int scene_heard(const char *line, struct buf *out);
+
+/* ---- a server of models (crash_server.c) ---- */
+
+struct crash_server {
+    pid_t pid; /* -1: none */
+    char url[40];
+};
+/* In a process of its own; its URL is in the environment, as CRASH_SERVER. */
+int crash_server_open(struct crash_server *s);
+void crash_server_close(struct crash_server *s);
 
 /* ---- what must hold (crash_check.c) ---- */
 

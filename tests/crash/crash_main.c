@@ -207,6 +207,7 @@ main(int argc, char **argv)
     struct crash c = { .o = { .seed = 1 } };
     const int64_t began_ns = clock_mono_ns();
     struct err err = ERR_INIT;
+    struct crash_server server;
     char work[200];
     int part = -1;
 
@@ -229,6 +230,8 @@ main(int argc, char **argv)
         fprintf(stderr, "no place to work in: %s\n", strerror(errno));
         return 1;
     }
+    if (crash_server_open(&server) < 0)
+        crash_bad(&c, "no server of models: %s", strerror(errno));
     for (int i = 0; i < c.o.n_workers; i++)
         if (fork() == 0) {
             struct worker w;
@@ -242,6 +245,7 @@ main(int argc, char **argv)
     for (int i = 0, status; i < c.o.n_workers; i++)
         if (wait(&status) < 0 || status != 0)
             crash_bad(&c, "a worker ended badly: wait status %#x", (unsigned)status);
+    crash_server_close(&server);
     if (fs_remove_tree(AT_FDCWD, work, &err) < 0)
         fprintf(stderr, "%s\n", err.msg);
     report(&c, argv[1], began_ns);

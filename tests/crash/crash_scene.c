@@ -21,7 +21,8 @@
 
 /* One line a scene: what is there before, what happens. The current directory is empty
  * at first; ../../models has A, B (A and a file), C (one byte of B differs), big, wide
- * and wider (a long file, of which the second has some bytes more). */
+ * and wider (a long file, of which the second has some bytes more). The word "server"
+ * is the URL of crash_server.c. */
 #define PUSHED "init; push ../../models/A m; "
 #define LIVE PUSHED "push ../../models/B m; target add web web --alias prod; "
 #define SERVED                                                                         \
@@ -29,11 +30,13 @@
            "tfserving; "
 #define SCANNED                                                                        \
     PUSHED                                                                             \
-        "push ../../models/B m; push ../../models/C m; target add web web --alias "    \
-        "prod --layout tfserving-scan; promote m@1 --to prod; promote m@2 --to prod; "
+    "push ../../models/B m; push ../../models/C m; target add web web --alias "        \
+    "prod --layout tfserving-scan; promote m@1 --to prod; promote m@2 --to prod; "
 #define TRITON                                                                         \
     PUSHED "push ../../models/B m; target add web web --alias prod --layout triton; "  \
            "promote m@1 --to prod"
+/* Goes on by the steps its server is ready for: load, label, look, done. */
+#define STEPPED SERVED "promote m@1 --to prod; target set web --status_url server"
 #define WIDE PUSHED "push ../../models/wide m; push ../../models/wider m"
 #define COLD WIDE "; cold m@2"
 #define SCENE(name, setup, run, flags)                                                 \
@@ -74,6 +77,17 @@ const struct scene scenes[] = {
     SCENE("promote for Triton", TRITON, "promote m@2 --to prod", 0),
     SCENE("rollback for Triton", TRITON "; promote m@2 --to prod",
           "rollback m@prod --to 1", 0),
+    SCENE("mirror", SERVED "promote m@1 --to prod", "weights m@prod --mirror 2=10%", 0),
+    SCENE("release to a server that is asked", STEPPED, "promote m@2 --to prod", 0),
+    SCENE("steps", STEPPED "; promote m@2 --to prod", "target step web", SCENE_LATE),
+    SCENE("release and its steps", STEPPED, "promote m@2 --to prod --wait 3",
+          SCENE_LATE),
+    SCENE("steps of Triton",
+          TRITON "; target set web --status_url server; "
+                 "promote m@2 --to prod",
+          "target step web", SCENE_LATE),
+    SCENE("target set", SERVED "promote m@1 --to prod",
+          "target set web --serving_root /models", SCENE_LATE),
     SCENE("freeze", PUSHED "promote m@1 --to prod", "freeze m@prod --reason why", 0),
     SCENE("golden add", PUSHED, "golden add m ../../models/exam --name exam", 0),
     SCENE("policy set", PUSHED, "policy set prod --require-acceptance *", 0),
@@ -185,7 +199,7 @@ run_line(const char *line)
     snprintf(text, sizeof(text), "%s", line);
     for (char *p = strtok_r(text, " ", &save); p && n < WORDS_MAX;
          p = strtok_r(NULL, " ", &save))
-        words[n++] = p;
+        words[n++] = strcmp(p, "server") == 0 ? getenv("CRASH_SERVER") : p;
     words[n] = NULL;
     if (n == 2 && strcmp(words[1], "damage") == 0)
         return damage();
