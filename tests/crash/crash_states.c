@@ -23,6 +23,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* A prime above any log: its multiples are each cut once, and spread over the log, so
+ * that a run that is cut short has seen something of each part. */
+#define SPREAD 1000003L
+
 struct seen { /* an open hash table */
     uint64_t *slots;
     size_t n, alloc;
@@ -335,11 +339,11 @@ power_cuts(struct crash *c, struct worker *w, const struct scene *s)
     st.flags = CHECK_KILLED;
     st.depth = 1;
     st.what = "power cut";
-    for (int end = 0; end <= st.log.n && !crash_over(c);
-         end += c->o.fast ? 1 + (int)(next_random(&st.random) % 24) : 1) {
+    for (int i = 0; i <= st.log.n && !crash_over(c);
+         i += c->o.fast ? 1 + (int)(next_random(&st.random) % 24) : 1) {
         st.allowed = steps;
         st.n_allowed = n_steps;
-        cut_at(&st, end);
+        cut_at(&st, c->o.fast ? i : (int)((long)i * SPREAD % (st.log.n + 1)));
     }
     /* acknowledged: what is seen is what was done, whatever was not synced */
     st.allowed = &steps[n_steps - 1];
