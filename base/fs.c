@@ -6,12 +6,10 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -378,29 +376,58 @@ fs_exists(int dirfd, const char *path, struct err *err)
     return errno == ENOENT ? 0 : err_sys(err, errno, "stat %s", path);
 }
 
-/* Copies by the cheapest way the two file systems know; each way goes on where the
- * one before it stopped, and the last one reports what is wrong. */
+/* Copies [at, end), or less when the source ends before, by the cheapest way the two
+ * file systems know; the second goes on where the first stopped, and reports what is
+ * wrong. */
 static int
-copy_bytes(int to_fd, int from_fd, const char *from, const char *to, struct err *err)
+copy_range(int to_fd, int from_fd, int64_t at, int64_t end, const char *from,
+           const char *to, struct err *err)
 {
     char *chunk AUTO(free_ptr) = NULL;
-    const size_t chunk_bytes = 1 << 20;
-    ssize_t n;
+    const int64_t chunk_bytes = 1 << 20;
+    int64_t in_at = at, out_at = at, n;
+    int r = 0;
+
+    do
+        n = copy_file_range(from_fd, &in_at, to_fd, &out_at,
+                            end - in_at < 1 << 30 ? (size_t)(end - in_at) : 1 << 30, 0);
+    while ((n > 0 && in_at < end) || (n < 0 && errno == EINTR));
+    if (in_at >= end)
+        return 0;
+    chunk = xmalloc((size_t)chunk_bytes);
+    do {
+        const int64_t left = end - in_at;
+
+        n = fs_read_at(from_fd, chunk,
+                       (size_t)(left < chunk_bytes ? left : chunk_bytes), in_at, from,
+                       err);
+        if (n > 0)
+            r = fs_write_at(to_fd, chunk, (size_t)n, in_at, to, err);
+        in_at += n;
+    } while (r == 0 && n > 0 && in_at < end);
+    return n < 0 ? (int)n : r;
+}
+
+static int
+copy_bytes(int to_fd, int from_fd, int64_t size_bytes, const char *from, const char *to,
+           struct err *err)
+{
+    struct fs_hole hole;
+    int64_t at = 0;
     int r = 0, e = fs_fault("write");
 
     if (e != 0)
         return err_sys(err, e, "write %s", to);
-    if (ioctl(to_fd, FICLONE, from_fd) == 0)
+    if (fs_clone(to_fd, from_fd))
         return 0;
-    do
-        n = copy_file_range(from_fd, NULL, to_fd, NULL, 1 << 30, 0);
-    while (n > 0 || (n < 0 && errno == EINTR));
-    chunk = xmalloc(chunk_bytes);
-    while (r == 0 && (n = read_some(from_fd, chunk, chunk_bytes)) > 0)
-        r = fs_write_all(to_fd, chunk, (size_t)n, to, err);
-    if (r == 0 && n < 0)
-        return err_sys(err, errno, "read %s", from);
-    return r;
+    while (r == 0 && fs_find_hole(from_fd, at, size_bytes, &hole)) {
+        r = copy_range(to_fd, from_fd, at, hole.from, from, to, err);
+        at = hole.to;
+        if (r == 0 && ftruncate(to_fd, at) < 0)
+            r = err_sys(err, errno, "write %s", to);
+    }
+    /* whatever there is, also when it grew */
+    return r < 0 ? r : copy_range(to_fd, from_fd, at, INT64_MAX, from, to, err);
 }
 
 static int
@@ -422,7 +449,7 @@ copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode
                 err);
     if (r < 0)
         return r;
-    r = copy_bytes(out, in, from, to, err);
+    r = copy_bytes(out, in, st.st_size, from, to, err);
     if (r == 0 && fchmod(out, mode) < 0)
         r = err_sys(err, errno, "set the mode of %s", to);
     if (r == 0)

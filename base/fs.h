@@ -64,7 +64,7 @@ int fs_exists(int dirfd, const char *path, struct err *err) MUST_CHECK;
 /* Removes a tree without following links; an absent one is no error. */
 int fs_remove_tree(int dirfd, const char *path, struct err *err) MUST_CHECK;
 /* A whole copy with the destination synced; the destination must not exist. Uses
- * FICLONE or copy_file_range where they work. */
+ * FICLONE or copy_file_range where they work, and keeps holes. */
 int fs_copy(int from_dirfd, const char *from, int to_dirfd, const char *to, mode_t mode,
             struct err *err) MUST_CHECK;
 int fs_copy_unsynced(int from_dirfd, const char *from, int to_dirfd, const char *to,
@@ -86,6 +86,18 @@ bool fs_set_direct(int fd, bool on);
  * file has that size afterwards, or is as it was. */
 int fs_reserve(int fd, int64_t size_bytes, const char *what,
                struct err *err) MUST_CHECK;
+/* The first hole of FS_HOLE_BYTES or more at or behind `at` in what are the first
+ * size_bytes of a file. Its ends are multiples of FS_DIRECT_BYTES, or size_bytes.
+ * False: there is none, or this file system does not tell. Moves the offset of fd. */
+enum { FS_HOLE_BYTES = 1 << 16 };
+struct fs_hole {
+    int64_t from, to;
+};
+bool fs_find_hole(int fd, int64_t at, int64_t size_bytes, struct fs_hole *out);
+/* As fs_write_at to what was never written before, but leaves a hole for FS_HOLE_BYTES
+ * of zeros (the file may need ftruncate afterwards). `at` is a multiple of that. */
+int fs_write_sparse(int fd, const void *p, size_t n, int64_t at, const char *what,
+                    struct err *err) MUST_CHECK;
 /* Makes an empty file a copy that shares its blocks with another. */
 bool fs_clone(int to_fd, int from_fd);
 /* The kernel begins to write that range (n 0: to the end); nobody waits, and errors

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -71,6 +72,50 @@ fs_reserve(int fd, int64_t size_bytes, const char *what, struct err *err)
     if (e == ENOSPC || e == EDQUOT || e == EFBIG || e == EIO)
         return err_sys(err, e, "make room for %s", what);
     return 0; /* this file system cannot */
+}
+
+bool
+fs_find_hole(int fd, int64_t at, int64_t size_bytes, struct fs_hole *out)
+{
+    struct stat st;
+    int64_t to = at;
+
+    do {
+        const int64_t from = lseek(fd, to, SEEK_HOLE);
+
+        if (from < 0 || from >= size_bytes)
+            return false;
+        to = lseek(fd, from, SEEK_DATA);
+        /* none behind it: a hole to the end, unless the file was cut short */
+        if (to < 0 && (errno != ENXIO || fstat(fd, &st) < 0 || st.st_size < size_bytes))
+            return false;
+        out->from = (from + FS_DIRECT_BYTES - 1) / FS_DIRECT_BYTES * FS_DIRECT_BYTES;
+        out->to = to < 0 || to >= size_bytes ? size_bytes
+                                             : to / FS_DIRECT_BYTES * FS_DIRECT_BYTES;
+    } while (out->to - out->from < FS_HOLE_BYTES && out->to < size_bytes);
+    return out->to - out->from >= FS_HOLE_BYTES;
+}
+
+int
+fs_write_sparse(int fd, const void *p, size_t n, int64_t at, const char *what,
+                struct err *err)
+{
+    const char *bytes = p;
+    size_t written = 0;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && n - i >= FS_HOLE_BYTES; i += FS_HOLE_BYTES) {
+        if (bytes[i] != 0 || memcmp(bytes + i, bytes + i + 1, FS_HOLE_BYTES - 1) != 0)
+            continue;
+        if (i > written)
+            r = fs_write_at(fd, bytes + written, i - written, at + (int64_t)written,
+                            what, err);
+        written = i + FS_HOLE_BYTES;
+    }
+    if (r == 0 && n > written)
+        r = fs_write_at(fd, bytes + written, n - written, at + (int64_t)written, what,
+                        err);
+    return r;
 }
 
 bool

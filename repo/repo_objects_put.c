@@ -199,6 +199,13 @@ is_here(struct local *l, const struct objects_put *p, bool *torn, struct err *er
     return is_present(l, p, torn, err);
 }
 
+/* Sets the size of what fs_write_sparse wrote. */
+static int
+end_file(int fd, int64_t size_bytes, struct err *err)
+{
+    return ftruncate(fd, size_bytes) < 0 ? err_sys(err, errno, "write an object") : 0;
+}
+
 static int
 open_tmp(struct local *l, const struct objects_put *p, struct fs_tmp *tmp,
          struct err *err)
@@ -259,7 +266,10 @@ put_small(struct local *l, struct objects_put *p, struct err *err)
     else
         return r < 0 ? r : 0;
     if (r == 0 && !(f && f->is_ours))
-        r = fs_write_all(tmp.fd, l->chunk, (size_t)p->size_bytes, "an object", err);
+        r = fs_write_sparse(tmp.fd, l->chunk, (size_t)p->size_bytes, 0, "an object",
+                            err);
+    if (r == 0 && p->size_bytes >= FS_HOLE_BYTES)
+        r = end_file(tmp.fd, p->size_bytes, err);
     return r < 0 ? r : keep(l, p, &tmp, torn, false, err);
 }
 
@@ -272,7 +282,8 @@ copy_stream(struct local *l, struct objects_put *p, int to_fd, struct err *err)
 
     sha256_init(&hash);
     for (p->size_bytes = 0; n > 0; n = p->read(p->arg, l->chunk, CHUNK_BYTES, err)) {
-        int r = fs_write_all(to_fd, l->chunk, (size_t)n, "an object", err);
+        int r = fs_write_sparse(to_fd, l->chunk, (size_t)n, p->size_bytes, "an object",
+                                err);
 
         if (r < 0)
             return r;
@@ -280,6 +291,8 @@ copy_stream(struct local *l, struct objects_put *p, int to_fd, struct err *err)
         p->size_bytes += n;
     }
     sha256_end(&hash, &p->digest);
+    if (n == 0)
+        n = end_file(to_fd, p->size_bytes, err);
     return n < 0 ? (int)n : fs_datasync(to_fd, "an object", err);
 }
 

@@ -9,6 +9,8 @@
  * takes a fifth of the processor time of a copy through it, nothing is left for the
  * sync to write, and what the machine serves stays cached
  *
+ * What is a hole of the source is not read and is a hole of the object.
+ *
  * All three see the same bytes, so a source that is written meanwhile can spoil a push,
  * never an object. A source that is the object already (a clone, a file of stage/) has
  * no writer. */
@@ -24,11 +26,20 @@
 #define SLOT_BYTES ((size_t)4 << 20)
 #define N_SLOTS 5
 
+struct piece {
+    char *p; /* SLOT_BYTES */
+    int64_t at;
+    size_t n;
+    bool is_hole;
+};
+
 struct pump {
     struct repo_pump *p;
     int64_t n_slots;
     char *slots; /* n_slots * SLOT_BYTES */
-    bool has_writer;
+    struct piece pieces[N_SLOTS];
+    struct fs_hole hole; /* the next, for the reader; from < 0: none */
+    bool has_writer, has_holes;
     pthread_mutex_t lock;
     pthread_cond_t moved;
     /* Under the lock. Slot i % n_slots holds piece i from when it is read until it is
@@ -78,22 +89,10 @@ end(struct pump *pump, int64_t *counter)
     pthread_mutex_unlock(&pump->lock);
 }
 
-static char *
-slot(const struct pump *pump, int64_t i)
+static struct piece *
+piece(struct pump *pump, int64_t i)
 {
-    return pump->slots + (size_t)(i % pump->n_slots) * SLOT_BYTES;
-}
-
-/* Bytes of piece i, which was read. */
-static size_t
-piece_bytes(struct pump *pump, int64_t i)
-{
-    int64_t left;
-
-    pthread_mutex_lock(&pump->lock);
-    left = pump->read_bytes - i * (int64_t)SLOT_BYTES;
-    pthread_mutex_unlock(&pump->lock);
-    return left < (int64_t)SLOT_BYTES ? (size_t)left : SLOT_BYTES;
+    return &pump->pieces[i % pump->n_slots];
 }
 
 /* ---- the reader ---- */
@@ -148,28 +147,66 @@ repo_check_crcs(const struct objects_file *file, const char *bytes, size_t n,
     return check(&k, bytes, n, 0, err);
 }
 
+static void
+find_hole(struct pump *pump, int64_t at)
+{
+    const struct objects_file *f = pump->p->file;
+
+    if (!fs_find_hole(f->fd, at, f->size_bytes, &pump->hole))
+        pump->hole = (struct fs_hole){ .from = -1, .to = -1 };
+}
+
+/* The piece at `at`: zeros of a hole, or bytes up to the next one. 1: there is more, 0:
+ * the source ended, -code. */
+static int
+read_piece(struct pump *pump, struct piece *s, int64_t at, struct err *err)
+{
+    const struct objects_file *f = pump->p->file;
+    const bool was_hole = s->is_hole;
+    const size_t n_was = s->n;
+    int64_t end_at = f->size_bytes, n;
+
+    if (pump->hole.from >= 0 && at >= pump->hole.to)
+        find_hole(pump, at);
+    s->at = at;
+    s->is_hole = pump->hole.from >= 0 && at >= pump->hole.from;
+    if (pump->hole.from >= 0)
+        end_at = s->is_hole ? pump->hole.to : pump->hole.from;
+    s->n = end_at - at < (int64_t)SLOT_BYTES ? (size_t)(end_at - at) : SLOT_BYTES;
+    if (s->is_hole) {
+        if (!was_hole || s->n > n_was)
+            memset(s->p, 0, s->n);
+        return 1;
+    }
+    n = fs_read_at(f->fd, s->p, s->n, at, pump->p->what, err);
+    if (n < 0)
+        return (int)n;
+    end_at = (int64_t)s->n;
+    s->n = (size_t)n;
+    return n == end_at; /* less: the source was cut short */
+}
+
 static int
 read_all(struct pump *pump, struct err *err)
 {
     const struct objects_file *f = pump->p->file;
     struct checking k = { .file = f, .what = pump->p->what };
-    int64_t at = 0, n = (int64_t)SLOT_BYTES;
+    int64_t at = 0;
+    int more = 1;
 
-    for (int64_t i = 0; at < f->size_bytes && n == (int64_t)SLOT_BYTES; i++) {
-        const int64_t left = f->size_bytes - at;
+    for (int64_t i = 0; at < f->size_bytes && more > 0; i++) {
+        struct piece *s = piece(pump, i);
         int r;
 
         if (!begin(pump, READER, i))
             return 0;
-        n = fs_read_at(f->fd, slot(pump, i),
-                       left < (int64_t)SLOT_BYTES ? (size_t)left : SLOT_BYTES, at,
-                       pump->p->what, err);
-        if (n <= 0) /* 0: the source was cut short */
+        more = read_piece(pump, s, at, err);
+        if (more < 0 || s->n == 0)
             break;
-        r = check(&k, slot(pump, i), (size_t)n, at, err);
+        r = check(&k, s->p, s->n, at, err);
         if (r < 0)
             return r;
-        at += n;
+        at += (int64_t)s->n;
         pthread_mutex_lock(&pump->lock);
         pump->read_bytes = at;
         pthread_mutex_unlock(&pump->lock);
@@ -179,7 +216,7 @@ read_all(struct pump *pump, struct err *err)
     pump->is_at_end = true;
     pthread_cond_broadcast(&pump->moved);
     pthread_mutex_unlock(&pump->lock);
-    return n < 0 ? (int)n : 0;
+    return more < 0 ? more : 0;
 }
 
 static void *
@@ -200,18 +237,22 @@ write_all(struct pump *pump, struct err *err)
     const int fd = pump->p->to_fd;
     const char *what = pump->p->what;
     int64_t at = 0;
-    int r = fs_reserve(fd, pump->p->file->size_bytes, what, err);
+    int r = pump->has_holes ? 0 : fs_reserve(fd, pump->p->file->size_bytes, what, err);
 
     (void)fs_set_direct(fd, true);
     for (int64_t i = 0; r == 0 && begin(pump, WRITER, i); i++) {
-        const size_t n = piece_bytes(pump, i);
-        size_t whole = (n + FS_DIRECT_BYTES - 1) / FS_DIRECT_BYTES * FS_DIRECT_BYTES;
+        const struct piece *s = piece(pump, i);
+        const size_t whole =
+            (s->n + FS_DIRECT_BYTES - 1) / FS_DIRECT_BYTES * FS_DIRECT_BYTES;
 
         /* the last piece is filled up; the file gets its size below */
-        memset(slot(pump, i) + n, 0, whole - n);
-        r = fs_write_at(fd, slot(pump, i), whole, at, what, err);
-        fs_writeout(fd, at, (int64_t)whole); /* where it went through the cache */
-        at += (int64_t)n;
+        if (!s->is_hole) {
+            memset(s->p + s->n, 0, whole - s->n);
+            r = fs_write_at(fd, s->p, whole, s->at, what, err);
+            fs_writeout(fd, s->at,
+                        (int64_t)whole); /* where it went through the cache */
+        }
+        at = s->at + (int64_t)s->n;
         end(pump, &pump->n_written);
     }
     if (r == 0 && ftruncate(fd, at) < 0)
@@ -239,9 +280,10 @@ hash(struct pump *pump)
 
     sha256_init(&sha);
     for (int64_t i = 0; begin(pump, HASHER, i); i++) {
-        const size_t n = piece_bytes(pump, i);
+        const struct piece *s = piece(pump, i);
+        const size_t n = s->n;
 
-        sha256_add(&sha, slot(pump, i), n);
+        sha256_add(&sha, s->p, n);
         end(pump, &pump->n_hashed);
         if (f->progress)
             f->progress(pump->p->progress_arg, (int64_t)n);
@@ -311,6 +353,10 @@ repo_pump(struct repo_pump *p, struct err *err)
     pump.slots = aligned_alloc(FS_DIRECT_BYTES, (size_t)pump.n_slots * SLOT_BYTES);
     if (!pump.slots)
         return err_set(err, ERR_LIMIT, "%s: no memory for its buffers", p->what);
+    for (int64_t i = 0; i < pump.n_slots; i++)
+        pump.pieces[i].p = pump.slots + (size_t)i * SLOT_BYTES;
+    find_hole(&pump, 0);
+    pump.has_holes = pump.hole.from >= 0;
     r = run(&pump, err);
     free(pump.slots);
     if (r == 0 && !pump.has_writer)

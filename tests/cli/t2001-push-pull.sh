@@ -79,6 +79,30 @@ else
     check "and some did not fit" test "$failed" -gt 3
 fi
 
+# Holes stay holes, on the way in and out.
+cp -r "$digits/v1" sparse
+chmod -R u+w sparse
+mkdir -p sparse/assets
+echo begin >sparse/assets/big
+echo begin >sparse/assets/small
+truncate -s 100M sparse/assets/big
+echo end >>sparse/assets/big
+truncate -s 900K sparse/assets/small
+du_kb() { du -sk "$@" | awk '{ sum += $1 } END { print sum }'; }
+if [ "$(du_kb sparse)" -gt 9000 ]; then
+    skip "holes" "this file system has none"
+else
+    before=$(du_kb "$SLUICE_STORE/objects")
+    sl push sparse sparse
+    ok "a model with holes"
+    check "takes their room in the store neither" test "$(($(du_kb "$SLUICE_STORE/objects") - before))" -lt 9000
+    sl pull sparse@1 sparse-out
+    ok "it is pulled"
+    check "with the same bytes" diff -r sparse sparse-out
+    check "and their room is not taken there" test "$(du_kb sparse-out)" -lt 9000
+    rm -rf sparse sparse-out
+fi
+
 sl pull nothing
 fails "no such model" 7 "nothing"
 sl pull digits@9

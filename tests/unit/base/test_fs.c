@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,6 +207,64 @@ TEST(test_fs__copy)
     CHECK_ERR(fs_copy(dir, "fifo", dir, "c", 0444, &err), ERR_INVALID);
     CHECK_OK(fs_copy(AT_FDCWD, "/proc/self/status", dir, "d", 0444, &err));
     CHECK(fstatat(dir, "d", &st, 0) == 0 && st.st_size > 100);
+}
+
+/* Data at 0 and in the midst, a small gap that is no hole, nothing at the end. */
+static int64_t
+put_sparse(int dir, const char *path, int64_t size_bytes)
+{
+    struct err err = ERR_INIT;
+    int fd AUTO(fs_close) = -1;
+    struct stat st;
+
+    CHECK_OK(fs_open(&fd, dir, path, O_RDWR | O_CREAT | O_EXCL, 0644, &err));
+    CHECK_OK(fs_write_at(fd, "begin", 5, 0, path, &err));
+    CHECK_OK(fs_write_at(fd, "midst", 5, (3 << 20) - 2, path, &err));
+    CHECK_OK(fs_write_at(fd, "near", 4, (3 << 20) + 32768, path, &err));
+    CHECK(ftruncate(fd, size_bytes) == 0 && fsync(fd) == 0 && fstat(fd, &st) == 0);
+    return (int64_t)st.st_blocks * 512;
+}
+
+TEST(test_fs__holes)
+{
+    enum { SIZE = (9 << 20) + 77 };
+    int dir AUTO(fs_close) = open_dir(), fd AUTO(fs_close) = -1;
+    struct err err = ERR_INIT;
+    struct fs_map a AUTO(fs_unmap) = { .p = NULL }, b AUTO(fs_unmap) = { .p = NULL };
+    const int64_t disk_bytes = put_sparse(dir, "a", SIZE);
+    struct fs_hole hole;
+    struct stat st;
+
+    if (disk_bytes > 1 << 20)
+        unit_skip("a file system without holes");
+    CHECK_OK(fs_open(&fd, dir, "a", O_RDONLY, 0, &err));
+    CHECK(fs_find_hole(fd, 0, SIZE, &hole));
+    CHECK(hole.from > 0 && hole.from <= FS_HOLE_BYTES);
+    CHECK(hole.to > (3 << 20) - FS_HOLE_BYTES && hole.to <= (3 << 20) - 2);
+    CHECK(fs_find_hole(fd, hole.to, SIZE, &hole));
+    CHECK(hole.from >= (3 << 20) + 32768 + 4 && hole.from % FS_DIRECT_BYTES == 0);
+    CHECK_INT(hole.to, SIZE);
+    CHECK(!fs_find_hole(fd, hole.to, SIZE, &hole));
+    CHECK(!fs_find_hole(fd, 0, 5, &hole));
+    /* cut short since: what is missing is no hole */
+    CHECK(!fs_find_hole(fd, 4 << 20, SIZE + 1, &hole));
+
+    CHECK_OK(fs_copy(dir, "a", dir, "b", 0444, &err));
+    CHECK_OK(fs_map(&a, dir, "a", &err));
+    CHECK_OK(fs_map(&b, dir, "b", &err));
+    CHECK(a.n == SIZE && b.n == SIZE && memcmp(a.p, b.p, SIZE) == 0);
+    CHECK(fstatat(dir, "b", &st, 0) == 0 && st.st_blocks * 512 <= 4 * FS_HOLE_BYTES);
+
+    fs_close(&fd);
+    fs_unmap(&b);
+    CHECK_OK(fs_open(&fd, dir, "c", O_RDWR | O_CREAT, 0644, &err));
+    CHECK_OK(fs_write_sparse(fd, a.p, 4 << 20, 0, "c", &err));
+    CHECK_OK(
+        fs_write_sparse(fd, a.p + (4 << 20), SIZE - (4 << 20), 4 << 20, "c", &err));
+    CHECK(ftruncate(fd, SIZE) == 0 && fsync(fd) == 0 && fstat(fd, &st) == 0);
+    CHECK(st.st_blocks * 512 <= 8 * FS_HOLE_BYTES);
+    CHECK_OK(fs_map(&b, dir, "c", &err));
+    CHECK(b.n == SIZE && memcmp(a.p, b.p, SIZE) == 0);
 }
 
 TEST(test_fs__map)

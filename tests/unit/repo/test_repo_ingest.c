@@ -471,6 +471,53 @@ TEST(test_repo_ingest__checksums_of_tensors)
     }
 }
 
+/* Holes of a file are holes of its object, with the same digest; a tensor may lie
+ * across one. */
+TEST(test_repo_ingest__holes)
+{
+    static const int sizes[] = { 900000, (29 << 20) + 5, 33 << 20 };
+    struct fixture f;
+    char path[1024];
+
+    fixture_new(&f);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const int n = sizes[i], mid = n / 2 / 4096 * 4096 + 4093;
+        struct objects_crc crc = { .offset = 7,
+                                   .size_bytes = mid,
+                                   .name = STR_LIT("a") };
+        char *bytes = xcalloc(1, (size_t)n);
+        struct err err = ERR_INIT;
+        struct digest want;
+        struct stat st;
+
+        memcpy(bytes, "begin", 5);
+        memcpy(bytes + mid, "midst", 5);
+        put_file(&f, "w", "begin", 5);
+        below(&f, "w", path);
+        {
+            int fd AUTO(fs_close) = open(path, O_WRONLY | O_CLOEXEC);
+
+            CHECK(pwrite(fd, "midst", 5, mid) == 5 && ftruncate(fd, n) == 0);
+            CHECK(fsync(fd) == 0 && fstat(fd, &st) == 0);
+            if (st.st_blocks > 64)
+                unit_skip("a file system without holes");
+        }
+        crc.crc32c = crc32c_mask(crc32c(0, bytes + 7, (size_t)mid));
+        CHECK_OK(try_put(&f, path, n, &crc, 1, &err));
+        sha256_of(bytes, (size_t)n, &want);
+        CHECK_OK(objects_verify(f.r->objects, &want, &err));
+        CHECK(stat(object_file(&f, &want, path), &st) == 0 && st.st_size == n);
+        CHECK(st.st_blocks * 512 <= 4 * FS_HOLE_BYTES);
+        crc.crc32c ^= 1;
+        CHECK_ERR(try_put(&f, below(&f, "w", path), n, &crc, 1, &err), ERR_CORRUPT);
+        err_clear(&err);
+        CHECK(truncate(path, n - 200000) == 0); /* cut short, in its last hole */
+        CHECK_INT(try_put(&f, path, n, NULL, 0, &err), 1);
+        free(bytes);
+    }
+    fixture_clear(&f);
+}
+
 TEST(test_repo_ingest__what_waits_can_be_deleted)
 {
     struct fixture f;
