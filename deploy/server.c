@@ -334,6 +334,15 @@ begins_with_scheme(const char *s)
     return n > 0 && strncmp(s + n, "://", 3) == 0;
 }
 
+/* Of "word://HOST…". */
+static bool
+has_host(const char *url)
+{
+    const char *host = strstr(url, "://");
+
+    return host && host[3] && !strchr("/:?#", host[3]);
+}
+
 int
 server_check_options(const char *layout, const char *status_url_or_null,
                      const char *reload_or_null, struct err *err)
@@ -350,8 +359,14 @@ server_check_options(const char *layout, const char *status_url_or_null,
                        "status URL \"%s\": without \"?\" and \"#\"; paths are added to "
                        "it",
                        status_url_or_null);
-    if (!reload_or_null || is_address(kind, reload_or_null) ||
-        !begins_with_scheme(reload_or_null))
+    if (status_url_or_null && !has_host(status_url_or_null))
+        return err_set(err, ERR_USAGE,
+                       "status URL \"%s\": no host in it: give the server's REST "
+                       "address, like http://127.0.0.1:8501",
+                       status_url_or_null);
+    if (!reload_or_null || !begins_with_scheme(reload_or_null))
+        return 0;
+    if (is_address(kind, reload_or_null) && has_host(reload_or_null))
         return 0;
     return err_set(
         err, ERR_USAGE, "reload \"%s\" with the layout %s: give %s%sa command",

@@ -24,6 +24,12 @@ sl target set wob --readers all
 fails "an unknown target" 7 'no target "wob"'
 sl target set web --status-url 127.0.0.1:8501
 fails "an address that is none" 2 "REST address"
+sl target set web --status-url http://
+fails "an address without a host" 2 "no host in it"
+sl target set web --status-url http://:8501
+fails "or with nothing but a port" 2 "no host in it"
+sl target set web --reload grpc://
+fails "a reload without a host" 2 'reload "grpc://".*grpc://HOST:PORT'
 sl target set web --readers some
 fails "readers that there are not" 2 "all and grants"
 sl target set web --serving-root models
