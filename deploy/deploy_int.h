@@ -530,8 +530,8 @@ const char *deploy_verb_text(enum deploy_verb verb);
 int plan_drill(struct plan *p, struct err *err) MUST_CHECK;
 /* Of a live one: where a rollback would be, on the way of a drill from `number`. */
 bool drill_is_there(const struct deploy_release *live, int64_t number);
-/* A rollback while a drill is on its way ends it: 1 and what the drill came from; 0: none
- * is, or that cannot be had any more. */
+/* A rollback while a drill is on its way ends it: 1 and what the drill came from; 0:
+ * none is, or that cannot be had any more. */
 int drill_came_from(struct repo *r, const struct deploy_release *live,
                     struct deploy_release *out, struct err *err) MUST_CHECK;
 /* The newest one that has no end: 1 and its row, 0 none. */

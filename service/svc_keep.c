@@ -169,10 +169,10 @@ check_targets(struct fsck *k, bool repair, struct err *err)
             {
                 const char *name =
                     cJSON_GetStringValue(cJSON_GetObjectItem(target, "name"));
-                if (add_plain(k, "target",
-                              "sluice target check --repair, which says what it cannot mend",
-                              false, err, "target %s: %s", name,
-                              drift->valuestring) < 0)
+                if (add_plain(
+                        k, "target",
+                        "sluice target check --repair, which says what it cannot mend",
+                        false, err, "target %s: %s", name, drift->valuestring) < 0)
                     return -(int)err->code;
             }
         }
