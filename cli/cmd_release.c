@@ -330,6 +330,10 @@ add_status(const cJSON *a, struct buf *out)
     const cJSON *hosts = member(a, "hosts");
     if (hosts)
         buf_addf(out, "  hosts     %.0f as wanted\n", cli_num(hosts, "as_wanted"));
+    if (cli_str(hosts, "stopped")[0])
+        buf_addf(out,
+                 "              %s: sluice rollback %s@%s, or sluice host retry HOST\n",
+                 cli_str(hosts, "stopped"), cli_str(a, "model"), cli_str(a, "alias"));
     for (const cJSON *h = cli_list(hosts, "differ"); h; h = h->next)
         buf_addf(out, "              %s %s, release %.0f, shows %s%s%s\n",
                  cli_str(h, "host"), cli_str(h, "state"), cli_num(h, "release"),

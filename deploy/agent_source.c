@@ -226,6 +226,8 @@ answer(struct agent_source *s, struct proc_pipe *p, struct err *err)
     for (char *c = p->said.data; c && *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
             *c = ' ';
+    while (p->said.len > 0 && p->said.data[p->said.len - 1] == ' ')
+        p->said.data[--p->said.len] = '\0';
     said = strstr(buf_str(&p->said), prefix);
     code = WIFEXITED(status) && said ? code_of(WEXITSTATUS(status)) : ERR_OK;
     s->away = code == ERR_OK;

@@ -61,7 +61,8 @@ deploy_host_rule_set(struct repo *r, const char *alias, const struct host_rule *
 
 struct turn {
     bool go, again;
-    struct buf why; /* when not */
+    bool is_stopped; /* for all hosts that have it not */
+    struct buf why;  /* when not */
 };
 
 static void
@@ -156,7 +157,8 @@ turn_of(struct repo *r, const char *host, const struct deploy_release *rel,
     e = look_around(r, host, rel, rule.silent_s, &o, err);
     if (e < 0)
         return e;
-    if (rule.max_failing >= 0 && o.n_failing > rule.max_failing)
+    out->is_stopped = rule.max_failing >= 0 && o.n_failing > rule.max_failing;
+    if (out->is_stopped)
         buf_addf(&out->why,
                  "the rollout is stopped: %d failing (%s), at most %" PRId64 " may be",
                  o.n_failing, buf_str(&o.failing), rule.max_failing);
@@ -445,6 +447,23 @@ deploy_hosts(struct repo *r, const char *alias_or_null, cJSON **out, struct err 
     return e;
 }
 
+/* Why no host gets the release any more, as a host that is none of them would hear. */
+static int
+add_stopped(struct repo *r, const cJSON *a, cJSON *o, struct err *err)
+{
+    struct turn t AUTO(turn_release) = { .go = false };
+    struct deploy_release live;
+    int e =
+        deploy_live(r, cJSON_GetStringValue(cJSON_GetObjectItem(a, "model")),
+                    cJSON_GetStringValue(cJSON_GetObjectItem(a, "alias")), &live, err);
+
+    if (e == 1)
+        e = turn_of(r, "", &live, &t, err);
+    if (e == 0 && t.is_stopped)
+        json_put_str(o, "stopped", buf_str(&t.why));
+    return e < 0 ? e : 0;
+}
+
 int
 deploy_hosts_status(struct repo *r, cJSON *status, struct err *err)
 {
@@ -461,6 +480,8 @@ deploy_hosts_status(struct repo *r, cJSON *status, struct err *err)
                       cJSON_GetStringValue(cJSON_GetObjectItem(a, "model")), differ,
                       &n_ok, true, err);
         json_put_int(o, "as_wanted", n_ok);
+        if (e >= 0 && differ->child)
+            e = add_stopped(r, a, o, err);
         if (e >= 0 && (n_ok > 0 || differ->child))
             cJSON_AddItemToObject(a, "hosts", o);
         else

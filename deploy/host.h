@@ -56,7 +56,7 @@ int deploy_host_report(struct repo *r, const struct host_report *h, struct buf *
 int deploy_hosts(struct repo *r, const char *alias_or_null, cJSON **out,
                  struct err *err) MUST_CHECK;
 /* Adds "hosts" to each element of deploy_status's "aliases" that hosts follow: how many
- * show its release, and those that differ. */
+ * show its release, those that differ, and "stopped": why no other gets it. */
 int deploy_hosts_status(struct repo *r, cJSON *status, struct err *err) MUST_CHECK;
 
 /* In the caller's transaction; rule NULL: none any more. */

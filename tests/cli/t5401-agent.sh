@@ -212,6 +212,7 @@ for h in b c; do
 done
 sl --store up status digits
 prints "status says so" "a failed, release 12, shows 1: exit status 1; this host went back to 1"
+prints "and that nobody else gets it" "the rollout is stopped: 1 failing .a., at most 0 may be: sluice rollback digits@production, or sluice host retry HOST"
 sl --store up host list
 prints "host list, too" "^a +digits@production 12 +1 +failed"
 sl --store up host retry a
