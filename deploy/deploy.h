@@ -247,6 +247,8 @@ int deploy_releases(struct repo *r, const char *model, const char *alias,
                     int (*fn)(void *arg, const struct deploy_release *rel,
                               struct err *err),
                     void *arg, struct err *err) MUST_CHECK;
+/* [{"version", "weight", "mirror" (if any)}] of what has traffic, or copies of it. */
+cJSON *release_members_json(const struct deploy_release *rel);
 /* For `status`: JSON with alias, live members with weights, since, by whom, observed or
  * only intended, frozen, leftover intents, drift of targets, and what a rollback would
  * do. model NULL: all models. */

@@ -111,8 +111,6 @@ int release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_
 /* In the caller's transaction: it never happened. healed: records an event. */
 int release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
                    struct err *err) MUST_CHECK;
-/* [{"version","weight"…}]; the last one may be {"version","weight": 0,"mirror"}. */
-cJSON *release_members_json(const struct deploy_release *rel);
 /* In the caller's transaction. */
 int event_add(struct repo *r, const char *verb, const char *object, const char *digest,
               const char *outcome, const cJSON *body, struct err *err) MUST_CHECK;

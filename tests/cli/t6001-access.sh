@@ -96,7 +96,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         host_report) set -- web-1 digits@production --release 1 --state observed ;;
         host_rollout) set -- production --at-once 1 ;;
         host_retry | host_forget) set -- web-1 ;;
-        rollback | unfreeze) set -- digits@production ;;
+        rollback | unfreeze | releases) set -- digits@production ;;
         freeze) set -- digits@production --reason x ;;
         route) set -- digits@production --unit C123 ;;
         grant | revoke) set -- root read digits ;;

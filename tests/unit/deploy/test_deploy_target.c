@@ -125,7 +125,7 @@ TEST(test_deploy_target__a_replaced_directory_is_noticed)
     FX_OK(fx_promote(&f, "fraud", 1));
     snprintf(away, sizeof(away), "%s.away", f.web);
     CHECK(rename(f.web, away) == 0);
-    FX_ERR(fx_promote(&f, "fraud", 2), ERR_IO);
+    FX_ERR(fx_promote(&f, "fraud", 2), ERR_CONFLICT);
     CHECK(mkdir(f.web, 0755) == 0);
     FX_ERR(fx_promote(&f, "fraud", 2), ERR_CONFLICT);
     snprintf(path, sizeof(path), "%s/.sluice", f.web);
