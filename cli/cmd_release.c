@@ -27,6 +27,14 @@ cmd_target_set(const cJSON *reply, bool failed, struct buf *out)
 }
 
 void
+cmd_target_remove(const cJSON *reply, bool failed, struct buf *out)
+{
+    if (!failed)
+        buf_addf(out, "target %s: forgotten; its directory stays as it is\n",
+                 cli_str(reply, "target"));
+}
+
+void
 cmd_target_list(const cJSON *reply, bool failed, struct buf *out)
 {
     (void)failed;

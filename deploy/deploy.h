@@ -86,6 +86,10 @@ int deploy_target_add(struct repo *r, const char *name, const char *dir,
  * ERR_NOTFOUND: no such target. ERR_USAGE: no value of the kind. */
 int deploy_target_set(struct repo *r, const char *name,
                       const struct deploy_options *options, struct err *err) MUST_CHECK;
+/* The store forgets the target; what lies in its directory stays, also when nobody can
+ * reach it. Records its own event ("target-remove"). ERR_NOTFOUND: no such target.
+ * ERR_BUSY: another command holds it. */
+int deploy_target_remove(struct repo *r, const char *name, struct err *err) MUST_CHECK;
 struct deploy_target {
     int64_t id;
     char name[REPO_ALIAS_BYTES];

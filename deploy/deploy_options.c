@@ -169,6 +169,26 @@ find_alias(void *arg, const struct deploy_target *t, struct err *err)
     return 0;
 }
 
+/* All targets of its alias, and which of them it is. */
+static int
+find_site(struct repo *r, const char *name, struct sites *all, struct site **out,
+          struct err *err)
+{
+    struct found f = { .name = name };
+    int e = deploy_targets(r, NULL, find_alias, &f, err);
+
+    *out = NULL;
+    if (e == 0 && !f.alias[0])
+        return err_set(err, ERR_NOTFOUND,
+                       "no target \"%s\": sluice target list shows them", name);
+    if (e == 0)
+        e = sites_load(r, f.alias, all, err);
+    for (int i = 0; e == 0 && i < all->n; i++)
+        if (strcmp(all->s[i].t.name, name) == 0)
+            *out = &all->s[i];
+    return e < 0 || *out ? e : err_set(err, ERR_BUSY, "it changes now: try again");
+}
+
 static int
 record_set(struct repo *r, const struct deploy_target *t, struct err *err)
 {
@@ -198,24 +218,15 @@ deploy_target_set(struct repo *r, const char *name,
 {
     struct sites all AUTO(sites_release) = SITES_INIT;
     struct live live AUTO(live_release) = { .n = 0 };
-    struct found f = { .name = name };
     struct site *s = NULL;
-    int e = deploy_targets(r, NULL, find_alias, &f, err);
+    int e = find_site(r, name, &all, &s, err);
 
-    if (e == 0 && !f.alias[0])
-        return err_set(err, ERR_NOTFOUND,
-                       "no target \"%s\": sluice target list shows them", name);
-    if (e == 0)
-        e = sites_load(r, f.alias, &all, err);
-    for (int i = 0; e == 0 && i < all.n; i++)
-        if (strcmp(all.s[i].t.name, name) == 0)
-            s = &all.s[i];
     if (e == 0 && s)
         e = options_check(options, s->layout, err);
     if (e == 0)
         e = sites_lock(&all, DEPLOY_LOCK_MS, err);
     if (e == 0)
-        e = heal(r, &all, f.alias, err);
+        e = heal(r, &all, s->t.alias, err);
     if (e < 0 || !s)
         return e;
     options_apply(options, &s->t);
@@ -225,6 +236,61 @@ deploy_target_set(struct repo *r, const char *name,
     if (e == 0 && (options->v[DEPLOY_READERS] || options->v[DEPLOY_GROUP]))
         e = site_rights_all(r, s, err);
     if (e == 0)
-        e = live_load(r, f.alias, &live, err);
+        e = live_load(r, s->t.alias, &live, err);
     return e < 0 ? e : site_fill(r, s, &live, err);
+}
+
+/* ---- target remove ------------------------------------------------------------------
+ */
+
+/* A release that was interrupted is finished or cancelled by the targets that are left.
+ */
+static int
+forget(struct repo *r, const struct deploy_target *t, struct err *err)
+{
+    static const char *const tables[] = { "shown", "undo_files", "intent" };
+    int e = 0;
+
+    for (size_t i = 0; e == 0 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+        char *sql AUTO(free_ptr) =
+            xasprintf("DELETE FROM %s WHERE target_id = ?", tables[i]);
+
+        e = db_run(r->db, err, sql, "i", t->id);
+    }
+    return e < 0 ? e
+                 : db_run(r->db, err, "DELETE FROM target WHERE id = ?", "i", t->id);
+}
+
+int
+deploy_target_remove(struct repo *r, const char *name, struct err *err)
+{
+    struct sites all AUTO(sites_release) = SITES_INIT;
+    struct db *tx AUTO(tx_end_p) = NULL;
+    cJSON *body AUTO(json_free) = cJSON_CreateObject();
+    struct site *s;
+    int e = find_site(r, name, &all, &s, err);
+
+    if (e < 0)
+        return e;
+    if (site_open(s, err) < 0)
+        err_clear(err); /* whoever holds it cannot go on either */
+    else
+        e = fs_lock(&s->lock_fd, s->dirfd, SITE_LOCK, DEPLOY_LOCK_MS, err);
+    if (e == 0)
+        e = db_begin(r->db, err);
+    if (e < 0)
+        return e;
+    tx = r->db;
+    json_put_str(body, "target", name);
+    json_put_str(body, "dir", s->t.dir);
+    json_put_str(body, "alias", s->t.alias);
+    e = forget(r, &s->t, err);
+    if (e == 0)
+        e = acc_key_claim(r->acc, 0, err);
+    if (e == 0)
+        e = event_add(r, "target-remove", "", "", "ok", body, err);
+    if (e < 0)
+        return e;
+    tx = NULL;
+    return db_commit(r->db, err);
 }

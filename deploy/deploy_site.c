@@ -152,7 +152,9 @@ open_checked(struct site *s, struct err *err)
         err_clear(err);
         return err_set(
             err, ERR_CONFLICT,
-            "the directory is gone, or its disk is not mounted: bring it back");
+            "the directory is gone, or its disk is not mounted: bring it back, or "
+            "forget it (sluice target remove %s)",
+            s->t.name);
     }
     if (e == 0)
         e = site_identity(s->dirfd, &doc, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target add/set/list/check/render, promote, weights, rollback, freeze, unfreeze,
- * status, route */
+/* target add/set/remove/list/check/render, promote, weights, rollback, freeze,
+ * unfreeze, status, route */
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "deploy/host.h"
@@ -60,6 +60,21 @@ svc_do_target_set(struct svc_call *c, struct err *err)
     if (deploy_target_set(c->repo, name, &options, err) < 0)
         return err_ctx(err, "target set %s", name);
     json_put_str(c->reply, "target", name);
+    c->recorded = true; /* by deploy/ */
+    return 0;
+}
+
+int
+svc_do_target_remove(struct svc_call *c, struct err *err)
+{
+    const char *name = svc_str(c, "name");
+    snprintf(c->object, sizeof c->object, "target %s", name);
+    json_put_str(c->reply, "target", name); /* what a key keeps when this dies */
+    svc_key_reply(c);
+    if (deploy_target_remove(c->repo, name, err) < 0) {
+        svc_no_reply(c);
+        return err_ctx(err, "target remove %s", name);
+    }
     c->recorded = true; /* by deploy/ */
     return 0;
 }

@@ -86,7 +86,7 @@ add_side(cJSON *o, const char *key, const struct deploy_member *m)
     json_put_int(side, "mirror", m->mirror);
 }
 
-/* Versions of `one` that `other` has otherwise; with `only`, that it has not. */
+/* Of the release before: what is gone; of the one after: what is new, or otherwise. */
 static void
 add_changes(cJSON *list, const struct pair *p, const struct deploy_member *m, int n,
             bool is_from)

@@ -34,4 +34,32 @@ sl target set web --readers some
 fails "readers that there are not" 2 "all and grants"
 sl target set web --serving-root models
 fails "a relative root" 2 'must begin with "/"'
+
+# ---- remove ----
+mkdir lab
+sl target add lab "$scratch/lab" --alias production
+sl push "$digits/v2" digits
+sl promote digits@2 --to production
+rm -rf lab
+sl rollback digits@production
+fails "a target that is gone holds a rollback up" 3 "bring it back"
+sl target remove lab
+ok "it can be forgotten"
+sl rollback digits@production
+ok "and then it goes"
+is "in those that are left" "$(readlink web/digits/latest)" 1
+sl target remove lab
+fails "it is gone" 7 'no target "lab"'
+sl target remove web
+ok "one that is there, too"
+check "its tree stays" test -f web/digits/latest/saved_model.pb
+sl promote digits@2 --to production --again
+is "and is not moved any more" "$(readlink web/digits/latest)" 1
+sl target add web "$scratch/web" --alias production --layout tfserving
+ok "it can be added again"
+is "and shows what is live" "$(readlink web/digits/latest)" 2
+sl audit verify
+ok "the log is whole"
+sl fsck
+ok "and the store"
 finish

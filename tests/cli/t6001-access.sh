@@ -83,6 +83,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         approve_comment) set -- digits@1 x --for production ;;
         target_add) set -- web "$scratch/stranger" --alias production ;;
         target_adopt) set -- "$digits" --model digits ;;
+        target_remove) set -- web ;;
         target_set) set -- web --readers all ;;
         target_render) set -- web --as compose ;;
         exec) set -- digits@1 true ;;
