@@ -107,4 +107,43 @@ int follow_deliver(struct repo *r, struct agent_source *s, int64_t *n_left,
 /* "3=90% 4=10%", appended. */
 void agent_shows(const struct deploy_release *rel, struct buf *out);
 
+/* ---- agent_pass.c: one look ---------------------------------------------------------
+ */
+
+#define TELL_NS INT64_C(30000000000) /* that it is still at it, or alive */
+struct pass {
+    struct repo *r;
+    const struct agent_opts *o;
+    struct agent_source source;
+    cJSON *doc, *models, *notes;
+    struct buf away;
+    bool takes_reports;
+    int n_deleted;
+    /* of the model it is at */
+    struct agent_want w;
+    struct follow f;
+    int64_t told_ns;
+};
+/* Its state is one of two. */
+bool follow_is(const struct follow *f, const char *a, const char *b);
+/* The state that was reached, in the row; with `tell`, a report that waits. */
+int pass_keep(struct pass *p, struct follow *f, const char *state, const char *detail,
+              bool tell, struct err *err) MUST_CHECK;
+/* Tells the store that is followed, now. 1: it knows, or takes no reports; 0: it is not
+ * the turn of this host yet, or nobody knows (*why). */
+int pass_tell(struct pass *p, const char *detail, struct buf *why,
+              struct err *err) MUST_CHECK;
+
+/* ---- agent_serve.c: releases of this store ------------------------------------------
+ */
+
+/* p->w becomes the release here. */
+int pass_apply(struct pass *p, struct err *err) MUST_CHECK;
+/* Somebody released something else here. */
+int pass_notice(struct pass *p, struct follow *f, struct err *err) MUST_CHECK;
+/* Whether what is live is served; if not for good, back. */
+int pass_observe(struct pass *p, struct err *err) MUST_CHECK;
+/* To what was good here, with why. */
+int pass_go_back(struct pass *p, const char *why, struct err *err) MUST_CHECK;
+
 #endif

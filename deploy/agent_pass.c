@@ -21,24 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TELL_NS INT64_C(30000000000) /* that it is still at it, or alive */
-#define CHECK_AGAIN_US 300000
-#define CHECK_MS 30000 /* one run of the check */
-
-struct pass {
-    struct repo *r;
-    const struct agent_opts *o;
-    struct agent_source source;
-    cJSON *doc, *models, *notes;
-    struct buf away;
-    bool takes_reports;
-    int n_deleted;
-    /* of the model it is at */
-    struct agent_want w;
-    struct follow f;
-    int64_t told_ns;
-};
-
 static void
 pass_release(struct pass *p)
 {
@@ -47,8 +29,8 @@ pass_release(struct pass *p)
     buf_release(&p->away);
 }
 
-static bool
-is_state(const struct follow *f, const char *a, const char *b)
+bool
+follow_is(const struct follow *f, const char *a, const char *b)
 {
     return strcmp(f->state, a) == 0 || strcmp(f->state, b) == 0;
 }
@@ -82,9 +64,9 @@ look_here(struct pass *p, const char *model, const char *alias,
     return e;
 }
 
-static int
-keep(struct pass *p, struct follow *f, const char *state, const char *detail, bool tell,
-     struct err *err)
+int
+pass_keep(struct pass *p, struct follow *f, const char *state, const char *detail,
+          bool tell, struct err *err)
 {
     struct buf shows AUTO(buf_release) = BUF_INIT;
     struct deploy_release live;
@@ -125,8 +107,8 @@ answer(struct pass *p, struct err *err)
 
 /* Tells at once that the model is being fetched or checked. 1: go on; 0: it has to
  * wait, *why says for what. A store that cannot be told is no reason to stop. */
-static int
-tell_now(struct pass *p, const char *detail, struct buf *why, struct err *err)
+int
+pass_tell(struct pass *p, const char *detail, struct buf *why, struct err *err)
 {
     struct agent_report rep = {
         .model = p->f.model,
@@ -175,306 +157,9 @@ tick(void *arg, int64_t done_bytes, int64_t total_bytes, struct err *err)
     if (clock_mono_ns() - p->told_ns > TELL_NS) {
         snprintf(detail, sizeof(detail), "%.0f%%",
                  total_bytes ? 100.0 * (double)done_bytes / (double)total_bytes : 0.0);
-        e = tell_now(p, detail, &why, err);
+        e = pass_tell(p, detail, &why, err);
     }
     return e < 0 ? e : 0;
-}
-
-/* ---- a release of this store --------------------------------------------------------
- */
-
-/* The other store's word stands for the policies; what this host says of a version, and
- * a freeze here, counts. */
-static int
-gate(struct repo *r, const struct val_gate_args *args, cJSON **report, struct err *err)
-{
-    const bool ready = strcmp(args->version->state, "ready") == 0;
-    cJSON *o = cJSON_CreateObject();
-
-    (void)r;
-    *report = cJSON_CreateArray();
-    json_put_str(o, "gate", "followed");
-    json_put_str(o, "wanted", "let through by the store that is followed");
-    json_put_str(o, "saw", args->reason);
-    json_put_bool(o, "ok", ready && !args->frozen_reason);
-    cJSON_AddItemToArray(*report, o);
-    if (!ready)
-        return err_set(err, ERR_REFUSED, "%s@%" PRId64 " is %s here",
-                       args->version->model, args->version->number,
-                       args->version->state);
-    return args->frozen_reason
-               ? err_set(err, ERR_REFUSED, "frozen here: %s", args->frozen_reason)
-               : 0;
-}
-
-static int
-apply(struct pass *p, struct err *err)
-{
-    const struct agent_want *w = &p->w;
-    struct deploy_change c = { .verb = DEPLOY_WEIGHTS,
-                               .model = w->model,
-                               .alias = w->alias,
-                               .parts = w->members,
-                               .n_parts = w->n_members,
-                               .in_order = true,
-                               .again = true,
-                               .reason = p->f.reason };
-    cJSON *report AUTO(json_free) = NULL;
-    const struct deploy_member *now;
-    struct deploy_member mirror = w->mirror;
-    struct deploy_release live;
-    struct repo_version v;
-    int e = deploy_live(p->r, w->model, w->alias, &live, err);
-
-    now = e == 1 ? deploy_mirror(&live) : NULL;
-    if (now && mirror.mirror == 0) /* it ends here, too */
-        mirror.number = now->number;
-    if (mirror.number)
-        c.mirror = &mirror;
-    if (mirror.mirror > 0) {
-        e = e < 0 ? e : 0;
-    } else if (e == 1 && w->is_rollback && w->n_members == 1) {
-        c.verb = DEPLOY_ROLLBACK;
-        c.to_number = w->members[0].number;
-    } else if (e >= 0 && w->n_members == 1) {
-        c.verb = DEPLOY_PROMOTE;
-        c.version = &v;
-        e = repo_version_numbered(p->r, w->model, w->members[0].number, &v, err);
-    }
-    if (e >= 0)
-        e = deploy_change_gated(p->r, &c, gate, &report, err);
-    if (e >= 0)
-        e = deploy_live(p->r, w->model, w->alias, &live, err);
-    if (e == 1)
-        p->f.local_release = live.number;
-    return e < 0 ? e : 0;
-}
-
-/* ---- is it served? ------------------------------------------------------------------
- */
-
-static int
-run_check(struct pass *p, const struct deploy_release *live, struct buf *said,
-          struct err *err)
-{
-    char *words AUTO(free_ptr) = xstrdup(p->o->check_or_null);
-    char *why AUTO(free_ptr) = NULL;
-    char *env[5] = { xasprintf("SLUICE_MODEL=%s", live->model),
-                     xasprintf("SLUICE_ALIAS=%s", live->alias),
-                     xasprintf("SLUICE_VERSION=%" PRId64, live->latest),
-                     xasprintf("SLUICE_RELEASE=%" PRId64, p->f.release), NULL };
-    const char *argv[65];
-    struct proc_args args = { .argv = argv,
-                              .extra_env = (const char *const *)env,
-                              .timeout_ms = CHECK_MS };
-    char *save = NULL, text[48];
-    int n = 0, status = -1, e;
-
-    for (char *w = strtok_r(words, " ", &save); w && n < 64;
-         w = strtok_r(NULL, " ", &save))
-        argv[n++] = w;
-    argv[n] = NULL;
-    buf_clear(said);
-    said->cap_bytes = 400;
-    e = n > 0 ? proc_run(&args, said, &status, err)
-              : err_set(err, ERR_INVALID, "--check names no program");
-    for (int i = 0; i < 4; i++)
-        free(env[i]);
-    if (e < 0) {
-        buf_clear(said);
-        buf_adds(said, err->msg);
-        err_clear(err);
-        return 0;
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 1;
-    why = xasprintf("%.300s%s%s", buf_str(said), said->len ? "; " : "",
-                    proc_status_text(status, text));
-    buf_release(said);
-    buf_adds(said, why);
-    return 0;
-}
-
-/* 1: yes, 0: no, *said why; -code. */
-static int
-check(struct pass *p, const struct deploy_release *live, struct buf *said,
-      struct err *err)
-{
-    const int64_t end_ns =
-        clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
-
-    for (;;) {
-        struct buf why AUTO(buf_release) = BUF_INIT;
-        int e = run_check(p, live, said, err);
-
-        if (e != 0)
-            return e;
-        if (p->o->stop && p->o->stop(p->o->arg))
-            return err_set(err, ERR_PENDING, "stopped");
-        if (clock_mono_ns() >= end_ns)
-            return 0;
-        if (clock_mono_ns() - p->told_ns > TELL_NS && tell_now(p, "", &why, err) < 0)
-            return -(int)err->code;
-        usleep(CHECK_AGAIN_US);
-    }
-}
-
-/* Back to what was good here before. Row first: a crash after it goes back, too. */
-static int
-go_back(struct pass *p, const char *why, struct err *err)
-{
-    struct follow *f = &p->f;
-    struct deploy_change c = { .verb = DEPLOY_ROLLBACK,
-                               .model = f->model,
-                               .alias = f->alias,
-                               .expect_release = f->local_release,
-                               .reason = f->reason };
-    cJSON *report AUTO(json_free) = NULL;
-    struct buf detail AUTO(buf_release) = BUF_INIT;
-    struct err said = ERR_INIT;
-    struct deploy_release live;
-    int e;
-
-    snprintf(f->reason, sizeof(f->reason), "release %" PRId64 " failed here: %.180s",
-             f->release, why);
-    e = keep(p, f, "failing", why, false, err);
-    if (e < 0)
-        return e;
-    buf_adds(&detail, f->detail);
-    if (deploy_change(p->r, &c, &report, &said) < 0) {
-        if (said.code == ERR_BUSY) {
-            *err = said;
-            return -(int)err->code;
-        }
-        buf_addf(&detail, "; and this host could not go back: %.200s", said.msg);
-    }
-    e = deploy_live(p->r, f->model, f->alias, &live, err);
-    if (e == 1)
-        f->local_release = live.number;
-    if (e == 1 && said.code == ERR_OK)
-        agent_shows(&live, (buf_adds(&detail, "; this host went back to "), &detail));
-    return e < 0 ? e : keep(p, f, "failed", buf_str(&detail), true, err);
-}
-
-/* Somebody changed here what the row says: it is his, until the other store has more to
- * say. */
-static int
-notice(struct pass *p, struct follow *f, struct err *err)
-{
-    char detail[500];
-    struct deploy_release live;
-    int e = deploy_live(p->r, f->model, f->alias, &live, err);
-
-    if (e <= 0 || f->local_release == 0 || live.number == f->local_release ||
-        is_state(f, "fetching", "failing") || strcmp(live.reason, f->reason) == 0 ||
-        strcmp(live.verb, "drill") == 0) /* which ends where it began */
-        return e < 0 ? e : 0;
-    snprintf(detail, sizeof(detail), "%s here by %s%s%s", live.verb, live.actor,
-             live.reason[0] ? ": " : "", live.reason);
-    f->local_release = live.number;
-    return keep(p, f, "rolled-back", detail, true, err);
-}
-
-/* Takes the release on by the steps its servers are ready for. 1: they have it, 0: not
- * in time, *said why, 2: no server of this host says what it has. */
-static int
-step(struct pass *p, struct buf *said, struct err *err)
-{
-    const struct deploy_step what = { .alias = p->f.alias, .model = p->f.model };
-    const int64_t end_ns =
-        clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
-
-    for (;;) {
-        struct buf why AUTO(buf_release) = BUF_INIT;
-        cJSON *doc AUTO(json_free) = NULL;
-        const cJSON *t;
-        int e = deploy_step(p->r, &what, &doc, err);
-
-        if (e < 0)
-            return e;
-        if (!cJSON_GetObjectItemCaseSensitive(doc, "targets")->child)
-            return 2;
-        if (cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(doc, "waiting")) == 0)
-            return 1;
-        buf_clear(said);
-        cJSON_ArrayForEach(t, cJSON_GetObjectItemCaseSensitive(doc, "targets"))
-        {
-            const char *error = cJSON_GetStringValue(cJSON_GetObjectItem(t, "error"));
-            const char *wants = cJSON_GetStringValue(cJSON_GetObjectItem(t, "wants"));
-
-            if (error || wants)
-                buf_addf(said, "%starget %s: %.200s", said->len ? "; " : "",
-                         cJSON_GetStringValue(cJSON_GetObjectItem(t, "target")),
-                         error ? error : wants);
-        }
-        if (p->o->stop && p->o->stop(p->o->arg))
-            return err_set(err, ERR_PENDING, "stopped");
-        if (clock_mono_ns() >= end_ns)
-            return 0;
-        if (clock_mono_ns() - p->told_ns > TELL_NS && tell_now(p, "", &why, err) < 0)
-            return -(int)err->code;
-        usleep(CHECK_AGAIN_US);
-    }
-}
-
-/* What this host has to look with. 1: it is served well, *said how that is known; 0: it
- * is not, *said why; 2: nothing here looks; -code. */
-static int
-served(struct pass *p, const struct deploy_release *live, struct buf *said,
-       struct err *err)
-{
-    int e = step(p, said, err);
-    const bool stepped = e == 1;
-
-    if (e <= 0)
-        return e;
-    if (p->o->check_or_null) {
-        e = check(p, live, said, err);
-        if (e == 1) {
-            buf_clear(said);
-            buf_adds(said, stepped ? "the servers and the check are content"
-                                   : "the check is content");
-        }
-        return e;
-    }
-    buf_clear(said);
-    buf_adds(said, stepped             ? "the servers have it"
-                   : live->observed_ns ? "the links are what is served"
-                                       : "nothing here looks whether it is served: "
-                                         "--check, or a target's --status-url");
-    return stepped || live->observed_ns ? 1 : 2;
-}
-
-/* What is not served well goes back; but a rollback stays: it knew why. */
-static int
-observe(struct pass *p, struct err *err)
-{
-    struct buf said AUTO(buf_release) = BUF_INIT;
-    struct follow *f = &p->f;
-    struct deploy_release live;
-    int e = deploy_live(p->r, f->model, f->alias, &live, err), well;
-
-    if (e < 0)
-        return e;
-    if (live.number != f->local_release)
-        return notice(p, f, err);
-    well = served(p, &live, &said, err);
-    if (well < 0)
-        return well;
-    e = deploy_live(p->r, f->model, f->alias, &live, err);
-    if (e < 0)
-        return e;
-    if (live.number != f->local_release) /* somebody was faster */
-        return notice(p, f, err);
-    if (well == 0 && !p->w.is_rollback)
-        return go_back(p, buf_str(&said), err);
-    if (well == 0)
-        buf_adds(&said, "; it is a rollback: this host stays with it");
-    return keep(p, f,
-                well == 0   ? "failed"
-                : well == 1 ? "observed"
-                            : "switched",
-                buf_str(&said), true, err);
 }
 
 /* ---- one model ----------------------------------------------------------------------
@@ -483,7 +168,7 @@ observe(struct pass *p, struct err *err)
 static int
 fail(struct pass *p, const struct err *why, struct err *err)
 {
-    return keep(p, &p->f, "failed", why->msg, true, err);
+    return pass_keep(p, &p->f, "failed", why->msg, true, err);
 }
 
 /* 1: all versions are here, 0: not yet, the store is away; or the row says why not. */
@@ -535,12 +220,12 @@ take_over(struct pass *p, struct err *err)
     snprintf(f->reason, sizeof(f->reason), "%s", p->w.reason);
     f->release = p->w.release;
     set_state(f, "fetching", "");
-    e = tell_now(p, "", &why, err);
+    e = pass_tell(p, "", &why, err);
     if (e == 0)
         return answer_model(p, f->model, f->alias, f->release, "waits", buf_str(&why),
                             err);
     if (e > 0)
-        e = keep(p, f, "fetching", "", false, err);
+        e = pass_keep(p, f, "fetching", "", false, err);
     if (e == 0)
         e = fetch_all(p, err);
     if (e < 0 || strcmp(f->state, "failed") == 0 || p->away.len)
@@ -549,20 +234,20 @@ take_over(struct pass *p, struct err *err)
     if (e == 1) {
         char *text AUTO(free_ptr) = xasprintf("frozen here: %s", buf_str(&why));
 
-        e = keep(p, f, "held", text, true, err);
+        e = pass_keep(p, f, "held", text, true, err);
         return e < 0 ? e : answer(p, err);
     }
-    if (e == 0 && apply(p, &said) < 0) {
+    if (e == 0 && pass_apply(p, &said) < 0) {
         e = said.code == ERR_BUSY
-                ? keep(p, f, "fetching", said.msg, false, err) /* the next look */
+                ? pass_keep(p, f, "fetching", said.msg, false, err) /* the next look */
                 : fail(p, &said, err);
         return e < 0 ? e : answer(p, err);
     }
     if (e == 0)
-        e = keep(p, f, "checking", "", true, err);
+        e = pass_keep(p, f, "checking", "", true, err);
     if (e == 0)
-        e = observe(p, err);
-    if (e == 0 && is_state(f, "observed", "switched"))
+        e = pass_observe(p, err);
+    if (e == 0 && follow_is(f, "observed", "switched"))
         e = agent_prune(p->r, f->model, &p->n_deleted, err);
     return e < 0 ? e : answer(p, err);
 }
@@ -577,13 +262,13 @@ go_on(struct pass *p, struct err *err)
     if (e == 1 && live.number != p->f.local_release &&
         strcmp(live.reason, p->f.reason) == 0) { /* it went back, and died */
         p->f.local_release = live.number;
-        return keep(p, &p->f, "failed", p->f.detail, true, err);
+        return pass_keep(p, &p->f, "failed", p->f.detail, true, err);
     }
     if (e >= 0) {
         char why[sizeof(p->f.detail)];
 
         snprintf(why, sizeof(why), "%s", p->f.detail);
-        e = go_back(p, why, err);
+        e = pass_go_back(p, why, err);
     }
     return e;
 }
@@ -594,7 +279,8 @@ one_model(struct pass *p, struct err *err)
     int e = follow_get(p->r, p->w.model, p->w.alias, &p->f, err);
     const bool known = e == 1 && p->f.release >= p->w.release && !p->w.again;
 
-    if (e == 1 && notice(p, &p->f, err) < 0) /* the store may have taken its time */
+    if (e == 1 &&
+        pass_notice(p, &p->f, err) < 0) /* the store may have taken its time */
         return -(int)err->code;
     if (e == 1 && strcmp(p->f.state, "failing") == 0) {
         e = go_on(p, err);
@@ -612,7 +298,7 @@ one_model(struct pass *p, struct err *err)
         return answer_model(p, p->w.model, p->w.alias, p->w.release, "waits", detail,
                             err);
     }
-    if (known && !is_state(&p->f, "fetching", "checking") &&
+    if (known && !follow_is(&p->f, "fetching", "checking") &&
         strcmp(p->f.state, "held") != 0)
         return answer(p, err);
     if (known && strcmp(p->f.state, "held") == 0) {
@@ -690,7 +376,7 @@ one_alias(struct pass *p, const char *alias, struct err *err)
     int n, e = follow_all(p->r, alias, &rows, &n, err);
 
     for (int i = 0; e >= 0 && i < n; i++)
-        e = notice(p, &rows[i], err);
+        e = pass_notice(p, &rows[i], err);
     if (e < 0)
         return e;
     e = p->away.len ? -ERR_BUSY : p->source.ops->want(&p->source, alias, &doc, &said);

@@ -324,6 +324,31 @@ cJSON *seen_json(const struct server_seen *seen, const struct deploy_release *vi
 /* Of a target that a round tells of: what it waits for; NULL: nothing. */
 const char *step_waits(const cJSON *said);
 
+/* ---- deploy_drift.c, deploy_drift_tree.c --------------------------------------------
+ */
+
+/* A target that is looked at. */
+struct drift {
+    struct repo *r;
+    struct site *s;
+    struct live live;
+    bool repair;
+    const char *held; /* what keeps a repair from mending anything, or NULL */
+    cJSON *list;
+    int n_left;
+};
+/* One name in a directory of `model` ("": none). */
+typedef int name_fn(struct drift *d, const char *model, const char *path,
+                    const char *name, struct err *err);
+/* `mended`: of a repair, 0 or what it failed with (then `why` says more). */
+void drift_tell(struct drift *d, const char *kind, const char *path, const char *wanted,
+                const char *saw, bool mended, struct err *why);
+int drift_each_name(struct drift *d, const char *model, const char *dir, name_fn *fn,
+                    struct err *err) MUST_CHECK;
+/* A name in the target itself: a model's directory, with all in it, or foreign. */
+int drift_check_top(struct drift *d, const char *where, const char *path,
+                    const char *name, struct err *err) MUST_CHECK;
+
 /* ---- deploy_options.c ---------------------------------------------------------------
  */
 
