@@ -265,11 +265,12 @@ put_small(struct local *l, struct objects_put *p, struct err *err)
         r = open_tmp(l, p, &tmp, err);
     else
         return r < 0 ? r : 0;
-    if (r == 0 && !(f && f->is_ours))
+    if (r == 0 && !(f && f->is_ours)) {
         r = fs_write_sparse(tmp.fd, l->chunk, (size_t)p->size_bytes, 0, "an object",
                             err);
-    if (r == 0 && p->size_bytes >= FS_HOLE_BYTES)
-        r = end_file(tmp.fd, p->size_bytes, err);
+        if (r == 0 && p->size_bytes >= FS_HOLE_BYTES)
+            r = end_file(tmp.fd, p->size_bytes, err);
+    }
     return r < 0 ? r : keep(l, p, &tmp, torn, false, err);
 }
 

@@ -90,4 +90,16 @@ check "and nothing elsewhere" sh -c '[ ! -e /etc/a ] && [ ! -e a ]'
 sl fsck
 ok "fsck is clean"
 check "sluice itself does not link libarchive" sh -c '! ldd "$(command -v sluice)" | grep -q libarchive'
+# Files that are more than a page, a block and a chunk, with holes and without: as from a directory.
+cp -r "$digits/v1" sizes
+mkdir -p sizes/assets
+head -c 200000 /dev/urandom >sizes/assets/a
+head -c 3000000 /dev/urandom >sizes/assets/b
+truncate -s 300K sizes/assets/c
+truncate -s 5M sizes/assets/d
+tar cf sizes.tar sizes
+sl push sizes.tar sizes
+ok "an archive of files of any size"
+sl push ./sizes of-dir --json
+is "they are stored already" "$(printf '%s' "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["new_bytes"])')" 0
 finish
