@@ -21,12 +21,13 @@
 static void
 plan_clear(struct plan *p)
 {
-    for (int i = 0; p->by_site && i < p->sites.n; i++)
+    for (int i = 0; p->by_site && i < p->sites.n; i++) {
         free(p->by_site[i].other);
+        layout_files_release(&p->by_site[i].files);
+    }
     free(p->by_site);
     p->by_site = NULL;
     flips_release(&p->flips);
-    plan_files_release(p);
     sites_release(&p->sites);
     bad_release(&p->bad);
     free(p->others);

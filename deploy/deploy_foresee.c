@@ -120,8 +120,8 @@ put_steps(struct plan *p, struct site *s, cJSON *o)
         char id[CONFIG_ID_BYTES];
         cJSON *one = cJSON_CreateObject();
 
-        plan_render(p, s, &st, &files, id);
         step_view(&st, &view);
+        plan_render(p, s, &view, &files, id);
         json_put_str(one, "stage", step_names[st.stage]);
         json_put_str(one, "config", id[0] ? id : NULL);
         put_only(one, "load", &view, &was);
@@ -177,21 +177,21 @@ put_file(struct site *s, const char *prefix, const struct layout_file *f, cJSON 
     return 0;
 }
 
+/* The files are those of plan_flips: a dry run looks none up. */
 static int
 put_files(struct plan *p, struct site *s, cJSON *list, struct err *err)
 {
-    struct layout_files files AUTO(layout_files_release) = { .n = 0 };
+    const struct site_plan *sp = plan_of(p, s);
     struct layout_files own AUTO(layout_files_release) = { .n = 0 };
     struct buf dir AUTO(buf_release) = BUF_INIT;
     struct deploy_release view;
     char id[CONFIG_ID_BYTES];
     int e = 0;
 
-    step_view(&plan_of(p, s)->next, &view);
-    plan_render(p, s, &plan_of(p, s)->next, &files, id);
-    for (int i = 0; e == 0 && i < files.n; i++)
-        e = put_file(s, LAYOUT_CONFIG_LINK, &files.file[i], list, err);
+    for (int i = 0; e == 0 && i < sp->files.n; i++)
+        e = put_file(s, LAYOUT_CONFIG_LINK, &sp->files.file[i], list, err);
     site_model_path(s, p->c->model, &dir);
+    step_view(&sp->next, &view);
     site_render_model(s, &view, &own, id);
     for (int i = 0; e == 0 && i < own.n; i++)
         e = put_file(s, buf_str(&dir), &own.file[i], list, err);

@@ -472,12 +472,6 @@ int undo_find(struct repo *r, struct site *s, const struct deploy_release *rel,
 extern const struct val_outside deploy_outside; /* deploy_gate.c */
 typedef int deploy_gate_fn(struct repo *r, const struct val_gate_args *args,
                            cJSON **report, struct err *err);
-/* The files that a plan's release needs on a site. */
-struct next_files {
-    char id[CONFIG_ID_BYTES]; /* "": the layout has none */
-    bool there;               /* `files` is empty then */
-    struct layout_files files;
-};
 /* What a plan rests on. */
 struct snapshot {
     int64_t live_id; /* 0: nothing is live */
@@ -489,6 +483,10 @@ struct snapshot {
 struct site_plan {
     struct step now, next; /* of the plan's model; next at its first step */
     struct step *other;    /* of plan.others; NULL: as they are, not stepped */
+    /* The rendered files of `next`, from plan_flips. */
+    struct layout_files files;
+    char files_id[CONFIG_ID_BYTES]; /* "": the layout has none */
+    bool files_there;               /* `files` is empty then */
 };
 
 struct plan {
@@ -508,9 +506,8 @@ struct plan {
     int n_others;
     struct site_plan *by_site;
     bool has_others;
-    struct next_files *next_files; /* of each site, from plan_flips */
-    struct undos undos;            /* what would undo p->next, as it is made ready */
-    char **target_names;           /* borrowed from sites */
+    struct undos undos;  /* what would undo p->next, as it is made ready */
+    char **target_names; /* borrowed from sites */
     /* val_stamp of each version that gains, when its gates were asked */
     struct digest stamps[DEPLOY_MEMBERS_MAX + 1]; /* one is mirrored to */
     int n_stamps;
@@ -519,15 +516,15 @@ struct plan {
 /* The flips that p->next needs; and unless a rollback does without them, the other
  * models that its files name. */
 int plan_flips(struct plan *p, struct err *err) MUST_CHECK;
-/* What a target shows at a step of p->next. */
-void plan_render(const struct plan *p, const struct site *s, const struct step *st,
-                 struct layout_files *files, char id[CONFIG_ID_BYTES]);
+/* The files of a target in which `view` takes the place of what p's model shows. */
+void plan_render(const struct plan *p, const struct site *s,
+                 const struct deploy_release *view, struct layout_files *files,
+                 char id[CONFIG_ID_BYTES]);
 const struct site_plan *plan_of(const struct plan *p, const struct site *s);
 /* Completes p->report with what p->next would change; changes nothing. */
 int plan_foresee(struct plan *p, struct err *err) MUST_CHECK;
 /* All that must be there before the first flip; for a rollback it mostly is. */
 int plan_ready(struct plan *p, struct err *err) MUST_CHECK;
-void plan_files_release(struct plan *p);
 /* Each version whose share grows passes the gate and the pre-promote hook once; all
  * gates are asked before the first hook runs. */
 int plan_ask(struct plan *p, struct err *err) MUST_CHECK;

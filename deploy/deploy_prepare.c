@@ -141,13 +141,11 @@ prune(struct plan *p, struct site *s, const char *id)
 }
 
 void
-plan_render(const struct plan *p, const struct site *s, const struct step *st,
-            struct layout_files *files, char id[CONFIG_ID_BYTES])
+plan_render(const struct plan *p, const struct site *s,
+            const struct deploy_release *view, struct layout_files *files,
+            char id[CONFIG_ID_BYTES])
 {
-    struct deploy_release view;
-
-    step_view(st, &view);
-    render_with(p, s, &view, NULL, files, id);
+    render_with(p, s, view, NULL, files, id);
 }
 
 #define MODEL_LINE "    name: "
@@ -188,55 +186,58 @@ keeps_models(struct site *s, const struct layout_files *files, struct err *err)
 
 /* A rollback looks first whether they are known. */
 static int
-find_files(struct plan *p, struct site *s, const struct deploy_release *view,
-           struct next_files *out, struct err *err)
+find_files(struct plan *p, struct site *s, struct site_plan *sp,
+           const struct deploy_release *view, struct err *err)
 {
     int e = 0;
 
-    out->there = true;
+    sp->files_there = true;
     if (!s->layout->render)
         return 0;
     if (p->c->verb == DEPLOY_ROLLBACK && !p->c->dry_run && !site_is_stepped(s))
-        e = undo_find(p->r, s, view, out->id, err);
+        e = undo_find(p->r, s, view, sp->files_id, err);
     if (e != 0)
         return e < 0 ? e : 0;
-    out->there = false;
+    sp->files_there = false;
     e = load_others(p, err);
     if (e == 0)
-        render_with(p, s, view, NULL, &out->files, out->id);
+        plan_render(p, s, view, &sp->files, sp->files_id);
     return e;
-}
-
-void
-plan_files_release(struct plan *p)
-{
-    for (int i = 0; p->next_files && i < p->sites.n; i++)
-        layout_files_release(&p->next_files[i].files);
-    free(p->next_files);
-    p->next_files = NULL;
 }
 
 int
 plan_flips(struct plan *p, struct err *err)
 {
-    int e = 0;
+    int e = load_steps(p, err);
 
-    if (e == 0)
-        e = load_steps(p, err);
-    p->next_files = xcalloc((size_t)p->sites.n + 1, sizeof(*p->next_files));
     for (int i = 0; e == 0 && i < p->sites.n; i++) {
-        struct next_files *files = &p->next_files[i];
+        struct site_plan *sp = &p->by_site[i];
         struct site *s = &p->sites.s[i];
         struct deploy_release view;
 
-        step_view(&p->by_site[i].next, &view);
-        e = find_files(p, s, &view, files, err);
+        step_view(&sp->next, &view);
+        e = find_files(p, s, sp, &view, err);
         if (e == 0 && p->c->verb != DEPLOY_ROLLBACK)
-            e = keeps_models(s, &files->files, err);
+            e = keeps_models(s, &sp->files, err);
         if (e == 0)
-            e = flips_plan(p->r, &p->flips, s, &view, files->id, err);
+            e = flips_plan(p->r, &p->flips, s, &view, sp->files_id, err);
     }
     return e;
+}
+
+/* What plan_flips found or rendered lies in the tree, and is young again. */
+static int
+put_next(struct plan *p, struct site *s, struct err *err)
+{
+    const struct site_plan *sp = plan_of(p, s);
+    struct deploy_release view;
+    int e;
+
+    step_view(&sp->next, &view);
+    e = site_put_model(s, &view, err);
+    return e < 0 || sp->files_there
+               ? e
+               : site_put_files(s, LAYOUT_RELEASES, &sp->files, sp->files_id, err);
 }
 
 /* ---- what would undo it -------------------------------------------------------------
@@ -370,17 +371,12 @@ static int
 ready_back(struct plan *p, struct site *s, struct err *err)
 {
     struct step st = plan_of(p, s)->next;
-    struct deploy_release view;
     struct err ignored = ERR_INIT;
     char id[CONFIG_ID_BYTES];
     int e = site_ready(p->r, s, &st.rel, err);
 
-    if (e == 0 && p->next_files[s - p->sites.s].there) {
-        step_view(&st, &view);
-        return site_put_model(s, &view, err);
-    }
     if (e == 0)
-        e = put_rendered(p, s, &st, NULL, id, err);
+        e = put_next(p, s, err);
     while (e == 0 && goes_on(&st) && put_rendered(p, s, &st, NULL, id, &ignored) == 0)
         ;
     return e;
@@ -391,7 +387,6 @@ plan_ready(struct plan *p, struct err *err)
 {
     const bool is_back = p->c->verb == DEPLOY_ROLLBACK;
     struct bad_set bad AUTO(bad_release) = { .ids = NULL };
-    char id[CONFIG_ID_BYTES] = "";
     int e = 0;
 
     for (int i = 0; i < p->bad.n; i++)
@@ -399,16 +394,16 @@ plan_ready(struct plan *p, struct err *err)
             bad_add(&bad, p->bad.ids[i]);
     for (int i = 0; e == 0 && i < p->sites.n; i++) {
         struct site *s = &p->sites.s[i];
-        const struct step *next = &p->by_site[i].next;
+        const struct site_plan *sp = &p->by_site[i];
 
         if (!is_back) /* before its own, which are pruned last */
-            e = prepare_others(p, s, p->next_files[i].id, err);
+            e = prepare_others(p, s, sp->files_id, err);
         if (e == 0)
             e = is_back ? ready_back(p, s, err)
-                        : prepare(p, s, next, &bad, PREPARE_DEPTH, NULL, err);
+                        : prepare(p, s, &sp->next, &bad, PREPARE_DEPTH, NULL, err);
         if (e == 0 && !is_back) {
-            e = put_rendered(p, s, next, NULL, id, err); /* the youngest again */
-            prune(p, s, id);
+            e = put_next(p, s, err); /* the youngest again */
+            prune(p, s, sp->files_id);
         }
     }
     return e;
