@@ -251,6 +251,11 @@ int deploy_releases(struct repo *r, const char *model, const char *alias,
                     int (*fn)(void *arg, const struct deploy_release *rel,
                               struct err *err),
                     void *arg, struct err *err) MUST_CHECK;
+/* The i-th of the members, then of what is kept; NULL after the last. */
+const struct deploy_member *release_at(const struct deploy_release *rel, int i);
+/* The one of this number; NULL: none is. */
+const struct deploy_member *release_version(const struct deploy_release *rel,
+                                            int64_t number);
 /* [{"version", "weight", "mirror" (if any)}] of what has traffic, or copies of it. */
 cJSON *release_members_json(const struct deploy_release *rel);
 /* For `status`: JSON with alias, live members with weights, since, by whom, observed or

@@ -85,15 +85,10 @@ seen_json(const struct server_seen *seen, const struct deploy_release *view)
 
     for (int i = 0; i < seen->n; i++) {
         cJSON *o = cJSON_CreateObject();
-        bool wanted = false;
 
-        for (int k = 0; k < view->n_members; k++)
-            wanted |= view->members[k].number == seen->v[i].number;
-        for (int k = 0; k < view->n_kept; k++)
-            wanted |= view->kept[k].number == seen->v[i].number;
         json_put_int(o, "version", seen->v[i].number);
         json_put_str(o, "state", server_state_names[seen->v[i].state]);
-        json_put_bool(o, "wanted", wanted);
+        json_put_bool(o, "wanted", release_version(view, seen->v[i].number) != NULL);
         if (seen->v[i].error[0])
             json_put_str(o, "error", seen->v[i].error);
         cJSON_AddItemToArray(list, o);
@@ -119,18 +114,19 @@ want(cJSON *o, const char *fmt, ...)
 }
 
 static void
-want_loaded(const struct server_seen *seen, const struct deploy_member *m, int n,
-            cJSON *o)
+want_loaded(const struct server_seen *seen, const struct deploy_release *rel, cJSON *o)
 {
-    for (int i = 0; i < n; i++) {
-        const enum server_state state = server_state_of(seen, m[i].number);
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = release_at(rel, i)) != NULL; i++) {
+        const enum server_state state = server_state_of(seen, m->number);
         const char *why = "";
 
         for (int k = 0; k < seen->n; k++)
-            if (seen->v[k].number == m[i].number)
+            if (seen->v[k].number == m->number)
                 why = seen->v[k].error;
-        if (step_needs(&m[i]) && state != SERVER_AVAILABLE)
-            want(o, "version %" PRId64 " AVAILABLE: it is %s%s%s", m[i].number,
+        if (step_needs(m) && state != SERVER_AVAILABLE)
+            want(o, "version %" PRId64 " AVAILABLE: it is %s%s%s", m->number,
                  server_state_names[state], why[0] ? ", " : "", why);
     }
 }
@@ -176,20 +172,16 @@ is_gone(const struct server_seen *seen, int64_t number)
 static void
 want_gone(const struct server_seen *seen, struct step *st, cJSON *o)
 {
+    const struct deploy_member *m;
     struct step_set left = { .n = 0 };
 
     for (int i = 0; i < st->dropped.n; i++)
         if (!is_gone(seen, st->dropped.number[i]))
             step_set_add(&left, st->dropped.number[i]);
     st->dropped = left;
-    for (int i = 0; i < st->rel.n_members + st->rel.n_kept; i++) {
-        const int64_t number = i < st->rel.n_members
-                                   ? st->rel.members[i].number
-                                   : st->rel.kept[i - st->rel.n_members].number;
-
-        if (step_set_has(&left, number))
-            want(o, "version %" PRId64 " gone before it is loaded again", number);
-    }
+    for (int i = 0; (m = release_at(&st->rel, i)) != NULL; i++)
+        if (step_set_has(&left, m->number))
+            want(o, "version %" PRId64 " gone before it is loaded again", m->number);
 }
 
 /* What the server has of a step; 1: all that the next one needs. */
@@ -197,6 +189,7 @@ static int
 look(const struct round *x, const struct site *s, struct step *st, cJSON *o,
      struct err *err)
 {
+    const struct deploy_member *m;
     struct server_seen seen = { .n = 0 };
     struct deploy_release view;
     int e = x->ops->observe(&s->t, st->rel.model, x->wall_ms, &seen, err);
@@ -208,19 +201,13 @@ look(const struct round *x, const struct site *s, struct step *st, cJSON *o,
         return e;
     cJSON_AddItemToObject(o, "versions", seen_json(&seen, &view));
     want_gone(&seen, st, o);
-    want_loaded(&seen, st->rel.members, st->rel.n_members, o);
-    want_loaded(&seen, st->rel.kept, st->rel.n_kept, o);
+    want_loaded(&seen, &st->rel, o);
     if (st->stage != STEP_LOAD && !json_has(o, "wants"))
         e = want_labels(x, s, &view, o, err);
     st->available.n = 0;
-    for (int i = 0; i < view.n_members + view.n_kept; i++) {
-        const int64_t number = i < view.n_members
-                                   ? view.members[i].number
-                                   : view.kept[i - view.n_members].number;
-
-        if (server_state_of(&seen, number) == SERVER_AVAILABLE)
-            step_set_add(&st->available, number);
-    }
+    for (int i = 0; (m = release_at(&view, i)) != NULL; i++)
+        if (server_state_of(&seen, m->number) == SERVER_AVAILABLE)
+            step_set_add(&st->available, m->number);
     return e < 0 ? e : !json_has(o, "wants");
 }
 

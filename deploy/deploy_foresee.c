@@ -6,18 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct deploy_member *
-find(const struct deploy_release *rel, int64_t number)
-{
-    for (int i = 0; i < rel->n_members; i++)
-        if (rel->members[i].number == number)
-            return &rel->members[i];
-    for (int i = 0; i < rel->n_kept; i++)
-        if (rel->kept[i].number == number)
-            return &rel->kept[i];
-    return NULL;
-}
-
 /* Versions that `a` has loaded and `b` has not. */
 static void
 put_only(cJSON *o, const char *key, const struct deploy_release *a,
@@ -27,7 +15,7 @@ put_only(cJSON *o, const char *key, const struct deploy_release *a,
     const struct deploy_member *m;
 
     for (int i = 0; (m = release_at(a, i)) != NULL; i++)
-        if (!find(b, m->number))
+        if (!release_version(b, m->number))
             cJSON_AddItemToArray(list, cJSON_CreateNumber((double)m->number));
 }
 
@@ -38,7 +26,7 @@ put_labels(cJSON *list, const struct deploy_release *was,
     const struct deploy_member *m;
 
     for (int i = 0; (m = release_at(view, i)) != NULL; i++) {
-        const struct deploy_member *before = find(was, m->number);
+        const struct deploy_member *before = release_version(was, m->number);
         cJSON *l;
 
         if (!m->label[0] || (before && strcmp(before->label, m->label) == 0))
@@ -93,7 +81,7 @@ put_server(struct plan *p, struct err *err)
     for (int i = 0; (m = release_at(&cur, i)) != NULL; i++) {
         struct repo_version v;
 
-        if (find(&next, m->number))
+        if (release_version(&next, m->number))
             continue;
         if (repo_version_get(p->r, m->version_id, &v, err) < 0)
             return -(int)err->code;

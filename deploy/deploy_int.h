@@ -89,8 +89,6 @@ void bad_add(struct bad_set *b, int64_t version_id);
 int rollback_find(struct repo *r, const struct deploy_release *cur,
                   const struct bad_set *bad, struct deploy_release *out,
                   struct err *err) MUST_CHECK;
-/* The i-th of the members, then of what is kept; NULL after the last. */
-const struct deploy_member *release_at(const struct deploy_release *rel, int i);
 /* Adds to rel->kept what so many rollbacks in a row from `rel` would need loaded; of
  * what is there only what is mirrored to stays. */
 int release_keep(struct repo *r, struct deploy_release *rel, const struct bad_set *bad,

@@ -205,6 +205,17 @@ release_at(const struct deploy_release *rel, int i)
                                               : NULL;
 }
 
+const struct deploy_member *
+release_version(const struct deploy_release *rel, int64_t number)
+{
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = release_at(rel, i)) != NULL; i++)
+        if (m->number == number)
+            return m;
+    return NULL;
+}
+
 /* ---- adding -------------------------------------------------------------------------
  */
 

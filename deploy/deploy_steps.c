@@ -74,10 +74,10 @@ step_set_drop(struct step_set *s, int64_t number)
 static bool
 has_version(const struct deploy_release *rel, int64_t version_id)
 {
-    if (weights_of(rel, version_id) > 0)
-        return true;
-    for (int i = 0; i < rel->n_kept; i++)
-        if (rel->kept[i].version_id == version_id)
+    const struct deploy_member *m;
+
+    for (int i = 0; (m = release_at(rel, i)) != NULL; i++)
+        if (m->version_id == version_id)
             return true;
     return false;
 }
@@ -150,13 +150,11 @@ step_needs(const struct deploy_member *m)
 static bool
 all_available(const struct step *st)
 {
+    const struct deploy_member *m;
     bool all = true;
 
-    for (int i = 0; i < st->rel.n_members; i++)
-        all &= step_set_has(&st->available, st->rel.members[i].number);
-    for (int i = 0; i < st->rel.n_kept; i++)
-        all &= !step_needs(&st->rel.kept[i]) ||
-               step_set_has(&st->available, st->rel.kept[i].number);
+    for (int i = 0; (m = release_at(&st->rel, i)) != NULL; i++)
+        all &= !step_needs(m) || step_set_has(&st->available, m->number);
     return all;
 }
 
@@ -175,11 +173,10 @@ step_next(const struct step *st)
 static void
 note_labels(struct step *st, const struct deploy_release *view)
 {
-    st->stable = st->canary = 0;
-    for (int i = 0; i < view->n_members + view->n_kept; i++) {
-        const struct deploy_member *m =
-            i < view->n_members ? &view->members[i] : &view->kept[i - view->n_members];
+    const struct deploy_member *m;
 
+    st->stable = st->canary = 0;
+    for (int i = 0; (m = release_at(view, i)) != NULL; i++) {
         if (strcmp(m->label, "stable") == 0)
             st->stable = m->number;
         if (strcmp(m->label, "canary") == 0)
@@ -191,13 +188,11 @@ note_labels(struct step *st, const struct deploy_release *view)
 static void
 drop(struct step *st, const struct deploy_release *was)
 {
+    const struct deploy_member *m;
     struct deploy_release view;
 
     step_view(st, &view);
-    for (int i = 0; i < was->n_members + was->n_kept; i++) {
-        const struct deploy_member *m =
-            i < was->n_members ? &was->members[i] : &was->kept[i - was->n_members];
-
+    for (int i = 0; (m = release_at(was, i)) != NULL; i++) {
         if (has_version(&view, m->version_id))
             continue;
         step_set_drop(&st->available, m->number);

@@ -61,18 +61,6 @@ find_two(void *arg, const struct deploy_release *rel, struct err *err)
     return 0;
 }
 
-static const struct deploy_member *
-member_of(const struct deploy_release *rel, int64_t number)
-{
-    for (int i = 0; i < rel->n_members; i++)
-        if (rel->members[i].number == number)
-            return &rel->members[i];
-    for (int i = 0; i < rel->n_kept; i++)
-        if (rel->kept[i].number == number)
-            return &rel->kept[i];
-    return NULL;
-}
-
 static void
 add_side(cJSON *o, const char *key, const struct deploy_member *m)
 {
@@ -86,23 +74,29 @@ add_side(cJSON *o, const char *key, const struct deploy_member *m)
     json_put_int(side, "mirror", m->mirror);
 }
 
-/* Of the release before: what is gone; of the one after: what is new, or otherwise. */
 static void
-add_changes(cJSON *list, const struct pair *p, const struct deploy_member *m, int n,
-            bool is_from)
+add_change(cJSON *list, int64_t number, const struct deploy_member *was,
+           const struct deploy_member *becomes)
 {
-    for (int i = 0; i < n; i++) {
-        const struct deploy_member *was = member_of(&p->from, m[i].number);
-        const struct deploy_member *becomes = member_of(&p->to, m[i].number);
-        if (is_from ? becomes != NULL
-                    : was && was->weight == becomes->weight &&
-                          was->mirror == becomes->mirror)
-            continue;
-        cJSON *o = cJSON_CreateObject();
-        json_put_int(o, "version", m[i].number);
-        add_side(o, "was", was);
-        add_side(o, "becomes", becomes);
-        cJSON_AddItemToArray(list, o);
+    cJSON *o = cJSON_CreateObject();
+    json_put_int(o, "version", number);
+    add_side(o, "was", was);
+    add_side(o, "becomes", becomes);
+    cJSON_AddItemToArray(list, o);
+}
+
+/* What is gone, then what is new or otherwise. */
+static void
+add_changes(cJSON *list, const struct pair *p)
+{
+    const struct deploy_member *m, *was;
+    for (int i = 0; (m = release_at(&p->from, i)) != NULL; i++)
+        if (!release_version(&p->to, m->number))
+            add_change(list, m->number, m, NULL);
+    for (int i = 0; (m = release_at(&p->to, i)) != NULL; i++) {
+        was = release_version(&p->from, m->number);
+        if (!was || was->weight != m->weight || was->mirror != m->mirror)
+            add_change(list, m->number, was, m);
     }
 }
 
@@ -121,10 +115,7 @@ compare(struct svc_call *c, const struct repo_ref *ref, struct err *err)
     json_put_int(c->reply, "to", p.to.number);
     json_put_int(c->reply, "latest_was", p.from.latest);
     json_put_int(c->reply, "latest", p.to.latest);
-    add_changes(list, &p, p.from.members, p.from.n_members, true);
-    add_changes(list, &p, p.from.kept, p.from.n_kept, true);
-    add_changes(list, &p, p.to.members, p.to.n_members, false);
-    add_changes(list, &p, p.to.kept, p.to.n_kept, false);
+    add_changes(list, &p);
     return 0;
 }
 
