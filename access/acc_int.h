@@ -22,6 +22,7 @@ struct acc {
     uid_t uid;
     bool is_owner;
     char actor[ACC_NAME_BYTES];
+    const struct acc_who *who; /* NULL: the kernel's user */
     /* the call under way, when it has a key */
     char *key, *reply;
     struct digest request;

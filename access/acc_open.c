@@ -102,6 +102,24 @@ find_actor(struct acc *a, struct err *err)
     return r < 0 ? r : 0;
 }
 
+/* The owner in the kernel's eyes is so under whatever front, too. */
+int
+acc_act_as(struct acc *a, const struct acc_who *who_or_null, struct err *err)
+{
+    int64_t owner = 0;
+
+    a->who = who_or_null;
+    a->is_owner = false;
+    if (!who_or_null)
+        return find_actor(a, err);
+    snprintf(a->actor, sizeof(a->actor), "%s", who_or_null->subject);
+    if (db_get_int(a->db, &owner, err, "SELECT is_owner FROM subject WHERE name = ?",
+                   "t", a->actor) < 0)
+        return -(int)err->code;
+    a->is_owner = owner == 1;
+    return 0;
+}
+
 int
 acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
 {

@@ -81,6 +81,17 @@ struct acc;
 int acc_open(struct acc **out, int store_dirfd, struct db *db,
              struct err *err) MUST_CHECK;
 void acc_close(struct acc *a);
+/* In whose name the calls that follow are made, when that is not the kernel's user: the
+ * word of a service, which has checked it. */
+struct acc_who {
+    const char *subject; /* "alice", "ci-fraud": as in event.actor, at most 63 bytes */
+    const char *via;     /* how that is known: "socket", "token 7fQx2k", "certificate",
+                          * "oidc"; into each event's body. "" */
+    const char *scope;   /* JSON: what of the subject's rights may be used; NULL: all */
+};
+/* Lent until the next such call; NULL: the kernel's user again. */
+int acc_act_as(struct acc *a, const struct acc_who *who_or_null,
+               struct err *err) MUST_CHECK;
 const char *acc_actor(const struct acc *a); /* "alice" */
 bool acc_is_owner(const struct acc *a);
 

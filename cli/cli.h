@@ -29,6 +29,7 @@ struct cli_call {
     const struct svc_verb *verb; /* NULL: only help was asked for */
     const char *group;           /* … of these verbs: "golden"; NULL: of all */
     const char *store;
+    const char *server; /* --server, else $SLUICE_SERVER; NULL: the store is here */
     bool json, help;
     cJSON *request;
 };

@@ -133,6 +133,13 @@ global_flag(char **argv, int argc, int *i, struct cli_call *out, struct err *err
         if (*i + 1 >= argc)
             return err_set(err, ERR_USAGE, "--store needs a directory");
         out->store = argv[++*i];
+    } else if (strncmp(word, "--server=", 9) == 0) {
+        out->server = word + 9;
+    } else if (strcmp(word, "--server") == 0) {
+        if (*i + 1 >= argc)
+            return err_set(err, ERR_USAGE,
+                           "--server needs unix:PATH, ssh://HOST or https://HOST");
+        out->server = argv[++*i];
     } else {
         return 0;
     }

@@ -25,10 +25,15 @@ enum {
     SVC_OPTIONAL = 0,
     SVC_REQUIRED = 1,
     SVC_POSITIONAL = 2,
-    SVC_REST = 4,  /* the remaining arguments */
-    SVC_APART = 8, /* an idempotency key does not compare it: a path whose bytes count,
-                    * or what may differ when a call is made again */
-    SVC_WAITS = 16 /* nor this: for how long the caller waits */
+    SVC_REST = 4,   /* the remaining arguments */
+    SVC_APART = 8,  /* an idempotency key does not compare it: a path whose bytes count,
+                     * or what may differ when a call is made again */
+    SVC_WAITS = 16, /* nor this: for how long the caller waits */
+    /* Of a path. IN: a file or directory of the caller's that is read. OUT: one that is
+     * written for the caller. Through a service both travel as trees (server/tree.h);
+     * a path that is neither is one of the machine that has the store. */
+    SVC_IN = 32,
+    SVC_OUT = 64
 };
 
 struct svc_field {
@@ -44,6 +49,7 @@ struct svc_verb {
     const char *help;
     const struct svc_field *fields;
     int n_fields;
+    int index; /* in the table */
 };
 /* NULL when there is no such verb. */
 const struct svc_verb *svc_find(const char *name);
@@ -62,6 +68,10 @@ struct svc;
 int svc_open(struct svc **out, const char *store_path_or_null,
              struct err *err) MUST_CHECK;
 void svc_close(struct svc *s);
+/* In whose name the calls that follow are made; NULL: the kernel's user, as at first.
+ * `who` is lent until the next such call. */
+int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
+               struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
 void svc_close_p(struct svc **s); /* for AUTO */
 

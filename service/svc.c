@@ -13,57 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POS SVC_POSITIONAL
-#define REQ SVC_REQUIRED
-#define REST SVC_REST
-#define APART SVC_APART
-#define WAITS SVC_WAITS
-#define KEY                                                                            \
-    F(idempotency_key, STR, 0,                                                         \
-      "the same key with the same call gives the same answer, and nothing happens "    \
-      "twice")
-#define F(name, type, flags, help)                                                     \
-    {                                                                                  \
-#name, SVC_##type, flags, help                                                 \
-    }
-#define VERB(name, right, needs, help, ...)                                            \
-    static const struct svc_field fields_##name[] = { __VA_ARGS__ };
-#include "service/verbs.def"
-#undef VERB
-
-static const struct {
-    struct svc_verb verb;
-    svc_do_fn *fn;
-} verbs[] = {
-#define VERB(name, right, needs, help, ...)                                            \
-    { { #name, ACC_##right, SVC_##needs, help, fields_##name,                          \
-        (int)(sizeof fields_##name / sizeof fields_##name[0]) },                       \
-      svc_do_##name },
+static svc_do_fn *const handlers[] = {
+#define VERB(name, right, needs, help, ...) svc_do_##name,
 #include "service/verbs.def"
 #undef VERB
 };
-enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
-
-int
-svc_n_verbs(void)
-{
-    return N_VERBS;
-}
-
-const struct svc_verb *
-svc_verb_at(int i)
-{
-    return &verbs[i].verb;
-}
-
-const struct svc_verb *
-svc_find(const char *name)
-{
-    for (int i = 0; i < N_VERBS; i++)
-        if (strcmp(verbs[i].verb.name, name) == 0)
-            return &verbs[i].verb;
-    return NULL;
-}
 
 int
 svc_schemas(struct db_schema out[SVC_N_SCHEMAS])
@@ -308,7 +262,16 @@ svc_need_store(struct svc *s, struct err *err)
     int n = svc_schemas(schemas);
     if (repo_default_path(s->store_path, &path, err) < 0)
         return -(int)err->code;
-    return repo_open(&s->repo, buf_str(&path), schemas, n, err);
+    if (repo_open(&s->repo, buf_str(&path), schemas, n, err) < 0)
+        return -(int)err->code;
+    return s->who ? acc_act_as(s->repo->acc, s->who, err) : 0;
+}
+
+int
+svc_act_as(struct svc *s, const struct acc_who *who_or_null, struct err *err)
+{
+    s->who = who_or_null;
+    return s->repo ? acc_act_as(s->repo->acc, who_or_null, err) : 0;
 }
 
 static int
@@ -387,10 +350,6 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     const struct svc_verb *verb = svc_find(name);
     if (!verb)
         return err_set(err, ERR_USAGE, "there is no verb '%s'", name);
-    svc_do_fn *fn = NULL;
-    for (int i = 0; i < N_VERBS; i++)
-        if (&verbs[i].verb == verb)
-            fn = verbs[i].fn;
     if (check_request(verb, request, err) < 0)
         return -(int)err->code;
     struct svc_call c = {
@@ -408,7 +367,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     c.body = cJSON_CreateObject();
     if (c.repo && (verb->right == ACC_READ || ends_full_disk(name)))
         repo_reserve_spend(c.repo, ends_full_disk(name));
-    int r = do_call(&c, fn, err);
+    int r = do_call(&c, handlers[verb->index], err);
     if (c.keyed) {
         db_rollback(c.repo->db); /* what a failing handler left open */
         r = svc_key_end(&c, r, err);

@@ -15,7 +15,8 @@ struct svc {
     bool (*stop)(void *arg); /* NULL: nobody ends a call early; gets progress_arg */
     svc_tell_fn *tell;       /* NULL: nobody listens */
     void *tell_arg;
-    struct repo_view view; /* made by exec, for svc_take_view */
+    struct repo_view view;     /* made by exec, for svc_take_view */
+    const struct acc_who *who; /* NULL: the kernel's user */
 };
 
 /* One call under way. */

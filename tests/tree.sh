@@ -36,7 +36,7 @@ done
 result "arrows go only where module.mk says" "$bad"
 
 bad=
-for h in $(find base savedmodel fingerprint runtime access repo validate hooks deploy service server cli tests/unit -name '*.h' | sort); do
+for h in $(find base savedmodel fingerprint runtime access repo validate hooks deploy service server client cli tests/unit -name '*.h' | sort); do
     why=$(printf '#include "%s"\n' "$h" | $CC $FLAGS -x c -fsyntax-only - 2>&1) || bad="$bad$h does not compile alone:
 $why
 "
@@ -44,13 +44,13 @@ done
 result "each header compiles alone" "$bad"
 
 result "no banned call" "$(grep -nwE 'strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|gmtime|localtime|system|gets|tmpnam' \
-    --include='*.[ch]' -r base savedmodel fingerprint runtime access repo validate hooks deploy service server cli |
+    --include='*.[ch]' -r base savedmodel fingerprint runtime access repo validate hooks deploy service server client cli |
     grep -E '\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|gmtime|localtime|system|gets|tmpnam) *\(')"
 
-result "each file says its license" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server cli tests bench \
+result "each file says its license" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server client cli tests bench \
     -name '*.[ch]' | while read -r f; do head -n 1 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$f"; done)"
 
-result "file names are unique in the tree" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server cli \
+result "file names are unique in the tree" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server client cli \
     -name '*.c' -printf '%f\n' | sort | uniq -d)"
 
 bad=$(sed -n 's/^OP(\([A-Za-z0-9_]*\),.*/\1/p' runtime/ops.def | sort | uniq -d)
@@ -74,7 +74,7 @@ result "docs/ops.md knows each op" "$bad"
 n=$((n + 1))
 if command -v clang-format >/dev/null 2>&1; then
     n=$((n - 1))
-    result "clang-format agrees" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server cli tests/unit tests/fuzz bench \
+    result "clang-format agrees" "$(find base savedmodel fingerprint runtime access repo validate hooks deploy service server client cli tests/unit tests/fuzz bench \
         -name '*.[ch]' | xargs clang-format --dry-run -Werror 2>&1 | sed -n 's/^\([^ ]*\): error: code should.*/\1/p' | head -n 20)"
 else
     echo "ok $n - clang-format agrees # SKIP clang-format is not installed"

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verbs on a store that is elsewhere: the service's other end. Without SQLite, so that
+ * it can be linked statically; `sluice --server` becomes sluice-client, which is the
+ * command line upon this. */
+#ifndef CLIENT_CLIENT_H
+#define CLIENT_CLIENT_H
+
+#include "base/json.h"
+#include "service/service.h"
+
+struct client;
+/* unix:PATH, ssh://[user@]host[:port], https://host[:port][/prefix], http:// only to
+ * this machine or with $SLUICE_INSECURE. Connects when first needed. `token`: NULL:
+ * $SLUICE_TOKEN, else the file that $SLUICE_TOKEN_FILE names. */
+int client_open(struct client **out, const char *server, const char *token_or_null,
+                struct err *err) MUST_CHECK;
+void client_close(struct client *c);
+void client_on_progress(struct client *c, svc_progress_fn *fn, void *arg);
+void client_on_tell(struct client *c, svc_tell_fn *fn, void *arg);
+/* As svc_call: files that the request names go there first, and what the verb makes
+ * comes back. What did not answer is asked again as long as that is safe; then
+ * ERR_BUSY (75). */
+int client_call(struct client *c, const char *verb, const cJSON *request, cJSON **reply,
+                struct err *err) MUST_CHECK;
+
+/* ---- one request and its answer (client_http.c) ---- */
+
+struct client_ask {
+    const char *method, *path;  /* "/api/v1/promote"; already encoded */
+    const char *const *headers; /* "Name: value" …, NULL */
+    const void *body;           /* body_bytes of it */
+    int64_t body_bytes;
+    int body_fd; /* instead: body_bytes of it from body_offset on, by sendfile; 0: none
+                  */
+    int64_t body_offset;
+    /* Takes the answer's body as it comes; NULL: kept in `body` (at most 64 MiB). */
+    int (*sink)(void *arg, const char *p, size_t n, struct err *err);
+    void *arg;
+};
+struct client_answer {
+    int status;
+    struct buf headers; /* "name: value\n", names in lower case */
+    struct buf body;
+};
+/* On a connection of the client's own pool, which is kept alive. */
+int client_ask(struct client *c, const struct client_ask *ask,
+               struct client_answer *out, struct err *err) MUST_CHECK;
+void client_answer_release(struct client_answer *a); /* for AUTO */
+/* A problem document as the error that it was over there. */
+int client_problem(const struct client_answer *a, cJSON **reply, struct err *err);
+
+#endif

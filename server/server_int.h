@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the service share.
+ *
+ * One process, sluice-server, answers HTTP/1.1 on a socket, a Unix socket or a pair of
+ * pipes (stdio); there is no second protocol. Its threads are the HTTP daemon's: they
+ * know who asks (srv_auth.c), move bytes (uploads, files) and answer look-ups. A verb
+ * is carried out by a worker (srv_worker.c): a process with a session of its own, so
+ * that what a verb does to itself, and how long it takes, hurts nobody else.
+ *
+ *   srv_main.c     options, sockets, start and graceful end
+ *   srv_http.c     a request from its first header to its answer; limits
+ *   srv_route.c    routes.def: which handler a path belongs to
+ *   srv_auth.c     who asks: kernel, token, certificate, OIDC
+ *   srv_verb.c     /api/v1/VERB: a verb as a request, its reply, problem or events
+ *   srv_worker.c   the pool, and a worker's end of the pipe
+ *   srv_upload.c   trees that come; srv_file.c trees and files that go
+ *   srv_lookup.c   resolve: what an alias means, 20,000 times a second
+ *   srv_metrics.c  /metrics; srv_log.c the access log
+ *   srv_openapi.c  the description, from routes.def and verbs.def */
+#ifndef SERVER_SERVER_INT_H
+#define SERVER_SERVER_INT_H
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "repo/repo.h"
+#include "server/server.h"
+#include "service/service.h"
+
+#include <sys/types.h>
+
+struct MHD_Connection;
+struct MHD_Response;
+
+/* Limits of a request; all are told in the problem that names them. */
+enum {
+    SRV_HEADERS_MAX = 32 * 1024,    /* 431 */
+    SRV_BODY_MAX = 4 * 1024 * 1024, /* of JSON: 413 */
+    SRV_IDLE_S = 60,                /* a connection on which nothing moves */
+    SRV_PATH_MAX = 4096
+};
+
+/* ---- who asks (srv_auth.c) ---- */
+
+/* Kept for the length of a request; empty: nobody said. */
+struct srv_who {
+    char subject[64];
+    char via[80];  /* as acc_who.via */
+    char *scope;   /* as acc_who.scope; owned */
+    bool is_known; /* else 401 where a route wants to know */
+};
+void srv_who_release(struct srv_who *w); /* for AUTO */
+
+/* ---- a request ---- */
+
+enum srv_access {
+    SRV_OPEN, /* anybody: health, the description */
+    SRV_KNOWN /* who is known; the handler asks acc_check about the rest */
+};
+struct srv_req;
+/* A handler answers (srv_reply_…) and returns 0, or sets err, which becomes a problem
+ * document. It runs on a thread of the daemon, or with `slow` on one of its own, while
+ * the connection sleeps. */
+typedef int srv_handler_fn(struct srv_req *q, struct err *err);
+struct srv_route {
+    const char *method; /* "GET" answers HEAD, too */
+    const char
+        *path; /* "/api/v1/uploads/{id}/files/{n}"; {rest...}: all that follows */
+    enum srv_access access;
+    bool slow;
+    bool streams; /* begin is called before the body, data with each piece of it; else
+                   * the body is collected in q->body (SRV_BODY_MAX) before end */
+    srv_handler_fn *begin; /* NULL: none */
+    int (*data)(struct srv_req *q, const char *p, size_t n, struct err *err);
+    srv_handler_fn *end;
+    void (*gone)(struct srv_req *q); /* after the answer, or when the client vanished:
+                                      * frees q->state. NULL: nothing to free */
+    const char *name; /* of the operation, for metrics and the description */
+    const char *help;
+};
+struct srv_req {
+    struct srv *srv;
+    struct MHD_Connection *mhd;
+    const struct srv_route *route;
+    const char *method;
+    char *path;          /* percent-decoded once, UTF-8, without "." and ".." */
+    const char *args[4]; /* what {…} of the route stands for; in `path` */
+    struct srv_who who;
+    struct buf body;
+    int64_t body_bytes; /* Content-Length; -1: chunked */
+    int64_t begun_ns;   /* monotonic */
+    char trace[56];     /* traceparent, the caller's or made here */
+    char id[24];        /* X-Request-Id */
+    /* For the access log and metrics; a handler fills in what it knows. */
+    char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    const char *verb; /* static */
+    int status;
+    int64_t sent_bytes, got_bytes;
+    void *state; /* the route's own */
+    struct MHD_Response *reply;
+};
+
+/* NULL when absent. */
+const char *srv_header(const struct srv_req *q, const char *name);
+const char *srv_query(const struct srv_req *q, const char *name);
+/* Added to the answer to come; before srv_reply_…. */
+void srv_reply_header(struct srv_req *q, const char *name, const char *value);
+/* Each makes the answer. JSON and text are copied. */
+int srv_reply_json(struct srv_req *q, int status, const cJSON *j);
+int srv_reply_text(struct srv_req *q, int status, const char *type, struct str text);
+int srv_reply_empty(struct srv_req *q, int status); /* 204, 304 */
+/* n bytes of fd from offset on, by sendfile; fd is closed when they are sent. */
+int srv_reply_fd(struct srv_req *q, int status, const char *type, int fd,
+                 int64_t offset_bytes, int64_t n_bytes);
+/* Bytes as `next` gives them (0: the end, -1: broken off), on its own thread's time;
+ * `done` frees arg. type "text/event-stream", "application/zstd" … */
+int srv_reply_stream(struct srv_req *q, int status, const char *type,
+                     ssize_t (*next)(void *arg, char *to, size_t n),
+                     void (*done)(void *arg), void *arg);
+/* RFC 9457: {"type", "title", "status", "detail", "exit_code", "code", "instance"}, and
+ * "reply" when the verb had something to say. */
+int srv_reply_problem(struct srv_req *q, const struct err *err, cJSON *reply_or_null);
+/* "409" of ERR_CONFLICT …; err_exit_status and this are the two faces of a code. */
+int srv_status_of(enum err_code code);
+
+/* ---- sessions with the store, for handlers on the daemon's threads ---- */
+
+/* A session that nobody else uses until it is given back, acting as q's subject. */
+int srv_session_take(struct srv_req *q, struct svc **out, struct repo **repo,
+                     struct err *err) MUST_CHECK;
+void srv_session_give(struct srv_req *q, struct svc *s);
+
+/* ---- workers (srv_worker.c) ---- */
+
+struct srv_call_hooks {
+    svc_progress_fn *progress;
+    svc_tell_fn *tell;
+    bool (*stop)(void *arg); /* the client is gone */
+    void *arg;
+};
+/* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
+ * Paths of trees (server/tree.h) are brought in and out. */
+int srv_worker_call(struct srv *srv, const struct srv_who *who, const char *verb,
+                    const cJSON *request, const struct srv_call_hooks *hooks_or_null,
+                    cJSON **reply, struct err *err) MUST_CHECK;
+
+/* ---- metrics and the access log (srv_metrics.c, srv_log.c) ---- */
+
+/* After each answer. */
+void srv_metrics_count(struct srv *srv, const struct srv_req *q);
+void srv_log_request(struct srv *srv, const struct srv_req *q);
+
+#endif

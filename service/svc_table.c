@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of verbs, apart from what they do: a client of a service needs it, too. */
+#include "service/service.h"
+
+#include <string.h>
+
+#define POS SVC_POSITIONAL
+#define REQ SVC_REQUIRED
+#define REST SVC_REST
+#define APART SVC_APART
+#define WAITS SVC_WAITS
+#define IN SVC_IN
+#define OUT SVC_OUT
+#define KEY                                                                            \
+    F(idempotency_key, STR, 0,                                                         \
+      "the same key with the same call gives the same answer, and nothing happens "    \
+      "twice")
+#define F(name, type, flags, help)                                                     \
+    {                                                                                  \
+#name, SVC_##type, flags, help                                                 \
+    }
+#define VERB(name, right, needs, help, ...)                                            \
+    static const struct svc_field fields_##name[] = { __VA_ARGS__ };
+#include "service/verbs.def"
+#undef VERB
+
+enum {
+#define VERB(name, right, needs, help, ...) INDEX_##name,
+#include "service/verbs.def"
+#undef VERB
+    N_VERBS
+};
+static const struct svc_verb verbs[N_VERBS] = {
+#define VERB(name, right, needs, help, ...)                                            \
+    {                                                                                  \
+        #name,         ACC_##right,                                                    \
+        SVC_##needs,   help,                                                           \
+        fields_##name, (int)(sizeof fields_##name / sizeof fields_##name[0]),          \
+        INDEX_##name                                                                   \
+    },
+#include "service/verbs.def"
+#undef VERB
+};
+
+int
+svc_n_verbs(void)
+{
+    return N_VERBS;
+}
+
+const struct svc_verb *
+svc_verb_at(int i)
+{
+    return &verbs[i];
+}
+
+const struct svc_verb *
+svc_find(const char *name)
+{
+    for (int i = 0; i < N_VERBS; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
