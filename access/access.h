@@ -193,11 +193,18 @@ struct acc_log_query {
     const char *verb;  /* NULL: all */
     const char *actor; /* NULL: all */
     int64_t limit;     /* the newest n; 0: all */
+    int64_t after;     /* only events behind this number */
 };
 /* Oldest first. */
 int acc_log(struct acc *a, const struct acc_log_query *q,
             int (*fn)(void *arg, const struct acc_event_row *row, struct err *err),
             void *arg, struct err *err) MUST_CHECK;
+
+struct acc_figures {
+    int64_t last_seq, last_ns; /* of the newest event; 0: none */
+    int64_t head_seq;          /* what the newest signed head says it covers */
+};
+int acc_figures(struct acc *a, struct acc_figures *out, struct err *err) MUST_CHECK;
 
 struct acc_verify {
     int64_t n_events;
