@@ -49,8 +49,10 @@ carry_out(struct srv_req *q, struct call *c, struct err *err)
     const char *model = cJSON_GetStringValue(cJSON_GetObjectItem(c->request, "model"));
     struct srv_call_hooks hooks = { .stop = is_gone, .arg = q, .trace = q->trace };
     snprintf(q->object, sizeof q->object, "%s", ref ? ref : model ? model : "");
-    if (srv_worker_call(q->srv, &q->who, c->verb->name, c->request, &hooks, &reply,
-                        err) < 0) {
+    int r = srv_worker_call(q->srv, &q->who, c->verb->name, c->request, &hooks, &reply,
+                            err);
+    srv_metrics_reply(q, reply);
+    if (r < 0) {
         srv_reply_problem(q, err, reply);
         err_clear(err);
         return 0;

@@ -81,9 +81,6 @@ int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
 void svc_close_p(struct svc **s); /* for AUTO */
 
-/* The session's store, opened when it is not yet; lent. */
-int svc_repo(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
-
 /* After a call of exec: the directory it made, which is the caller's now. It stays for
  * as long as lock_fd, or a copy of it in another process, is open. */
 void svc_take_view(struct svc *s, struct repo_view *out);
@@ -113,8 +110,9 @@ int svc_call(struct svc *s, const char *verb, const cJSON *request, cJSON **repl
 
 /* ---- look-ups: resolve, thousands of times a second ---- */
 
-/* What the event of a call of resolve says. */
+/* What the event of a call of resolve says; number: of the version, 0: not known. */
 struct svc_look {
+    int64_t number;
     char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
     char digest[REPO_DIGEST_BYTES];
 };

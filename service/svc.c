@@ -290,14 +290,6 @@ svc_need_store(struct svc *s, struct err *err)
 }
 
 int
-svc_repo(struct svc *s, struct repo **out, struct err *err)
-{
-    int r = svc_need_store(s, err);
-    *out = s->repo;
-    return r;
-}
-
-int
 svc_act_as(struct svc *s, const struct acc_who *who_or_null, struct err *err)
 {
     s->who = who_or_null;
@@ -444,6 +436,8 @@ svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *abou
     int r = do_call(&c, handlers[c.verb->index], err);
     memcpy(about->object, c.object, sizeof c.object);
     memcpy(about->digest, c.digest, sizeof c.digest);
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(c.reply, "number");
+    about->number = number ? (int64_t)number->valuedouble : 0;
     cJSON_Delete(c.body);
     if (r < 0)
         json_free(&c.reply);

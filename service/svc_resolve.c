@@ -73,7 +73,7 @@ svc_record_lookups(struct svc *s, const struct svc_lookups *list, int n,
     struct repo *repo;
     struct err ignored = ERR_INIT;
     *out = (struct svc_recorded){ .stands = false };
-    int r = svc_repo(s, &repo, err);
+    int r = svc_store(s, &repo, err);
     if (r < 0)
         return r;
     r = db_begin(repo->db, err);
