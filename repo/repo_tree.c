@@ -21,11 +21,9 @@ repo_tree_parse(const char *text, struct digest *out, const char **name,
         return 0;
     rest = strlen(text) >= n + 64 ? text + n + 64 : "";
     if (!digest_parse((struct str){ text + n, (size_t)(rest - text) - n }, out) ||
-        (*rest && (*rest != '/' || repo_check_file_path(rest + 1, err) < 0))) {
-        err_clear(err);
+        (*rest && (*rest != '/' || !repo_path_is_clean(rest + 1))))
         return err_set(err, ERR_INVALID,
                        "'%.200s' is no tree: " PREFIX "<64 hex digits>[/NAME]", text);
-    }
     *name = *rest ? rest + 1 : rest;
     return 1;
 }
