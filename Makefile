@@ -37,6 +37,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CLANG_WARN) $(CFLAGS_$(B)) \
 STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lsodium -lz -lsnappy -lbrotlidec \
     -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
+CLIENT_LIBS := -lhttp_parser -lssl
 RUNNER_LIBS := -lcrypto -lsodium -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lpng16 -ljpeg -lm -pthread
 
 # `make V=1` shows the commands.
@@ -64,7 +65,8 @@ endef
 # In the order of a model's life; a module may use only what stands above it.
 include base/module.mk savedmodel/module.mk fingerprint/module.mk runtime/module.mk \
     runtime/runner/module.mk access/module.mk repo/unpack/module.mk repo/module.mk validate/module.mk \
-    hooks/module.mk deploy/module.mk service/module.mk server/module.mk cli/module.mk
+    hooks/module.mk deploy/module.mk service/module.mk server/module.mk client/module.mk \
+    cli/module.mk
 
 reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
 # The archives of modules, users before the used.
@@ -121,9 +123,11 @@ M ?= $(MODULES)
 unit_srcs = $(sort $(wildcard tests/unit/$(subst /,-,$(1))/test_*.c))
 unit_bin = $(D)/tests/unit-$(subst /,-,$(1))
 UNIT_LIBS_server = $(SERVER_LIBS) -lbrotlicommon -lstdc++
+UNIT_OBJS_client = $(D)/tests/unit/client/peer.o
+UNIT_LIBS_client = $(CLIENT_LIBS)
 define unit_rule
 $(call unit_bin,$(1)): $(patsubst %.c,$(D)/%.o,$(call unit_srcs,$(1))) $(D)/tests/unit/unit.o \
-    $(LIB_$(1)) $(call libs_of,$(USES_$(1)))
+    $(UNIT_OBJS_$(1)) $(LIB_$(1)) $(call libs_of,$(USES_$(1)))
 	@mkdir -p $$(@D)
 	$$(call say,LD)$$(CC) $$(LDFLAGS) $$(LDFLAGS_$(B)) -o $$@ $$(filter %.o,$$^) -Wl,--whole-archive $(LIB_$(1)) \
 	    -Wl,--no-whole-archive $(call libs_of,$(USES_$(1))) -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_$(1))
