@@ -101,6 +101,8 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         freeze) set -- digits@production --reason x ;;
         route) set -- digits@production --unit C123 ;;
         grant | revoke) set -- root read digits ;;
+        role_give | role_take) set -- root oncall ;;
+        explain) set -- daemon read digits ;;
         backup) set -- "$scratch/stranger-backup" ;;
         export) set -- digits@1 "$scratch/stranger.tar" ;;
         import) set -- "$scratch/stranger.tar" --as digits ;;
