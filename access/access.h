@@ -157,6 +157,9 @@ int acc_check_any(struct acc *a, const char *verb, enum acc_right right,
 /* 1: allowed, 0: not. verb NULL: the right only. */
 int acc_may(struct acc *a, const char *verb_or_null, enum acc_right right,
             struct acc_object on, struct err *err) MUST_CHECK;
+/* For who keeps answers of the gate: until then they stay as they are now, unless a
+ * transaction changes something (db_version). INT64_MAX: for ever. */
+int acc_stays_until(struct acc *a, int64_t *until_ns, struct err *err) MUST_CHECK;
 /* 1: this subject has the right now, 0: not. */
 int acc_holds(struct acc *a, const char *subject, enum acc_right right,
               struct acc_object on, struct err *err) MUST_CHECK;

@@ -46,9 +46,6 @@ bool db_is_unsure(const struct db *db);
  * transaction, or a view, it does nothing. */
 int db_view_begin(struct db *db, struct err *err) MUST_CHECK;
 void db_view_end(struct db *db); /* NULL is not allowed; twice does no harm */
-/* A number that is another one as soon as another handle, here or in another process,
- * has committed. Not within a view or a transaction. */
-int db_version(struct db *db, int64_t *out, struct err *err) MUST_CHECK;
 void db_rollback(struct db *db); /* no error: does nothing without a transaction */
 bool db_in_tx(const struct db *db);
 

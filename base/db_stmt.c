@@ -245,14 +245,6 @@ db_get_int(struct db *db, int64_t *out, struct err *err, const char *sql,
 }
 
 int
-db_version(struct db *db, int64_t *out, struct err *err)
-{
-    int r = db_get_int(db, out, err, "PRAGMA data_version", "");
-
-    return r < 0 ? r : 0;
-}
-
-int
 db_get_text(struct db *db, struct buf *out, struct err *err, const char *sql,
             const char *types, ...)
 {

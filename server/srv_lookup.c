@@ -134,7 +134,10 @@ store_ready(struct srv_lookup *l, struct err *err)
     if (version != l->version || clock_now_ns() >= l->until_ns) {
         forget_all(l);
         l->version = version;
-        l->until_ns = INT64_MAX;
+        if (acc_stays_until(l->repo->acc, &l->until_ns, err) < 0) {
+            store_close(l);
+            return -(int)err->code;
+        }
     }
     return 0;
 }

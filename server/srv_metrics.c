@@ -335,7 +335,7 @@ check(struct srv_req *q, struct err *err)
                        "read the store");
     if (srv_session_take(q, &s, &repo, err) < 0)
         return -(int)err->code;
-    e = acc_check(repo->acc, ACC_READ, NULL, err);
+    e = acc_check(repo->acc, ACC_READ, acc_store(), err);
     srv_session_give(q, s);
     return e;
 }
