@@ -111,16 +111,19 @@ acc_check_subject(struct acc *a, const char *subject, struct err *err)
         return strlen(subject) < ACC_NAME_BYTES
                    ? 0
                    : err_set(err, ERR_INVALID, "%s is no user", subject);
-    r = db_get_int(a->db, &one, err, "SELECT 1 FROM subject WHERE name = ?", "t",
-                   subject);
+    r = db_get_int(a->db, &one, err,
+                   "SELECT 1 FROM subject WHERE name = ? UNION "
+                   "SELECT 1 FROM account WHERE name = ? LIMIT 1",
+                   "tt", subject, subject);
     if (r != 0)
         return r < 0 ? r : 0;
     if (strlen(subject) < ACC_NAME_BYTES &&
         getpwnam_r(subject, &pw, text, sizeof(text), &found) == 0 && found)
         return 0;
     return err_set(err, ERR_NOTFOUND,
-                   "there is no user '%s' on this machine (uid:N names one by number)",
-                   subject);
+                   "there is no user '%s' on this machine, nor added to the store: "
+                   "sluice user add %s (uid:N names one by number)",
+                   subject, subject);
 }
 
 int

@@ -35,7 +35,8 @@ struct svc_call {
     bool keyed;     /* it has an idempotency key, which stands for `request` */
     bool replayed;  /* and was carried out before: reply is that answer */
     struct digest request;
-    char *made; /* what a read wrote for its caller; goes when it is not given out */
+    cJSON *once; /* members of the reply that nobody keeps: a secret; NULL: none */
+    char *made;  /* what a read wrote for its caller; goes when it is not given out */
 };
 
 typedef int svc_do_fn(struct svc_call *c, struct err *err);
