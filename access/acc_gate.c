@@ -122,12 +122,27 @@ add_scope(struct acc_rules *x, const cJSON *one, int64_t id, struct err *err)
     };
     const char *on;
 
-    if (!cJSON_IsObject(one) || cJSON_GetArraySize(one) != 2)
+    char *what AUTO(free_ptr) = NULL;
+
+    if (cJSON_IsString(one)) { /* "push:fraud", "verb:push:target:web" */
+        const char *text = one->valuestring;
+        const char *colon =
+            strchr(text + (strncmp(text, "verb:", 5) == 0 ? 5 : 0), ':');
+
+        if (!colon)
+            return err_set(err, ERR_INVALID,
+                           "'%.100s' is no scope: RIGHT:OBJECT, such as push:fraud",
+                           text);
+        rule.what = what = xstrndup(text, (size_t)(colon - text));
+        on = colon + 1;
+    } else if (!cJSON_IsObject(one) || cJSON_GetArraySize(one) != 2) {
         return err_set(err, ERR_INVALID,
                        "a scope: each of it is {\"verb\": V, \"object\": O}");
-    if (json_str(one, "verb", NULL, &rule.what, "scope", err) < 0 ||
-        json_str(one, "object", NULL, &on, "scope", err) < 0 ||
-        acc_object_parse(on, &object, err) < 0)
+    } else if (json_str(one, "verb", NULL, &rule.what, "scope", err) < 0 ||
+               json_str(one, "object", NULL, &on, "scope", err) < 0) {
+        return -(int)err->code;
+    }
+    if (acc_object_parse(on, &object, err) < 0)
         return -(int)err->code;
     rule.object = buf_str(&object);
     return acc_rules_add(x, &rule, err);

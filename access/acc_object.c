@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The texts of objects, both as rules name them and as they are asked for. */
 #include "access/acc_rule_int.h"
+#include "access/identity.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,9 @@
 /* ---- patterns -------------------------------------------------------------------- */
 
 bool
-acc_glob(struct str pattern, const char *text)
+acc_fits(struct str pattern, struct str text)
 {
-    size_t p = 0, star = SIZE_MAX; /* after the last * */
-    const char *t = text, *again = text;
+    size_t p = 0, t = 0, star = SIZE_MAX, again = 0; /* after the last * */
 
     for (;;) {
         const bool escaped =
@@ -20,18 +20,24 @@ acc_glob(struct str pattern, const char *text)
         if (p < pattern.n && pattern.p[p] == '*') {
             star = ++p;
             again = t;
-        } else if (p == pattern.n && !*t) {
+        } else if (p == pattern.n && t == text.n) {
             return true;
-        } else if (p < pattern.n && *t && pattern.p[p + escaped] == *t) {
+        } else if (p < pattern.n && t < text.n && pattern.p[p + escaped] == text.p[t]) {
             p += 1u + escaped;
             t++;
-        } else if (star == SIZE_MAX || !*again) {
+        } else if (star == SIZE_MAX || again == text.n) {
             return false;
         } else { /* the last * takes one byte more */
             p = star;
             t = ++again;
         }
     }
+}
+
+bool
+acc_glob(const char *pattern, struct str text)
+{
+    return acc_fits(str_of(pattern), text);
 }
 
 /* ---- rules' objects -------------------------------------------------------------- */

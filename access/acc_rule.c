@@ -287,14 +287,15 @@ covers(const struct acc_pattern *p, const struct acc_object *o)
         return true;
     if (p->kind == ACC_MODEL)
         return o->model && (o->kind != ACC_ALIAS || strcmp(o->model, "*") != 0) &&
-               acc_glob(p->model, o->model);
+               acc_fits(p->model, str_of(o->model));
     if (p->kind != o->kind)
         return false;
     if (p->kind == ACC_STORE)
         return true;
     if (o->kind == ACC_ALIAS && strcmp(o->model, "*") == 0 && !str_is(p->model, "*"))
         return false; /* every model's, which a pattern of some does not cover */
-    return (!p->model.n || acc_glob(p->model, o->model)) && acc_glob(p->name, o->name);
+    return (!p->model.n || acc_fits(p->model, str_of(o->model))) &&
+           acc_fits(p->name, str_of(o->name));
 }
 
 /* What has been found so far. */

@@ -13,7 +13,7 @@ struct acc_pattern {
 /* false: it is none. */
 bool acc_pattern_parse(struct acc_pattern *out, struct str text);
 /* Whether the text is what the pattern (* and \) stands for. */
-bool acc_glob(struct str pattern, const char *text);
+bool acc_fits(struct str pattern, struct str text);
 /* ACC_NONE: it is none. */
 enum acc_right acc_right_named(const char *text);
 

@@ -16,8 +16,10 @@ is_known(struct acc *a, const char *name, struct err *err)
 {
     int64_t one;
 
-    return db_get_int(a->db, &one, err, "SELECT 1 FROM subject WHERE name = ?", "t",
-                      name);
+    return db_get_int(a->db, &one, err,
+                      "SELECT 1 FROM subject WHERE name = ? UNION "
+                      "SELECT 1 FROM account WHERE name = ? LIMIT 1",
+                      "tt", name, name);
 }
 
 /* 1: *out is the user's number, 0: this machine has no such user. Who it is now counts
@@ -75,8 +77,9 @@ acc_check_subject(struct acc *a, const char *subject, struct err *err)
         getpwnam_r(subject, &pw, text, sizeof(text), &found) == 0 && found)
         return 0;
     return err_set(err, ERR_NOTFOUND,
-                   "there is no user '%s' on this machine (uid:N names one by number)",
-                   subject);
+                   "there is no user '%s' on this machine, nor added to the store: "
+                   "sluice user add %s (uid:N names one by number)",
+                   subject, subject);
 }
 
 int

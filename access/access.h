@@ -129,7 +129,8 @@ struct acc_who {
     const char *via;     /* how that is known: "socket", "token 7fQx2k", "certificate",
                           * "oidc"; into each event's body. "" */
     /* What of the subject's rights may be used; NULL: all. A list of what a grant would
-     * say: [{"verb": "push", "object": "fraud"}, …], verb a right or a verb. */
+     * say: [{"verb": "push", "object": "fraud"}, …] or ["push:fraud", …], verb a right
+     * or a verb. */
     const char *scope;
 };
 /* Lent until the next such call; NULL: the kernel's user again. ERR_INVALID: a scope

@@ -387,6 +387,9 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
             r = err_ctx(err, "whether it took effect is not known, look before you "
                              "repeat it");
     }
+    if (c.once && c.recorded)
+        svc_move_members(c.once, c.reply);
+    cJSON_Delete(c.once);
     free(c.made);
     cJSON_Delete(c.body);
     if (!c.reply->child && r < 0) {

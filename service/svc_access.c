@@ -10,9 +10,9 @@
 
 /* ---- giving and taking ----------------------------------------------------------- */
 
-/* A right, or a verb that there is; what a rule calls it. */
-static int
-take_what(const char *text, enum acc_right *right, struct buf *what, struct err *err)
+int
+svc_take_what(const char *text, enum acc_right *right, struct buf *what,
+              struct err *err)
 {
     const char *verb;
     char *name AUTO(free_ptr) = xstrdup(text);
@@ -123,7 +123,7 @@ change_grant(struct svc_call *c, bool give, struct err *err)
     struct acc_grant g = { .subject = svc_str(c, "user"),
                            .effect = svc_flag(c, "deny") ? "deny" : "allow",
                            .reason = svc_str(c, "reason") };
-    if (take_what(svc_str(c, "right"), &right, &what, err) < 0 ||
+    if (svc_take_what(svc_str(c, "right"), &right, &what, err) < 0 ||
         acc_object_parse(svc_str(c, "on"), &object, err) < 0 ||
         take_times(c, &g, err) < 0)
         return -(int)err->code;
@@ -298,7 +298,7 @@ svc_do_explain(struct svc_call *c, struct err *err)
     if (strcmp(who, acc_actor(c->repo->acc)) != 0 &&
         svc_allow(c, ACC_ADMIN, acc_store(), err) < 0)
         return -(int)err->code;
-    if (take_what(svc_str(c, "right"), &right, &what, err) < 0 ||
+    if (svc_take_what(svc_str(c, "right"), &right, &what, err) < 0 ||
         acc_object_parse(svc_str(c, "on"), &object, err) < 0 ||
         acc_asked_parse(buf_str(&object), &asked, err) < 0 ||
         acc_check_subject(c->repo->acc, who, err) < 0 ||

@@ -37,7 +37,8 @@ struct svc_call {
     bool keyed;     /* it has an idempotency key, which stands for `request` */
     bool replayed;  /* and was carried out before: reply is that answer */
     struct digest request;
-    char *made; /* what a read wrote for its caller; goes when it is not given out */
+    cJSON *once; /* members of the reply that nobody keeps: a secret; NULL: none */
+    char *made;  /* what a read wrote for its caller; goes when it is not given out */
 };
 
 typedef int svc_do_fn(struct svc_call *c, struct err *err);
@@ -83,6 +84,10 @@ int svc_allow(struct svc_call *c, enum acc_right right, struct acc_object on,
  * not learns nothing. */
 int svc_resolve(struct svc_call *c, const char *text, enum acc_right right,
                 struct repo_version *out, struct err *err) MUST_CHECK;
+/* A right or a verb that there is, as a person types it; what a rule calls it is
+ * appended, `right` is what the verb asks for. */
+int svc_take_what(const char *text, enum acc_right *right, struct buf *what,
+                  struct err *err) MUST_CHECK;
 /* For lists: 1: the caller may read it, 0: it is left out. */
 int svc_shows(struct svc_call *c, struct acc_object on, struct err *err) MUST_CHECK;
 
