@@ -346,6 +346,7 @@ srv_do_resolve(struct srv_req *q, struct err *err)
     snprintf(tag, sizeof(tag), "\"%s\"", about.digest);
     if (about.digest[0])
         srv_reply_header(q, "ETag", tag);
+    srv_reply_header(q, "Cache-Control", "private, no-cache");
     if (known && about.digest[0] && has_tag(known, about.digest))
         return srv_reply_empty(q, 304);
     return srv_reply_text(q, 200, "application/json",

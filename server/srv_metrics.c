@@ -185,15 +185,13 @@ count_gate(struct srv_metrics *m, const char *name, bool passed)
         atomic_fetch_add(&m->gates[i].n[passed], 1);
 }
 
-void
-srv_metrics_reply(struct srv_req *q, const cJSON *reply)
+int64_t
+srv_metrics_reply(struct srv *srv, const cJSON *reply)
 {
-    struct srv_metrics *m = q->srv->metrics;
+    struct srv_metrics *m = srv->metrics;
     const cJSON *number = cJSON_GetObjectItemCaseSensitive(reply, "number");
     const cJSON *entry, *gate;
 
-    if (cJSON_IsNumber(number) && number->valuedouble > 0 && number->valuedouble < 9e15)
-        q->number = (int64_t)number->valuedouble;
     if (json_has(reply, "log_note"))
         atomic_fetch_add(&m->n_audit_failures, 1);
     cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(reply, "gates"))
@@ -208,6 +206,10 @@ srv_metrics_reply(struct srv_req *q, const cJSON *reply)
                            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(gate, "ok")));
         }
     }
+    return cJSON_IsNumber(number) && number->valuedouble > 0 &&
+                   number->valuedouble < 9e15
+               ? (int64_t)number->valuedouble
+               : 0;
 }
 
 /* ---- text ---- */
