@@ -233,13 +233,23 @@ install: all ## to DESTDIR/PREFIX
 uninstall: ## takes them away again
 	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(addprefix $(DESTDIR)$(PREFIX)/libexec/sluice/,$(HELPERS))
 
-docs: docs/ops.md ## the documents that a table knows
+docs: docs/ops.md docs/metrics.md ## the documents that a table knows
 docs/ops.md: runtime/ops.def Makefile
 	@{ echo '# Op types the embedded runtime has'; echo; \
 	    echo 'Made by `make docs` from `runtime/ops.def`. Refused: touches the world outside the model, by policy.'; \
 	    awk '/^\/\* ---- /{sub(/^\/\* ---- /,""); sub(/ ----.*/,""); family=$$0} \
 	        /^OP\(/{split($$0,f,/[(,]/); if(family!=last){printf "\n\n**%s**: %s",family,f[2]; last=family} \
 	        else printf ", %s",f[2]; if(/RT_REFUSED/) printf " (refused)"} END{print ""}' runtime/ops.def | fold -s -w 110; } >$@
+
+docs/metrics.md: server/metrics.def Makefile
+	@{ echo '# Metrics'; echo; \
+	    echo 'Made by `make docs` from `server/metrics.def`: what `sluice serve` shows at `/metrics`, in the text format'; \
+	    echo '0.0.4 of Prometheus. Who may read the store may read them (a token of such a user, or the Unix socket); with'; \
+	    echo '`--metrics_open` everybody on the machine. `etc/prometheus` has a configuration and alerts, `etc/grafana` a'; \
+	    echo 'dashboard. Figures of the store are at most five seconds old, whoever asks how often.'; \
+	    sed -n -e 's,^/\* ---- \(.*\) \*/$$,\n## \u\1\n,p' \
+	        -e 's/^METRIC([A-Z_]*, "\([^"]*\)", \([A-Z]*\), "\([^"]*\)", "\(.*\)")$$/- `\1{\3}` (\L\2\E): \4./p' server/metrics.def | \
+	        sed 's/{}`/`/'; } >$@
 
 format: ## clang-format over all sources
 	find $(MODULES) tests/unit tests/fuzz bench -name '*.[ch]' | xargs clang-format -i
