@@ -10,32 +10,6 @@
 
 enum { URL_MAX = 400, MATCHES_MAX = 32 };
 
-bool
-acc_glob(const char *pattern, struct str text)
-{
-    const char *star =
-        NULL; /* the last one seen; what follows it was tried at `from` */
-    size_t i = 0, from = 0;
-
-    while (i < text.n) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            from = i;
-        } else if (*pattern && *pattern == text.p[i]) {
-            pattern++;
-            i++;
-        } else if (star) {
-            pattern = star;
-            i = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return *pattern == '\0';
-}
-
 /* ---- rules ---- */
 
 static bool

@@ -116,19 +116,27 @@ int
 acc_act_as(struct acc *a, const struct acc_who *who_or_null, struct err *err)
 {
     int64_t owner = 0;
+    int r;
 
     a->who = who_or_null;
     a->is_owner = false;
+    r = acc_scope_read(a, err);
     if (!who_or_null)
-        return find_user(a->db, a->uid, a->actor, &a->is_owner, err);
+        return r < 0 ? r : find_user(a->db, a->uid, a->actor, &a->is_owner, err);
     snprintf(a->actor, sizeof(a->actor), "%s", who_or_null->subject);
-    if (acc_user_active(a, a->actor, err) < 0)
-        return -(int)err->code;
-    if (db_get_int(a->db, &owner, err, "SELECT is_owner FROM subject WHERE name = ?",
-                   "t", a->actor) < 0)
-        return -(int)err->code;
+    if (r == 0 && (!who_or_null->subject[0] || acc_is_role(who_or_null->subject) ||
+                   strlen(who_or_null->subject) >= sizeof(a->actor)))
+        r = err_set(err, ERR_INVALID, "'%.100s' is nobody who can act",
+                    who_or_null->subject);
+    if (r == 0)
+        r = acc_user_active(a, a->actor, err);
+    if (r == 0)
+        r = db_get_int(a->db, &owner, err,
+                       "SELECT is_owner FROM subject WHERE name = ?", "t", a->actor);
+    if (r < 0) /* who goes on all the same may do nothing */
+        snprintf(a->actor, sizeof(a->actor), "%s", "nobody?");
     a->is_owner = owner == 1;
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 int
@@ -152,8 +160,11 @@ acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
 void
 acc_close(struct acc *a)
 {
-    if (a)
+    if (a) {
         acc_key_set(a, NULL, NULL);
+        acc_rules_free(a->cache.rules);
+        acc_rules_free(a->scope);
+    }
     free(a);
 }
 

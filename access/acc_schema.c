@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "access/access.h"
+#include "access/acc_int.h"
 
 /* All of them are facts: none can be derived from the others. `event` and its two
  * hashes are written out beside the database too (acc_publish). Keys of requests live
@@ -49,6 +49,23 @@ static const char *const migrations[] = {
     ") STRICT, WITHOUT ROWID;\n"
     "CREATE INDEX request_time ON request(time_ns);\n"
     "CREATE INDEX request_intent ON request(intent) WHERE intent <> 0;\n",
+    "CREATE TABLE rule(\n"
+    "  id INTEGER PRIMARY KEY,    -- 1, 2, 3 ... as they were given\n"
+    "  subject TEXT NOT NULL,     -- as in event.actor, or role:NAME\n"
+    "  effect TEXT NOT NULL CHECK(effect IN ('allow', 'deny', 'role')),\n"
+    "  what TEXT NOT NULL,        -- a right, or a verb; of a role ''\n"
+    "  object TEXT NOT NULL,      -- access/rule.h; of a role role:NAME\n"
+    "  from_ns INTEGER NOT NULL,  -- since 1970; holds from then\n"
+    "  until_ns INTEGER NOT NULL, -- and until then; 2^63-1: no end\n"
+    "  given_by TEXT NOT NULL,    -- as in event.actor\n"
+    "  given_ns INTEGER NOT NULL, -- since 1970\n"
+    "  reason TEXT NOT NULL,      -- '': none was given\n"
+    "  ended_by TEXT,             -- who took it back; NULL: it stands\n"
+    "  ended_ns INTEGER NOT NULL, -- when; 2^63-1: it stands\n"
+    "  change INTEGER NOT NULL UNIQUE -- 1, 2, 3 ... of all changes of rules\n"
+    ") STRICT;\n"
+    "CREATE INDEX rule_subject ON rule(subject);\n" ACC_RULES_FROM_GRANTS
+    ";" ACC_GRANTS_GONE ";",
     "CREATE TABLE account(\n"
     "  name TEXT PRIMARY KEY,     -- as in event.actor\n"
     "  is_service INTEGER NOT NULL CHECK(is_service IN (0, 1)), -- 1: a program's\n"
@@ -100,9 +117,11 @@ static const char *const migrations[] = {
     ") STRICT, WITHOUT ROWID;\n",
 };
 
-static const char *const facts[] = { "subject", "grant_",      "key",
-                                     "account", "token",       "certificate",
-                                     "issuer",  "issuer_rule", NULL };
+/* grant_ is empty but where the log of an older program is read back; then its rows
+ * become rules, too. */
+static const char *const facts[] = { "subject", "grant_",      "key",    "account",
+                                     "token",   "certificate", "issuer", "issuer_rule",
+                                     "rule",    NULL };
 
 const struct db_schema acc_schema = {
     .module = "access",

@@ -85,23 +85,18 @@ acc_scope_make(const cJSON *list, struct buf *out, struct err *err)
     cJSON_ArrayForEach(e, list)
     {
         const char *text = e->valuestring, *colon = strchr(text, ':');
-        char *right AUTO(free_ptr) =
-            colon ? xstrndup(text, (size_t)(colon - text)) : NULL;
-        enum acc_right known;
 
         if (!colon || !colon[1] || strlen(colon) > 300)
             return err_set(err, ERR_INVALID,
                            "'%.80s' is no scope: RIGHT:OBJECT, such as push:fraud or "
                            "'read:*'",
                            text);
-        if (acc_right_parse(right, &known, err) < 0)
-            return err_ctx(err, "scope %.80s", text);
         buf_adds(out, sep);
         json_add_quoted(out, str_of(text));
         sep = ",";
     }
     buf_adds(out, sep[0] == ',' ? "]" : "[]");
-    return 0;
+    return acc_scope_check(buf_str(out), err);
 }
 
 /* Each member of one list stands in the other, too. */
@@ -353,7 +348,7 @@ acc_tokens(struct acc *a, const struct acc_token_query *q,
     struct db_stmt *st AUTO(db_done_p) = NULL;
     const char *subject = q->subject;
     struct err no = ERR_INIT;
-    int r = acc_check(a, ACC_ADMIN, NULL, &no);
+    int r = acc_check(a, ACC_ADMIN, acc_store(), &no);
 
     if (r < 0 && no.code != ERR_DENIED)
         return err_set(err, no.code, "%s", no.msg);

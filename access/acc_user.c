@@ -67,6 +67,8 @@ acc_user_enable(struct acc *a, const char *name, bool enabled, struct err *err)
     if (r == 1)
         return err_set(err, ERR_INVALID, "%s owns this store: it cannot be disabled",
                        name);
+    if (r == 0 && acc_is_role(name))
+        r = err_set(err, ERR_INVALID, "%s is a role, and nobody by itself", name);
     if (r == 0)
         r = acc_check_subject(a, name, err);
     if (r == 0)
@@ -119,7 +121,7 @@ acc_user_known(struct acc *a, const char *name, struct err *err)
     return db_get_int(a->db, &one, err,
                       "SELECT 1 FROM account WHERE name = ? UNION "
                       "SELECT 1 FROM subject WHERE name = ? AND is_owner = 1 UNION "
-                      "SELECT 1 FROM grant_ WHERE subject = ? LIMIT 1",
+                      "SELECT 1 FROM rule WHERE subject = ? LIMIT 1",
                       "ttt", name, name, name);
 }
 
@@ -127,9 +129,11 @@ int
 acc_user_active(struct acc *a, const char *name, struct err *err)
 {
     int64_t one;
-    int r = db_get_int(a->db, &one, err,
-                       "SELECT 1 FROM account WHERE name = ? AND is_disabled = 1", "t",
-                       name);
+    int r = acc_is_role(name)
+                ? err_set(err, ERR_INVALID, "%s is a role, and nobody by itself", name)
+                : db_get_int(a->db, &one, err,
+                             "SELECT 1 FROM account WHERE name = ? AND is_disabled = 1",
+                             "t", name);
 
     if (r != 1)
         return r;
@@ -146,7 +150,7 @@ acc_check_vouch(struct acc *a, const char *subject, struct err *err)
 
     if (a->is_owner && !a->who)
         return 0;
-    r = acc_check(a, ACC_ADMIN, NULL, err);
+    r = acc_check(a, ACC_ADMIN, acc_store(), err);
     if (r == 0 && !a->is_owner)
         r = is_owner(a, subject, err);
     if (r == 1)

@@ -67,6 +67,30 @@ void svc_target_options(const struct svc_call *c, struct deploy_options *out);
 int svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err) MUST_CHECK;
 void svc_about(struct svc_call *c, const struct repo_version *v);
 
+/* ---- svc_object.c: what the gate is asked about ---- */
+
+struct svc_object {
+    struct acc_object on; /* of the names below */
+    bool any;             /* a list: whatever the caller may read */
+    char model[REPO_NAME_BYTES], name[REPO_NAME_BYTES];
+};
+/* Of the call's request. */
+int svc_about_what(struct svc_call *c, struct svc_object *out,
+                   struct err *err) MUST_CHECK;
+/* acc_check of a second object, in the verb's name. */
+int svc_allow(struct svc_call *c, enum acc_right right, struct acc_object on,
+              struct err *err) MUST_CHECK;
+/* A version that is not the verb's first object: asks before it looks, so that who may
+ * not learns nothing. */
+int svc_resolve(struct svc_call *c, const char *text, enum acc_right right,
+                struct repo_version *out, struct err *err) MUST_CHECK;
+/* A right or a verb that there is, as a person types it; what a rule calls it is
+ * appended, `right` is what the verb asks for. */
+int svc_take_what(const char *text, enum acc_right *right, struct buf *what,
+                  struct err *err) MUST_CHECK;
+/* For lists: 1: the caller may read it, 0: it is left out. */
+int svc_shows(struct svc_call *c, struct acc_object on, struct err *err) MUST_CHECK;
+
 /* Opens the session's store, unless it is open. */
 int svc_need_store(struct svc *s, struct err *err) MUST_CHECK;
 /* Commits the caller's transaction together with the event of this call. */

@@ -222,6 +222,24 @@ tell_token(struct svc_call *c, const struct acc_token_new *t, struct err *err)
     return 0;
 }
 
+/* Each RIGHT:OBJECT of it, a verb being one that there is. */
+static int
+take_scope(const cJSON *list, struct buf *out, struct err *err)
+{
+    const cJSON *e;
+    cJSON_ArrayForEach(e, list)
+    {
+        const char *text = e->valuestring;
+        size_t n = strncmp(text, "verb:", 5) == 0 ? 5 : 0;
+        char *what AUTO(free_ptr) = xstrndup(text, n + strcspn(text + n, ":"));
+        struct buf name AUTO(buf_release) = BUF_INIT;
+        enum acc_right right;
+        if (svc_take_what(what, &right, &name, err) < 0)
+            return err_ctx(err, "scope %.80s", text);
+    }
+    return acc_scope_make(list, out, err);
+}
+
 int
 svc_do_token_create(struct svc_call *c, struct err *err)
 {
@@ -231,7 +249,7 @@ svc_do_token_create(struct svc_call *c, struct err *err)
                                 .note = svc_str(c, "note") };
     struct acc_token_new t;
     about(c, "user", w.subject);
-    if (check_out(c, err) < 0 || (list && acc_scope_make(list, &scope, err) < 0) ||
+    if (check_out(c, err) < 0 || (list && take_scope(list, &scope, err) < 0) ||
         span(c, "expires", ACC_TOKEN_LIFE_NS, &w.life_ns, err) < 0 ||
         db_begin(c->repo->db, err) < 0)
         return -(int)err->code;
@@ -319,7 +337,7 @@ svc_do_issuer_add(struct svc_call *c, struct err *err)
     struct buf scope AUTO(buf_release) = BUF_INIT;
     int64_t number;
     about(c, "issuer", issuer.name);
-    if ((list && acc_scope_make(list, &scope, err) < 0) ||
+    if ((list && take_scope(list, &scope, err) < 0) ||
         acc_check_vouch(c->repo->acc, subject, err) < 0 ||
         db_begin(c->repo->db, err) < 0 ||
         acc_issuer_add(c->repo->acc, &issuer,

@@ -192,7 +192,12 @@ TEST(test_acc_token__who_may_make_which)
     CHECK_STR(buf_str(&scope), push);
     /* who administers may for all but the owner */
     CHECK_OK(acc_user_add(f.acc, "adm", false, NULL, &err));
-    CHECK_OK(acc_grant(f.acc, "adm", ACC_ADMIN, "*", &err));
+    struct acc_grant g = { .subject = "adm",
+                           .effect = "allow",
+                           .what = "admin",
+                           .object = "*",
+                           .until_ns = INT64_MAX };
+    CHECK_INT(acc_grant(f.acc, &g, &err), 1);
     CHECK_OK(make_as(&f, "adm", "socket", NULL, "ci", NULL, NULL, &err));
     CHECK_ERR(make_as(&f, "adm", "socket", NULL, owner, NULL, NULL, &err), ERR_DENIED);
     CHECK_ERR(make_as(&f, "adm", "socket", NULL, "nobody-here", NULL, NULL, &err),
@@ -329,7 +334,8 @@ TEST(test_acc_token__scopes)
         { "[\"push\"]", NULL },
         { "[\"push:\"]", NULL },
         { "[\":fraud\"]", NULL },
-        { "[\"fly:fraud\"]", NULL },
+        { "[\"fl y:fraud\"]", NULL }, /* no name of a verb */
+        { "[\"push:a:b:c\"]", NULL },
         { "[\"push:fraud\",\"\"]", NULL },
     };
     struct err err = ERR_INIT;

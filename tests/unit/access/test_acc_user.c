@@ -39,11 +39,16 @@ TEST(test_acc_user__an_account_may_get_grants)
 
     fixture_new(&f);
     CHECK_OK(db_begin(f.db, &err));
-    CHECK_ERR(acc_grant(f.acc, "no-such-user-here", ACC_PUSH, "digits", &err),
-              ERR_NOTFOUND);
+    struct acc_grant g = { .subject = "no-such-user-here",
+                           .effect = "allow",
+                           .what = "push",
+                           .object = "digits",
+                           .until_ns = INT64_MAX };
+    CHECK_ERR(acc_grant(f.acc, &g, &err), ERR_NOTFOUND);
     CHECK_INT(acc_user_known(f.acc, "ci", &err), 0);
     CHECK_INT(acc_user_add(f.acc, "ci", true, NULL, &err), 1);
-    CHECK_INT(acc_grant(f.acc, "ci", ACC_PUSH, "digits", &err), 1);
+    g.subject = "ci";
+    CHECK_INT(acc_grant(f.acc, &g, &err), 1);
     CHECK_INT(acc_user_known(f.acc, "ci", &err), 1);
     CHECK_OK(db_commit(f.db, &err));
     fixture_close(&f);
