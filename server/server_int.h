@@ -62,6 +62,7 @@ struct srv_tls;      /* srv_tls.c */
 struct srv_pool;     /* srv_worker.c */
 struct srv_log;      /* srv_log.c */
 struct srv_metrics;  /* srv_metrics.c */
+struct srv_lookup;   /* srv_lookup.h */
 struct srv_auth;     /* srv_auth.c */
 struct srv_net;      /* srv_run.c */
 struct srv_sessions; /* srv_session.c */
@@ -70,6 +71,7 @@ struct srv {
     struct srv_pool *pool;
     struct srv_log *log;         /* NULL: none */
     struct srv_metrics *metrics; /* never NULL */
+    struct srv_lookup *lookup;
     struct srv_auth *auth;
     struct srv_tls *tls; /* NULL: plain HTTP only */
     struct srv_sessions *sessions;
@@ -91,6 +93,13 @@ void srv_sessions_close(struct srv *srv);
 int srv_pool_open(struct srv *srv, struct err *err) MUST_CHECK;
 /* Lets go of workers that have been idle for long; `all`: of every one. */
 void srv_pool_sweep(struct srv *srv, bool all);
+struct srv_pool_figures {
+    int n_busy, n_idle, n_max, n_waiting;
+    int64_t n_died; /* at work, ever */
+};
+void srv_pool_figures(struct srv *srv, struct srv_pool_figures *out);
+/* Open connections by enum srv_kind (srv_run.c). */
+void srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1]);
 void srv_pool_close(struct srv *srv);
 /* Options of libmicrohttpd for TLS, up to `cap` (srv_tls.c); *n of them. What they
  * point to lives as long as srv. */
@@ -159,6 +168,7 @@ struct srv_req {
     char id[24];        /* X-Request-Id */
     /* For the access log and metrics; a handler fills in what it knows. */
     char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    int64_t number;   /* of the version that it was about; 0: not known */
     const char *verb; /* static */
     int status;
     int64_t sent_bytes, got_bytes;
@@ -274,6 +284,10 @@ int srv_worker_call(struct srv *srv, const struct srv_who *who, const char *verb
 
 /* After each answer. */
 void srv_metrics_count(struct srv *srv, const struct srv_req *q);
+/* What a verb replied, also after a failure (NULL: nothing): counts what its gates
+ * said. The number of the version that it was about, for q->number; 0: it does not say.
+ */
+int64_t srv_metrics_reply(struct srv *srv, const cJSON *reply_or_null);
 void srv_log_request(struct srv *srv, const struct srv_req *q);
 
 #endif

@@ -7,6 +7,7 @@
 #include "server/srv_http.h"
 
 #include "base/clock.h"
+#include "server/srv_lookup.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
@@ -84,6 +85,17 @@ srv_conn_idle(struct srv *srv, struct srv_conn *c)
     c->moved_ns = 0;
     c->n_before = 0; /* the sweep looks it up */
     srv->net->n_requests--;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+void
+srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1])
+{
+    for (int i = 0; i <= SRV_STDIO; i++)
+        out[i] = 0;
+    pthread_mutex_lock(&srv->net->lock);
+    for (const struct srv_conn *c = srv->net->conns; c; c = c->next)
+        out[c->kind]++;
     pthread_mutex_unlock(&srv->net->lock);
 }
 
@@ -440,8 +452,10 @@ srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
-        srv_metrics_open(srv, err) < 0 || srv_auth_open(srv, err) < 0 ||
-        srv_log_open(srv, err) < 0 || srv_pool_open(srv, err) < 0 ||
+        srv_metrics_open(srv, err) < 0 ||
+        srv_lookup_open(&srv->lookup, opts->store, err) < 0 ||
+        srv_auth_open(srv, err) < 0 || srv_log_open(srv, err) < 0 ||
+        srv_pool_open(srv, err) < 0 ||
         start_daemon(srv, false, &srv->net->plain, err) < 0 ||
         (opts->tls_cert && start_daemon(srv, true, &srv->net->tls, err) < 0) ||
         listen_given(srv, err) < 0 || (opts->listen && listen_tcp(srv, err) < 0) ||
@@ -458,6 +472,7 @@ srv_close(struct srv *srv)
     if (!srv)
         return;
     struct srv_net *net = srv->net;
+    struct err ignored = ERR_INIT;
     for (int i = 0; i < net->n_fds; i++)
         close(net->fds[i]);
     if (net->plain)
@@ -469,6 +484,7 @@ srv_close(struct srv *srv)
         unlink(net->socket_path);
     if (srv->pool)
         srv_pool_close(srv);
+    (void)!srv_lookup_close(srv->lookup, &ignored); /* srv_run has told */
     srv_log_close(srv);
     if (srv->auth)
         srv_auth_close(srv);
@@ -640,5 +656,5 @@ srv_run(struct srv *srv, struct err *err)
     drain(srv);
     if (net->had_stdio)
         pthread_join(out, NULL);
-    return 0;
+    return srv_lookup_flush(srv->lookup, err);
 }

@@ -397,6 +397,33 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     return r < 0 ? r : 0;
 }
 
+int
+svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+            struct err *err)
+{
+    cJSON *request AUTO(json_free) = cJSON_CreateObject();
+    struct svc_call c = {
+        .s = s, .verb = svc_find("resolve"), .req = request, .n_cut = fs_maps_n_cut()
+    };
+    json_put_str(request, "ref", ref);
+    *reply = NULL;
+    if (svc_need_store(s, err) < 0)
+        return -(int)err->code;
+    c.repo = s->repo;
+    c.reply = cJSON_CreateObject();
+    c.body = cJSON_CreateObject();
+    int r = do_call(&c, handlers[c.verb->index], err);
+    memcpy(about->object, c.object, sizeof c.object);
+    memcpy(about->digest, c.digest, sizeof c.digest);
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(c.reply, "number");
+    about->number = number ? (int64_t)number->valuedouble : 0;
+    cJSON_Delete(c.body);
+    if (r < 0)
+        json_free(&c.reply);
+    *reply = c.reply;
+    return r;
+}
+
 /* ---- common pieces ---- */
 
 void

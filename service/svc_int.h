@@ -127,6 +127,8 @@ int svc_put_provenance(struct svc_call *c, cJSON *to, struct err *err) MUST_CHEC
  * result, which the log can spoil: a read that cannot be recorded is not given out,
  * unless the store says otherwise. */
 int svc_log_call(struct svc_call *c, int result, struct err *err) MUST_CHECK;
+const char *svc_outcome(enum err_code code); /* of acc_event */
+bool svc_is_full(const struct err *err);     /* no room on the disk */
 /* Before anything is done: what cannot be recorded or changed is refused at once. */
 int svc_check_read_only(struct svc_call *c, struct err *err) MUST_CHECK;
 
