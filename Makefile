@@ -97,12 +97,13 @@ $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
-# The service: the only one that links an HTTP server, and what goes with it.
-SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose
+# The service: the only one that links an HTTP server, and what goes with it. libcjose
+# brings libcrypto along, shared: there must not be a second one.
+SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose -lcrypto
 SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
 $(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS) $(SERVER_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(filter-out -lcrypto,$(STATIC_LIBS)) $(SERVER_LIBS)
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))

@@ -45,6 +45,7 @@ enum srv_kind { SRV_TCP, SRV_UNIX, SRV_STDIO };
 /* A connection, for as long as it lasts. */
 struct srv_conn {
     struct srv_conn *prev, *next;
+    struct srv *srv;
     int fd;
     enum srv_kind kind;
     bool tls;
@@ -54,7 +55,10 @@ struct srv_conn {
     int64_t moved_ns;  /* when its first bytes of a request were seen; 0: it is idle */
     uint64_t n_before; /* bytes received when the last request was over */
     struct srv_req *req; /* under way */
+    char subject[64];    /* srv_auth.c: uid's name; "" not looked up */
+    int64_t vouched_ns;  /* srv_tls.c: when its certificate was last found to hold */
 };
+struct srv_tls;      /* srv_tls.c */
 struct srv_pool;     /* srv_worker.c */
 struct srv_log;      /* srv_log.c */
 struct srv_metrics;  /* srv_metrics.c */
@@ -69,6 +73,7 @@ struct srv {
     struct srv_metrics *metrics; /* never NULL */
     struct srv_lookup *lookup;
     struct srv_auth *auth;
+    struct srv_tls *tls; /* NULL: plain HTTP only */
     struct srv_sessions *sessions;
     struct srv_net *net;
     _Atomic bool draining; /* ends soon: answers say Connection: close */
@@ -77,6 +82,7 @@ struct srv {
 /* Each is opened by srv_open and closed by srv_close (NULL allowed). */
 int srv_auth_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_auth_close(struct srv *srv);
+void srv_auth_reload(struct srv *srv); /* SIGHUP: certificates, and says how it went */
 int srv_metrics_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_metrics_close(struct srv *srv);
 int srv_log_open(struct srv *srv, struct err *err) MUST_CHECK;
@@ -100,6 +106,9 @@ void srv_pool_close(struct srv *srv);
 struct MHD_OptionItem;
 int srv_tls_options(struct srv *srv, struct MHD_OptionItem *out, int cap, int *n,
                     struct err *err) MUST_CHECK;
+/* SIGHUP: certificate, key and client CAs are read again; on an error they stay. */
+int srv_tls_reload(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_tls_close(struct srv *srv);
 
 /* ---- who asks (srv_auth.c) ---- */
 
@@ -113,7 +122,8 @@ struct srv_who {
 void srv_who_release(struct srv_who *w); /* for AUTO */
 struct srv_req;
 /* Fills q->who by its connection and headers, on a thread of the daemon. 0: also when
- * nobody said. ERR_DENIED: what was said does not hold (401). */
+ * nobody said. ERR_DENIED: what was said does not hold (401). ERR_BUSY: not known yet
+ * (503). */
 int srv_auth(struct srv_req *q, struct err *err) MUST_CHECK;
 
 /* ---- a request ---- */

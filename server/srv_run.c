@@ -154,6 +154,7 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
         struct srv_conn *c = xcalloc(1, sizeof *c);
         const union MHD_ConnectionInfo *d =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        c->srv = srv;
         c->fd = i->connect_fd;
         c->uid = (uid_t)-1;
         c->tls = d && d->tls_session;
@@ -478,6 +479,7 @@ srv_close(struct srv *srv)
         MHD_stop_daemon(net->plain);
     if (net->tls)
         MHD_stop_daemon(net->tls);
+    srv_tls_close(srv);
     if (net->socket_path)
         unlink(net->socket_path);
     if (srv->pool)
@@ -569,10 +571,12 @@ take_signals(struct srv *srv)
     struct signalfd_siginfo s;
     int ends = 0;
     while (read(srv->net->signal_fd, &s, sizeof s) == (ssize_t)sizeof s) {
-        if (s.ssi_signo == SIGHUP)
+        if (s.ssi_signo == SIGHUP) {
             srv_log_reopen(srv);
-        else
+            srv_auth_reload(srv);
+        } else {
             ends++;
+        }
     }
     return ends;
 }
