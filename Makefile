@@ -218,7 +218,7 @@ $(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli server serv
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lm
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary heap.so client_sluice idle) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.
