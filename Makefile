@@ -223,6 +223,9 @@ $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary access heap.so client_sluice idle) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
+soak-serve: $(PROGRAMS) ## a service under load for S seconds: nothing fails, nothing grows [S=600]
+	SLUICE_BIN=$(abspath $(D)/bin) bench/soak-serve $(or $(S),600)
+
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.
 $(D)/bench/client_sluice: $(D)/bench/client_sluice.o $(D)/bench/client.o $(call libs_of,base savedmodel runtime)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(RUNNER_LIBS)
@@ -270,5 +273,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
+.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
     uninstall docs format compile_commands dist clean help
