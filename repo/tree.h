@@ -38,6 +38,11 @@ int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
  * of _parse and _get; ERR_NOTFOUND: no such NAME. */
 int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
                    char **path, struct err *err) MUST_CHECK;
+/* The files of a tree for a push, as repo_ingest gives those of a directory, without
+ * reading what was read when it came; with is_model as there. `name`: for messages. */
+int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
+                   const char *name, struct repo_ingest *out,
+                   struct err *err) MUST_CHECK;
 /* The other way: a verb has written `path`, a file or directory below stage/; its files
  * become a tree of the caller's. text: as _text, with the file's name; outside a
  * transaction. 1: made; 0: there is no file in it. */
@@ -51,6 +56,14 @@ int repo_object_may_read(struct repo *r, const struct digest *d,
                          struct err *err) MUST_CHECK;
 int repo_tree_may_read(struct repo *r, const struct digest *manifest,
                        struct err *err) MUST_CHECK;
+/* The pieces that the object is cut into where it is held against another: at its
+ * tensors, when an index of a tree that the caller may read says where they lie, and
+ * each 4 MiB from there. Made when first asked for (all of it is read), then kept.
+ * Outside a transaction. ERR_NOTFOUND: as repo_object_may_read's 0. */
+typedef int repo_piece_fn(void *arg, int64_t at, int64_t size_bytes,
+                          const struct digest *d, struct err *err);
+int repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn,
+                       void *arg, struct err *err) MUST_CHECK;
 /* A manifest that has this object, of those that the caller may read. 1, 0. */
 int repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
                      struct err *err) MUST_CHECK;

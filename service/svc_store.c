@@ -2,6 +2,7 @@
 /* init push pull list log inspect */
 #include "deploy/deploy.h"
 #include "repo/gc.h"
+#include "repo/tree.h"
 #include "service/svc_int.h"
 
 #include <errno.h>
@@ -220,12 +221,29 @@ lease_pull(struct svc_call *c, const struct repo_version *v, struct err *err)
     return r;
 }
 
+/* For who is elsewhere: his version's list of files is a tree that he may read. */
+static int
+pull_tree(struct svc_call *c, const struct repo_version *v, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+    if (svc_flag(c, "link"))
+        return err_set(err, ERR_USAGE,
+                       "pull: --link makes hard links on the store's own machine only");
+    repo_tree_text(&v->digest, "", &text);
+    cJSON_Delete(c->reply);
+    c->reply = svc_version_json(v);
+    json_put_str(cJSON_AddObjectToObject(c->reply, "trees"), "dest", buf_str(&text));
+    return 0;
+}
+
 int
 svc_do_pull(struct svc_call *c, struct err *err)
 {
     struct repo_version v;
     if (svc_version(c, &v, err) < 0)
         return -(int)err->code;
+    if (svc_str(c, "dest") && strcmp(svc_str(c, "dest"), "tree:") == 0)
+        return pull_tree(c, &v, err);
     const bool link = svc_flag(c, "link"), quick = svc_flag(c, "no_verify");
     struct buf dest AUTO(buf_release) = BUF_INIT;
     if (link && quick)
