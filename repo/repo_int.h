@@ -36,6 +36,11 @@ int repo_object_record(struct repo *r, const struct digest *d, int64_t size_byte
 
 /* ---- repo_checkout.c ------------------------------------------------------------- */
 
+/* Calls fn for each directory of the tree but its root, parents first. */
+typedef int repo_dir_fn(void *arg, const char *path, struct err *err);
+int repo_manifest_dirs(const struct repo_manifest *m, repo_dir_fn *fn, void *arg,
+                       struct err *err) MUST_CHECK;
+
 /* A new file f->path with the object's bytes, verified and synced. */
 int repo_object_copy(struct repo *r, const struct repo_file *f, int dirfd,
                      struct err *err) MUST_CHECK;

@@ -49,6 +49,13 @@ int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
 int repo_tree_make(struct repo *r, const char *path, struct buf *text,
                    struct err *err) MUST_CHECK;
 
+/* The files of a manifest as a tar, or a tar.zst, with the directories that a checkout
+ * makes: always the same bytes. Each file is hashed on the way; a damaged one breaks
+ * the stream off: ERR_CORRUPT. */
+int repo_tree_tar(struct repo *r, const struct digest *manifest, bool is_zstd,
+                  int (*to)(void *arg, const void *p, size_t n, struct err *err),
+                  void *arg, struct err *err) MUST_CHECK;
+
 /* 1: the caller may have the bytes of this object, or of all files of this manifest: it
  * is of a tree of his, or of a version (or attached to one) of a model that he may
  * read. 0: not, or there is no such object, which looks the same. */
