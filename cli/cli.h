@@ -37,8 +37,9 @@ struct cli_ends {
     void (*on_tell)(void *session, svc_tell_fn *fn, void *arg);
     int (*call)(void *session, const char *verb, const cJSON *request, cJSON **reply,
                 struct err *err);
-    /* After a call of what cli_becomes; returns only when that cannot be: a status. */
-    int (*become)(void *session, const struct cli_call *call, const cJSON *reply);
+    /* After a call of what cli_becomes, ends the session; returns only when that cannot
+     * be: a status. */
+    int (*become)(void **session, const struct cli_call *call, const cJSON *reply);
     void (*leave)(void *session); /* the process ends next */
 };
 int cli_run(int argc, char **argv, const struct cli_ends *ends);
@@ -110,6 +111,10 @@ void cli_plan(const cJSON *reply, struct buf *out);
 int cli_exec(int lock_fd, const cJSON *request, const cJSON *reply);
 /* Its answer is that this process becomes another program. */
 bool cli_becomes(const struct svc_verb *verb);
+
+/* serve, after its call succeeded: becomes sluice-server. Returns only when that cannot
+ * be. */
+int cli_serve(const cJSON *request, const cJSON *reply);
 
 /* agent: looks once, or until it is told to end. Returns the exit status. */
 int cli_agent(const struct cli_call *call);

@@ -97,7 +97,7 @@ call(const struct cli_call *call_, const struct cli_ends *ends)
     if (r < 0)
         status = cli_complain(&err);
     else if (becomes)
-        status = ends->become(session, call_, reply);
+        status = ends->become(&session, call_, reply);
     if (session)
         ends->leave(session);
     exit(status);

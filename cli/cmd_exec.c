@@ -33,7 +33,7 @@ words_of(const cJSON *list)
 bool
 cli_becomes(const struct svc_verb *verb)
 {
-    return strcmp(verb->name, "exec") == 0;
+    return strcmp(verb->name, "exec") == 0 || strcmp(verb->name, "serve") == 0;
 }
 
 int

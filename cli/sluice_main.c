@@ -40,13 +40,15 @@ call_here(void *session, const char *verb, const cJSON *request, cJSON **reply,
 
 /* The store is not held open for as long as the program runs. */
 static int
-become(void *session, const struct cli_call *call, const cJSON *reply)
+become(void **session, const struct cli_call *call, const cJSON *reply)
 {
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
-    struct svc *svc = session;
-    svc_take_view(svc, &view);
-    svc_close_p(&svc);
-    return cli_exec(view.lock_fd, call->request, reply);
+    svc_take_view(*session, &view);
+    svc_close(*session);
+    *session = NULL;
+    return strcmp(call->verb->name, "serve") == 0
+               ? cli_serve(call->request, reply)
+               : cli_exec(view.lock_fd, call->request, reply);
 }
 
 static void
