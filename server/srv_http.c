@@ -320,14 +320,22 @@ begin(struct srv_req *q, const char *method, const char *version, int *status,
       struct err *err)
 {
     struct buf allow AUTO(buf_release) = BUF_INIT;
+    const bool asks_options = strcmp(method, "OPTIONS") == 0;
     *status = 400;
     q->method = method;
     identify(q);
     q->close = true; /* what breaks the rules ends its connection */
-    if (srv_http_check(q, version, status, err) < 0 || read_target(q, err) < 0)
+    if (srv_http_check(q, version, status, err) < 0 ||
+        (!(asks_options && strcmp(q->raw, "*") == 0) && read_target(q, err) < 0))
         return -(int)err->code;
     q->close = false;
     if (srv_route_find(q, &allow, err) < 0) {
+        if (asks_options && (allow.len || strcmp(q->raw, "*") == 0)) {
+            err_clear(err);
+            srv_reply_header(q, "Allow",
+                             allow.len ? buf_str(&allow) : "GET, HEAD, POST, OPTIONS");
+            return srv_reply_empty(q, 204);
+        }
         *status = err->code == ERR_NOTFOUND ? 404 : 405;
         if (allow.len)
             srv_reply_header(q, "Allow", buf_str(&allow));
@@ -377,7 +385,7 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
             fail(q, status, &err);
             return send_reply(q);
         }
-        if (q->route->begin)
+        if (!q->reply && q->route->begin)
             answer(q, q->route->begin);
         return q->reply ? send_reply(q) : MHD_YES;
     case BODY:

@@ -619,8 +619,9 @@ srv_run(struct srv *srv, struct err *err)
                                               .events = POLLIN } };
         for (int i = 0; i < net->n_fds; i++)
             p[i + 1] = (struct pollfd){ .fd = net->fds[i], .events = POLLIN };
+        const bool begun = atomic_load(&net->n_begun) > 0; /* asked before n_conns */
         counts(srv, &n_conns, &n_requests);
-        if (net->had_stdio && n_conns == 0 && atomic_load(&net->n_begun) > 0)
+        if (net->had_stdio && begun && n_conns == 0)
             break;
         if (poll(p, (nfds_t)net->n_fds + 1, net->had_stdio ? 20 : 1000) < 0 &&
             errno != EINTR)

@@ -56,6 +56,11 @@ const struct svc_verb *svc_find(const char *name);
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
+/* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
+bool svc_is_path(const char *text);
+/* The first field of the request that names a version; NULL: none. */
+const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
+
 /* The tables of all modules, for repo_init and repo_open. */
 enum { SVC_N_SCHEMAS = 4 };
 int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);
@@ -74,8 +79,6 @@ int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
 /* W3C trace id of the calls that follow: into each event's body; NULL: none. Lent. */
 void svc_trace(struct svc *s, const char *trace_or_null);
-/* Where cat, and others that write bytes to standard output, write; at first 1. */
-void svc_out(struct svc *s, int fd);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
