@@ -21,15 +21,8 @@ void repo_path_encode(const char *path, struct buf *out);
 char *repo_path_decode(struct str text);
 /* Relative, without empty, "." and ".." parts. */
 bool repo_path_is_clean(const char *path);
-/* Appends the canonical text; the files must be in order. */
-void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
 /* Its first line, appended. */
 void repo_manifest_begin(struct buf *out);
-/* ERR_CORRUPT names the line and the rule; `what` names the text. Fills everything,
- * m->digest too. On failure *out is empty. */
-int repo_manifest_parse(struct repo_manifest *out, struct str text, const char *what,
-                        struct err *err) MUST_CHECK;
-
 /* In the caller's transaction: the object's row. ERR_BUSY: it has gone meanwhile. */
 int repo_object_record(struct repo *r, const struct digest *d, int64_t size_bytes,
                        int64_t now_ns, struct err *err) MUST_CHECK;

@@ -343,11 +343,10 @@ to_sink(void *arg, const void *p, size_t n, struct err *err)
 }
 
 static int
-archive_run(void *arg, struct srv_sink *to)
+archive_run(void *arg, struct srv_sink *to, struct err *err)
 {
     struct archive *a = arg;
-    struct err err = ERR_INIT;
-    return repo_tree_tar(a->repo, &a->digest, a->is_zstd, to_sink, to, &err);
+    return repo_tree_tar(a->repo, &a->digest, a->is_zstd, to_sink, to, err);
 }
 
 /* "fraud/3.tar.zst", "fraud@production.tar" */
@@ -387,6 +386,7 @@ srv_do_pull(struct srv_req *q, struct err *err)
         return -(int)err->code;
     struct archive *own = xmalloc(sizeof *own);
     *own = a;
-    return srv_reply_run(q, 200, a.is_zstd ? "application/zstd" : "application/x-tar",
-                         archive_run, archive_done, own);
+    return srv_reply_run_checked(q, 200,
+                                 a.is_zstd ? "application/zstd" : "application/x-tar",
+                                 archive_run, archive_done, own, err);
 }

@@ -163,6 +163,21 @@ name_way_out(struct err *err)
     return -(int)err->code;
 }
 
+/* Whether it fits the model that it comes with. */
+static int
+check_golden(struct svc_call *c, const char *golden, struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char *sent AUTO(free_ptr) = NULL;
+    const char *dir = svc_str(c, "dir"), *name;
+    struct digest d;
+    int is_tree = dir ? repo_tree_parse(dir, &d, &name, err) : 0;
+    if (is_tree < 0 ||
+        (is_tree == 1 && repo_tree_open(c->repo, dir, &view, &sent, err) < 0))
+        return -(int)err->code;
+    return svc_golden_check(golden, false, sent ? sent : dir, "", err);
+}
+
 int
 svc_do_push(struct svc_call *c, struct err *err)
 {
@@ -174,7 +189,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
     int r = svc_put_provenance(c, from, err);
     if (r >= 0 && golden)
-        r = svc_golden_check(golden, false, svc_str(c, "dir"), "", err);
+        r = check_golden(c, golden, err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)
@@ -221,29 +236,12 @@ lease_pull(struct svc_call *c, const struct repo_version *v, struct err *err)
     return r;
 }
 
-/* For who is elsewhere: his version's list of files is a tree that he may read. */
-static int
-pull_tree(struct svc_call *c, const struct repo_version *v, struct err *err)
-{
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    if (svc_flag(c, "link"))
-        return err_set(err, ERR_USAGE,
-                       "pull: --link makes hard links on the store's own machine only");
-    repo_tree_text(&v->digest, "", &text);
-    cJSON_Delete(c->reply);
-    c->reply = svc_version_json(v);
-    json_put_str(cJSON_AddObjectToObject(c->reply, "trees"), "dest", buf_str(&text));
-    return 0;
-}
-
 int
 svc_do_pull(struct svc_call *c, struct err *err)
 {
     struct repo_version v;
     if (svc_version(c, &v, err) < 0)
         return -(int)err->code;
-    if (svc_str(c, "dest") && strcmp(svc_str(c, "dest"), "tree:") == 0)
-        return pull_tree(c, &v, err);
     const bool link = svc_flag(c, "link"), quick = svc_flag(c, "no_verify");
     struct buf dest AUTO(buf_release) = BUF_INIT;
     if (link && quick)
