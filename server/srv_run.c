@@ -439,8 +439,9 @@ srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
-        srv_metrics_open(srv, err) < 0 || srv_auth_open(srv, err) < 0 ||
-        srv_log_open(srv, err) < 0 || srv_pool_open(srv, err) < 0 ||
+        srv_uploads_open(srv, err) < 0 || srv_metrics_open(srv, err) < 0 ||
+        srv_auth_open(srv, err) < 0 || srv_log_open(srv, err) < 0 ||
+        srv_pool_open(srv, err) < 0 ||
         start_daemon(srv, false, &srv->net->plain, err) < 0 ||
         (opts->tls_cert && start_daemon(srv, true, &srv->net->tls, err) < 0) ||
         listen_given(srv, err) < 0 || (opts->listen && listen_tcp(srv, err) < 0) ||
@@ -472,6 +473,7 @@ srv_close(struct srv *srv)
         srv_auth_close(srv);
     if (srv->metrics)
         srv_metrics_close(srv);
+    srv_uploads_close(srv);
     srv_sessions_close(srv);
     fs_close(&net->signal_fd);
     pthread_mutex_destroy(&net->lock);
