@@ -60,6 +60,8 @@ int cli_parse(int argc, char **argv, struct cli_call *out, struct err *err) MUST
 /* It is done by this machine's sluice also when there is a server: it touches no store,
  * or names no version. */
 bool cli_is_local(const struct cli_call *call);
+/* It is about this machine, whatever else there is: init, agent … */
+bool cli_is_only_local(const struct svc_verb *verb);
 /* One more element of a list in a request. */
 void cli_add_to_list(cJSON *request, const char *field, const char *value);
 /* What the CI system that runs us says of its build, as `provenance` of a push; what

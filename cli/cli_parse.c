@@ -172,13 +172,13 @@ verb_flag(const struct svc_verb *verb, char **argv, int argc, int *i, cJSON *req
     return put_value(request, f, argv[++*i], err);
 }
 
-static bool
-is_only_local(const char *verb)
+bool
+cli_is_only_local(const struct svc_verb *verb)
 {
     static const char *const all[] = { "init", "restore", "agent", "serve" };
     bool found = false;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        found |= strcmp(verb, all[i]) == 0;
+        found |= strcmp(verb->name, all[i]) == 0;
     return found;
 }
 
@@ -186,7 +186,7 @@ bool
 cli_is_local(const struct cli_call *call)
 {
     bool may_name = false;
-    if (is_only_local(call->verb->name) || call->verb->needs == SVC_NONE)
+    if (cli_is_only_local(call->verb) || call->verb->needs == SVC_NONE)
         return true;
     for (int i = 0; i < call->verb->n_fields; i++)
         may_name |= strcmp(call->verb->fields[i].name, "ref") == 0 ||
@@ -243,7 +243,7 @@ cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
             err, ERR_USAGE,
             "--store is a directory of this machine, --server a store that is "
             "elsewhere: one of them");
-    if (out->server && out->verb && is_only_local(out->verb->name))
+    if (out->server && out->verb && cli_is_only_local(out->verb))
         return err_set(err, ERR_USAGE, "%s works on a store of this machine: --store",
                        out->verb->name);
     if (!out->server && !out->store && server && *server)
