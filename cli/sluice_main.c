@@ -85,6 +85,13 @@ call(const struct cli_call *call_)
     const char *note = cJSON_GetStringValue(cJSON_GetObjectItem(reply, "log_note"));
     if (note)
         fprintf(stderr, "sluice: note: %s\n", note);
+    char *before = svc ? svc_upgraded(svc) : NULL;
+    if (before)
+        fprintf(stderr,
+                "sluice: note: the store's catalogue was upgraded for this program; as "
+                "it was: %s (docs/operations.md)\n",
+                before);
+    free(before);
     if (r < 0)
         status = cli_complain(&err);
     else if (becomes)
