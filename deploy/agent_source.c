@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The other store, asked by running sluice on it: here, on a directory, or over ssh. */
+/* The other store, asked by running sluice on it: here, on a directory or through a
+ * service, or over ssh. */
 #include "deploy/agent_int.h"
 
 #include "base/clock.h"
@@ -156,6 +157,17 @@ add_split(struct command *c, char *text)
         add(c, w);
 }
 
+static bool
+is_service(const char *from)
+{
+    static const char *const begins[] = { "https://", "http://", "unix:" };
+
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        if (strncmp(from, begins[i], strlen(begins[i])) == 0)
+            return true;
+    return false;
+}
+
 /* Completes c->word, which holds a verb and its arguments, to what is to be run. */
 static void
 command_line(struct agent_source *s, struct command *c)
@@ -171,7 +183,7 @@ command_line(struct agent_source *s, struct command *c)
     c->n = 0;
     if (!s->url.to) {
         add(c, s->self);
-        add(c, "--store");
+        add(c, is_service(s->o->from) ? "--server" : "--store");
         add(c, s->o->from);
         for (int i = 0; i < n; i++)
             add(c, words[i]);
@@ -368,9 +380,10 @@ agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err
     *s = (struct agent_source){ .ops = &by_command, .o = o };
     if (strncmp(o->from, "ssh:", 4) == 0)
         return agent_url_parse(o->from, &s->url, err);
-    if (strstr(o->from, "://"))
+    if (strstr(o->from, "://") && !is_service(o->from))
         return err_set(err, ERR_USAGE,
-                       "--from %.300s: a directory, or ssh://[user@]host[:port]/dir",
+                       "--from %.300s: a directory, a service (https://host[:port], "
+                       "unix:PATH), or ssh://[user@]host[:port]/dir",
                        o->from);
     if (fs_readlink(AT_FDCWD, "/proc/self/exe", &self, err) < 0)
         return err_ctx(err, "find this program");

@@ -26,8 +26,7 @@ export PATH SLUICE_STORE
 unset GITHUB_ACTIONS GITLAB_CI JENKINS_URL
 d=$top/demo/digits
 
-# has VERB: today's name; words of it joined by blanks
-has() { sluice $1 --help >/dev/null 2>&1; }
+has() { sluice "$@" --help >/dev/null 2>&1; } # VERB
 sluice init
 sluice push "$d/v1" digits --golden "$d/v1-golden" --reason "the first one"
 sluice push "$d/v2" digits
@@ -45,9 +44,9 @@ sluice push "$d/v3" digits
 ! has tag || sluice tag digits@2 team=vision
 ! has note || sluice note digits@2 "slower on the old machines"
 ! has hold || sluice hold digits@1 --reason "case 17"
-! has "retention set" || sluice retention set digits --keep-last 5
-! has "quota set" || sluice quota set digits --max 1G
-! has "approve request" || sluice approve request digits@3 --for production || :
+! has retention set || sluice retention set digits --keep-last 5
+! has quota set || sluice quota set digits --max 1G
+! has approve request || sluice approve request digits@3 --for production || :
 ! has delete || { sluice push "$d/v1" other && sluice delete other@1; }
 sluice rollback digits@production
 sluice freeze digits@production --reason "the weekend"
