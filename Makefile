@@ -37,6 +37,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CLANG_WARN) $(CFLAGS_$(B)) \
 STATIC_LIBS := -no-pie -static-libgcc -Wl,-Bstatic -lsqlite3 -lcrypto -lsodium -lz -lsnappy -lbrotlidec \
     -lbrotlicommon -lzstd -lstdc++ \
     -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
+CLIENT_LIBS := -lhttp_parser -lssl
 RUNNER_LIBS := -lcrypto -lsodium -lcjson -lz -lsnappy -lbrotlidec -lzstd -ldnnl -lseccomp -llapacke -lpcre2-8 -lutf8proc -lpng16 -ljpeg -lm -pthread
 
 # `make V=1` shows the commands.
@@ -64,15 +65,16 @@ endef
 # In the order of a model's life; a module may use only what stands above it.
 include base/module.mk savedmodel/module.mk fingerprint/module.mk runtime/module.mk \
     runtime/runner/module.mk access/module.mk repo/unpack/module.mk repo/module.mk validate/module.mk \
-    hooks/module.mk deploy/module.mk service/module.mk cli/module.mk
+    hooks/module.mk deploy/module.mk service/module.mk server/module.mk client/module.mk \
+    cli/module.mk
 
 reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
 # The archives of modules, users before the used.
 libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
-SLUICE_MODULES := $(filter-out runtime,$(MODULES))
-HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch
+SLUICE_MODULES := $(filter-out runtime server,$(MODULES))
+HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -95,8 +97,15 @@ $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
+# The service: the only one that links an HTTP server, and what goes with it.
+SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose
+SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
+$(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS) $(SERVER_LIBS)
+
 # Asks a TF Serving to run a signature.
-$(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli service hooks deploy,$(MODULES)))
+$(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 
@@ -113,12 +122,15 @@ $(D)/%.o: %.c Makefile
 M ?= $(MODULES)
 unit_srcs = $(sort $(wildcard tests/unit/$(subst /,-,$(1))/test_*.c))
 unit_bin = $(D)/tests/unit-$(subst /,-,$(1))
+UNIT_LIBS_server = $(SERVER_LIBS) -lbrotlicommon -lstdc++
+UNIT_OBJS_client = $(D)/tests/unit/client/peer.o
+UNIT_LIBS_client = $(CLIENT_LIBS)
 define unit_rule
 $(call unit_bin,$(1)): $(patsubst %.c,$(D)/%.o,$(call unit_srcs,$(1))) $(D)/tests/unit/unit.o \
-    $(LIB_$(1)) $(call libs_of,$(USES_$(1)))
+    $(UNIT_OBJS_$(1)) $(LIB_$(1)) $(call libs_of,$(USES_$(1)))
 	@mkdir -p $$(@D)
 	$$(call say,LD)$$(CC) $$(LDFLAGS) $$(LDFLAGS_$(B)) -o $$@ $$(filter %.o,$$^) -Wl,--whole-archive $(LIB_$(1)) \
-	    -Wl,--no-whole-archive $(call libs_of,$(USES_$(1))) -lsqlite3 $(RUNNER_LIBS)
+	    -Wl,--no-whole-archive $(call libs_of,$(USES_$(1))) -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_$(1))
 endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
@@ -140,14 +152,14 @@ check-cli: $(PROGRAMS) $(TFS_MODEL) ## command-line tests [T=part of a name] [B=
 include tests/crash.mk
 
 MUTATIONS := $(D)/tests/conformance/mutations
-$(MUTATIONS): $(addprefix $(D)/tests/conformance/,mutations.o mutate.o reads.o) $(call libs_of,$(filter-out cli service,$(MODULES)))
+$(MUTATIONS): $(addprefix $(D)/tests/conformance/,mutations.o mutate.o reads.o) $(call libs_of,$(filter-out cli server service,$(MODULES)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance models: each is caught
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/conformance/mutations.sh $(MUTATIONS)
 
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS = $(call libs_of,$(filter-out cli service,$(MODULES)))
+FUZZ_LIBS = $(call libs_of,$(filter-out cli server service,$(MODULES)))
 $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
@@ -201,7 +213,7 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB_base)
 $(D)/bench/heap.so: bench/heap.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
-$(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli service,$(MODULES)))
+$(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli server service,$(MODULES)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lm

@@ -85,6 +85,10 @@ void cli_plan(const cJSON *reply, struct buf *out);
  * be: 127 there is no such program, 126 it does not run. */
 int cli_exec(struct svc **svc, const cJSON *request, const cJSON *reply);
 
+/* serve, after its call succeeded: becomes sluice-server. Returns only when that cannot
+ * be. */
+int cli_serve(struct svc **svc, const cJSON *request, const cJSON *reply);
+
 /* agent: looks once, or until it is told to end. Returns the exit status. */
 int cli_agent(const struct cli_call *call);
 /* "sluice: …" on stderr; returns the exit status. */

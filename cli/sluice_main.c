@@ -72,7 +72,8 @@ call(const struct cli_call *call_)
     if (r >= 0)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
     cli_progress_end(&progress);
-    bool becomes = r >= 0 && strcmp(call_->verb->name, "exec") == 0;
+    const bool serves = strcmp(call_->verb->name, "serve") == 0;
+    bool becomes = r >= 0 && (serves || strcmp(call_->verb->name, "exec") == 0);
     if (reply && strcmp(call_->verb->name, "cat") == 0)
         becomes = false; /* it has written its bytes */
     else if (reply && call_->json && !becomes)
@@ -95,7 +96,8 @@ call(const struct cli_call *call_)
     if (r < 0)
         status = cli_complain(&err);
     else if (becomes)
-        status = cli_exec(&svc, call_->request, reply);
+        status = serves ? cli_serve(&svc, call_->request, reply)
+                        : cli_exec(&svc, call_->request, reply);
     svc_leave(svc);
     exit(status);
 }

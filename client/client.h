@@ -33,7 +33,10 @@ struct client_ask {
     int body_fd; /* instead: body_bytes of it from body_offset on, by sendfile; 0: none
                   */
     int64_t body_offset;
-    /* Takes the answer's body as it comes; NULL: kept in `body` (at most 64 MiB). */
+    bool again;  /* safe to be asked again, although it is a POST without a key */
+    int idle_ms; /* the longest silence; 0: 300 s */
+    /* Takes the body of a 2xx as it comes; NULL: kept in `body` (at most 64 MiB), as
+     * that of any other answer is. */
     int (*sink)(void *arg, const char *p, size_t n, struct err *err);
     void *arg;
 };
@@ -42,11 +45,23 @@ struct client_answer {
     struct buf headers; /* "name: value\n", names in lower case */
     struct buf body;
 };
-/* On a connection of the client's own pool, which is kept alive. */
+/* On a connection of the client's own pool, which is kept alive; threads may ask at the
+ * same time. Any answer is an answer, whatever its status. What did not answer (or with
+ * 503 or 429) is asked again for a while, where that is safe: GET, HEAD, PUT, DELETE,
+ * with an Idempotency-Key, or `again`; not once the sink had bytes. ERR_BUSY: no
+ * answer, or none that is whole. ERR_DENIED, ERR_INVALID: a peer that is not to be
+ * trusted, or no HTTP. */
 int client_ask(struct client *c, const struct client_ask *ask,
                struct client_answer *out, struct err *err) MUST_CHECK;
 void client_answer_release(struct client_answer *a); /* for AUTO */
-/* A problem document as the error that it was over there. */
-int client_problem(const struct client_answer *a, cJSON **reply, struct err *err);
+/* A problem document, or any answer other than 2xx, as the error that it was over
+ * there; *reply (the caller frees it; may be NULL): what the verb had to say
+ * nevertheless. */
+int client_problem(const struct client *c, const struct client_answer *a, cJSON **reply,
+                   struct err *err);
+/* A header's value (the caller frees it), or NULL; its name in lower case. */
+char *client_answer_header(const struct client_answer *a, const char *name);
+/* So many connections at a time are of use: 1 over ssh. */
+int client_parallel(const struct client *c);
 
 #endif

@@ -35,15 +35,4 @@ struct agent_opts {
 int agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out,
                struct err *err) MUST_CHECK;
 
-/* ssh://[user@]host[:port]/dir, taken apart; the caller frees all. ERR_USAGE names the
- * fault. */
-struct agent_url {
-    char *to; /* "user@host" */
-    char *port;
-    char *dir;
-};
-void agent_url_release(struct agent_url *u);
-int agent_url_parse(const char *text, struct agent_url *out,
-                    struct err *err) MUST_CHECK;
-
 #endif

@@ -3,6 +3,7 @@
 #ifndef DEPLOY_AGENT_INT_H
 #define DEPLOY_AGENT_INT_H
 
+#include "base/ssh.h"
 #include "deploy/agent.h"
 #include "deploy/deploy_int.h"
 #include "repo/incoming.h"
@@ -14,9 +15,9 @@
 struct agent_source {
     const struct agent_source_ops *ops;
     const struct agent_opts *o;
-    struct agent_url url; /* of ssh */
-    char *self;           /* this program */
-    bool away;            /* the last call failed because it did not answer */
+    struct ssh_url url; /* of ssh */
+    char *self;         /* this program */
+    bool away;          /* the last call failed because it did not answer */
 };
 struct agent_report {
     int64_t id;

@@ -17,94 +17,6 @@
 #define STALL_MS 30000  /* of bytes that come */
 #define CHUNK_BYTES ((size_t)256 << 10)
 
-/* ---- ssh://[user@]host[:port]/dir ---------------------------------------------------
- */
-
-void
-agent_url_release(struct agent_url *u)
-{
-    free(u->to);
-    free(u->port);
-    free(u->dir);
-    *u = (struct agent_url){ .to = NULL };
-}
-
-/* What ssh could take for a flag, or a shell for something else, is none. */
-static bool
-is_plain(const char *s, const char *others)
-{
-    if (!*s || *s == '-')
-        return false;
-    for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
-              (*s >= '0' && *s <= '9') || strchr(others, *s)))
-            return false;
-    return true;
-}
-
-static const char *
-url_fault(char *rest, struct agent_url *out)
-{
-    char *slash = strchr(rest, '/'), *at, *host, *colon;
-
-    if (!slash || !slash[1])
-        return "it names no directory";
-    out->dir = xstrdup(slash);
-    for (const char *p = slash; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 127)
-            return "its directory has control characters";
-    *slash = '\0';
-    at = strrchr(rest, '@');
-    host = at ? at + 1 : rest;
-    if (host[0] == '[') {
-        char *end = strchr(host, ']');
-
-        if (!end || (end[1] && end[1] != ':'))
-            return "its address has no ]";
-        colon = end[1] ? end + 1 : NULL;
-        *end = '\0';
-        host++;
-    } else {
-        colon = strrchr(host, ':');
-    }
-    if (colon) {
-        *colon = '\0';
-        if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] ||
-            strlen(colon + 1) > 5)
-            return "its port is no number";
-        out->port = xstrdup(colon + 1);
-    }
-    if (at)
-        *at = '\0';
-    if (!is_plain(host, ".-_:%"))
-        return "its host is no name or address";
-    if (at && !is_plain(rest, ".-_"))
-        return "its user is no name";
-    out->to = at ? xasprintf("%s@%s", rest, host) : xstrdup(host);
-    return NULL;
-}
-
-int
-agent_url_parse(const char *text, struct agent_url *out, struct err *err)
-{
-    static const char ssh[] = "ssh://";
-    const char *fault;
-
-    *out = (struct agent_url){ .to = NULL };
-    if (strncmp(text, ssh, sizeof(ssh) - 1) != 0) {
-        fault = "it does not begin with ssh://";
-    } else {
-        char *rest AUTO(free_ptr) = xstrdup(text + sizeof(ssh) - 1);
-
-        fault = url_fault(rest, out);
-    }
-    if (!fault)
-        return 0;
-    agent_url_release(out);
-    return err_set(err, ERR_USAGE, "%.300s: %s: ssh://[user@]host[:port]/directory",
-                   text, fault);
-}
-
 /* ---- a command there ----------------------------------------------------------------
  */
 
@@ -112,8 +24,8 @@ agent_url_parse(const char *text, struct agent_url *out, struct err *err)
 struct command {
     const char *word[WORDS_MAX + 1];
     int n;
-    struct buf line; /* of ssh: what the shell there gets */
-    char *split;     /* of the ssh program's words */
+    struct buf line;      /* of ssh: what the shell there gets */
+    struct ssh_words ssh; /* all that is run, then */
     char number[2][32];
 };
 
@@ -121,7 +33,7 @@ static void
 command_release(struct command *c)
 {
     buf_release(&c->line);
-    free(c->split);
+    ssh_words_release(&c->ssh);
 }
 
 static void
@@ -131,30 +43,6 @@ add(struct command *c, const char *word)
         BUG("a command of more than %d words", WORDS_MAX);
     c->word[c->n++] = word;
     c->word[c->n] = NULL;
-}
-
-/* 'it'\''s' */
-static void
-add_quoted(struct buf *out, const char *word)
-{
-    buf_adds(out, " '");
-    for (; *word; word++)
-        if (*word == '\'')
-            buf_adds(out, "'\\''");
-        else
-            buf_addc(out, *word);
-    buf_addc(out, '\'');
-}
-
-/* Words that stand in one string, with blanks between. */
-static void
-add_split(struct command *c, char *text)
-{
-    char *save = NULL;
-
-    for (char *w = strtok_r(text, " ", &save); w && c->n < 64;
-         w = strtok_r(NULL, " ", &save))
-        add(c, w);
 }
 
 static bool
@@ -169,41 +57,28 @@ is_service(const char *from)
 }
 
 /* Completes c->word, which holds a verb and its arguments, to what is to be run. */
-static void
+static const char *const *
 command_line(struct agent_source *s, struct command *c)
 {
-    const int n = c->n;
-    const char **words AUTO(free_ptr) = xcalloc((size_t)n, sizeof(*words));
-    static const char *const options[] = { "-T", "-oBatchMode=yes",
-                                           "-oConnectTimeout=10",
-                                           "-oServerAliveInterval=5",
-                                           "-oServerAliveCountMax=3" };
-
-    memcpy(words, c->word, (size_t)n * sizeof(*words));
-    c->n = 0;
     if (!s->url.to) {
-        add(c, s->self);
-        add(c, is_service(s->o->from) ? "--server" : "--store");
-        add(c, s->o->from);
-        for (int i = 0; i < n; i++)
-            add(c, words[i]);
-        return;
+        const char *const first[] = { s->self,
+                                      is_service(s->o->from) ? "--server" : "--store",
+                                      s->o->from };
+        const size_t k = sizeof(first) / sizeof(first[0]);
+
+        if (c->n + (int)k > WORDS_MAX)
+            BUG("a command of more than %d words", WORDS_MAX);
+        memmove(c->word + k, c->word, ((size_t)c->n + 1) * sizeof(c->word[0]));
+        memcpy(c->word, first, sizeof(first));
+        return c->word;
     }
-    c->split = xstrdup(s->o->ssh);
-    add_split(c, c->split);
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        add(c, options[i]);
-    if (s->url.port) {
-        add(c, "-p");
-        add(c, s->url.port);
-    }
-    add(c, s->url.to);
     buf_adds(&c->line, s->o->remote);
-    add_quoted(&c->line, "--store");
-    add_quoted(&c->line, s->url.dir);
-    for (int i = 0; i < n; i++)
-        add_quoted(&c->line, words[i]);
-    add(c, buf_str(&c->line));
+    ssh_add_quoted(&c->line, "--store");
+    ssh_add_quoted(&c->line, s->url.dir);
+    for (int i = 0; i < c->n; i++)
+        ssh_add_quoted(&c->line, c->word[i]);
+    ssh_words(&c->ssh, s->o->ssh, &s->url, buf_str(&c->line));
+    return c->ssh.word;
 }
 
 /* The first code that a command ends so with. */
@@ -261,8 +136,7 @@ run(struct agent_source *s, struct command *c, int stall_ms, agent_sink_fn *sink
     struct proc_args args;
     int e;
 
-    command_line(s, c);
-    args = (struct proc_args){ .argv = c->word };
+    args = (struct proc_args){ .argv = command_line(s, c) };
     s->away = true;
     e = proc_pipe_open(&p, &args, err);
     while (e == 0) {
@@ -379,7 +253,12 @@ agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err
 
     *s = (struct agent_source){ .ops = &by_command, .o = o };
     if (strncmp(o->from, "ssh:", 4) == 0)
-        return agent_url_parse(o->from, &s->url, err);
+        return ssh_url_parse(o->from, &s->url, err) < 0 ? -(int)err->code
+               : s->url.dir                             ? 0
+                                                        : err_set(err, ERR_USAGE,
+                                                                  "--from %.300s: it names no directory: "
+                                                                                              "ssh://[user@]host[:port]/directory",
+                                                                  o->from);
     if (strstr(o->from, "://") && !is_service(o->from))
         return err_set(err, ERR_USAGE,
                        "--from %.300s: a directory, a service (https://host[:port], "
@@ -394,7 +273,7 @@ agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err
 void
 agent_source_close(struct agent_source *s)
 {
-    agent_url_release(&s->url);
+    ssh_url_release(&s->url);
     free(s->self);
     s->self = NULL;
 }

@@ -22,6 +22,8 @@ struct objects_file {
     int64_t size_bytes; /* so many are taken, from offset 0 */
     bool is_ours; /* it becomes the object itself: open for reading and writing, on the
                      store's file system, and nobody writes to it any more */
+    bool is_hashed; /* is_ours, and put.digest is that of its bytes, which are durable:
+                       who wrote them has hashed them */
     const struct objects_crc *crcs; /* by offset; no two overlap */
     int n_crcs;
     /* Bytes that were taken in since the last call; NULL: nobody asks. */

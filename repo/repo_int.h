@@ -19,6 +19,8 @@
 void repo_path_encode(const char *path, struct buf *out);
 /* The raw bytes of an encoded path, to be freed; NULL: not the one way to write it. */
 char *repo_path_decode(struct str text);
+/* Relative, without empty, "." and ".." parts. */
+bool repo_path_is_clean(const char *path);
 /* Appends the canonical text; the files must be in order. */
 void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
 /* Its first line, appended. */
@@ -123,6 +125,16 @@ struct repo_pump {
     int64_t size_bytes;
 };
 int repo_pump(struct repo_pump *p, struct err *err) MUST_CHECK;
+/* Holds bytes that come in order against the tensors of a file: where that stands. */
+struct repo_crc_run {
+    const struct objects_file *file;
+    const char *what;
+    int i; /* of the tensor at hand */
+    uint32_t crc;
+};
+/* The next n bytes, at offset `at`. ERR_CORRUPT. */
+int repo_crc_run(struct repo_crc_run *k, const char *p, size_t n, int64_t at,
+                 struct err *err) MUST_CHECK;
 /* Of a file whose first n bytes lie in memory: the tensors that end there. */
 int repo_check_crcs(const struct objects_file *file, const char *bytes, size_t n,
                     const char *what, struct err *err) MUST_CHECK;

@@ -131,8 +131,8 @@ repo_path_decode(struct str text)
     return raw.len > 0 && !raw.over ? buf_take(&raw) : NULL;
 }
 
-static bool
-is_clean_path(const char *path)
+bool
+repo_path_is_clean(const char *path)
 {
     for (const char *part = path;; part++) {
         size_t n = strcspn(part, "/");
@@ -162,7 +162,7 @@ take_line(struct repo_manifest *m, size_t *n_alloc, struct str line)
     f.path = repo_path_decode(line);
     if (!f.path)
         return "its path is not written as it has to be";
-    if (!is_clean_path(f.path) || (last && strcmp(last, f.path) >= 0)) {
+    if (!repo_path_is_clean(f.path) || (last && strcmp(last, f.path) >= 0)) {
         free(f.path);
         return "its path is absolute, holds an empty, . or .. part, or is out of order";
     }

@@ -317,7 +317,9 @@ put_big(struct local *l, struct objects_put *p, struct err *err)
     bool torn = false;
     int r = open_tmp(l, p, &tmp, err);
 
-    if (r == 0)
+    if (r == 0 && p->file && p->file->is_hashed)
+        p->size_bytes = p->file->size_bytes;
+    else if (r == 0)
         r = p->file ? copy_file(p, tmp.fd, err) : copy_stream(l, p, tmp.fd, err);
     if (r == 0)
         r = is_here(l, p, &torn, err);

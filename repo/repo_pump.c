@@ -97,14 +97,6 @@ piece(struct pump *pump, int64_t i)
 
 /* ---- the reader ---- */
 
-/* Where the check of tensors stands; the bytes come in order. */
-struct checking {
-    const struct objects_file *file;
-    const char *what;
-    int i; /* of the tensor at hand */
-    uint32_t crc;
-};
-
 static int
 bad_crc(const struct objects_crc *c, const char *what, struct err *err)
 {
@@ -115,8 +107,9 @@ bad_crc(const struct objects_crc *c, const char *what, struct err *err)
                    what, STR_ARG(c->name), c->size_bytes, c->offset);
 }
 
-static int
-check(struct checking *k, const char *p, size_t n, int64_t at, struct err *err)
+int
+repo_crc_run(struct repo_crc_run *k, const char *p, size_t n, int64_t at,
+             struct err *err)
 {
     const int64_t end_at = at + (int64_t)n;
 
@@ -142,9 +135,9 @@ int
 repo_check_crcs(const struct objects_file *file, const char *bytes, size_t n,
                 const char *what, struct err *err)
 {
-    struct checking k = { .file = file, .what = what };
+    struct repo_crc_run k = { .file = file, .what = what };
 
-    return check(&k, bytes, n, 0, err);
+    return repo_crc_run(&k, bytes, n, 0, err);
 }
 
 static void
@@ -190,7 +183,7 @@ static int
 read_all(struct pump *pump, struct err *err)
 {
     const struct objects_file *f = pump->p->file;
-    struct checking k = { .file = f, .what = pump->p->what };
+    struct repo_crc_run k = { .file = f, .what = pump->p->what };
     int64_t at = 0;
     int more = 1;
 
@@ -203,7 +196,7 @@ read_all(struct pump *pump, struct err *err)
         more = read_piece(pump, s, at, err);
         if (more < 0 || s->n == 0)
             break;
-        r = check(&k, s->p, s->n, at, err);
+        r = repo_crc_run(&k, s->p, s->n, at, err);
         if (r < 0)
             return r;
         at += (int64_t)s->n;

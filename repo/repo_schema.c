@@ -209,6 +209,17 @@ static const char *const migrations[] = {
     "DROP TABLE attachment;\n"
     "ALTER TABLE attachment_new RENAME TO attachment;\n"
     "CREATE INDEX attachment_object ON attachment(object);\n",
+    /* ---- files that came over the network, for a day (repo/tree.h) ------------ */
+    "CREATE TABLE tree(\n"
+    "  digest BLOB NOT NULL CHECK(length(digest) = 32), -- of its manifest\n"
+    "  subject TEXT NOT NULL,      -- whose it is: as event.actor\n"
+    "  until_age_ns INTEGER NOT NULL, -- of the store's life\n"
+    "  n_new_files INTEGER NOT NULL, -- that he had to send, and their bytes\n"
+    "  new_bytes INTEGER NOT NULL,\n"
+    "  is_checked INTEGER NOT NULL CHECK(is_checked IN (0, 1)), -- tensors fit the\n"
+    "                               -- index\n"
+    "  PRIMARY KEY(digest, subject)\n"
+    ") STRICT, WITHOUT ROWID;\n",
 };
 
 static const char *const object_refs[] = {
@@ -216,6 +227,8 @@ static const char *const object_refs[] = {
     "SELECT v.digest FROM lease l JOIN version v ON v.id = l.version_id WHERE "
     "l.until_age_ns > coalesce((SELECT age_ns FROM store_age), 0)",
     "SELECT base FROM cold WHERE base IS NOT NULL",
+    "SELECT digest FROM tree WHERE until_age_ns > coalesce((SELECT age_ns FROM "
+    "store_age), 0)",
     "SELECT object FROM attachment WHERE version_id IN (SELECT id FROM kept_version)",
     NULL,
 };

@@ -20,5 +20,18 @@ struct srv_options {
     int threads, workers;   /* 0: as many as fit the machine */
 };
 struct srv;
+/* Opens the store, listens. The options are lent until srv_close. */
+int srv_open(struct srv **out, const struct srv_options *opts,
+             struct err *err) MUST_CHECK;
+/* Answers until SIGTERM or SIGINT (or, with stdio, until its connection ends), then
+ * finishes what is under way. A second signal ends it at once. SIGHUP: the access log
+ * is opened anew. */
+int srv_run(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_close(struct srv *srv);
+void srv_close_p(struct srv **srv); /* for AUTO */
+
+/* A worker: carries out verbs on this socket until the other side goes; the exit
+ * status. */
+int srv_work(int sock, const char *store_or_null);
 
 #endif

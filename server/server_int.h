@@ -39,6 +39,59 @@ enum {
     SRV_PATH_MAX = 4096
 };
 
+/* ---- the service ---- */
+
+enum srv_kind { SRV_TCP, SRV_UNIX, SRV_STDIO };
+/* A connection, for as long as it lasts. */
+struct srv_conn {
+    struct srv_conn *prev, *next;
+    int fd;
+    enum srv_kind kind;
+    bool tls;
+    uid_t uid;         /* of a Unix socket's other end, or with stdio our own */
+    char peer[48];     /* address without port; "" on a Unix socket */
+    int64_t begun_ns;  /* monotonic */
+    int64_t moved_ns;  /* when its first bytes of a request were seen; 0: it is idle */
+    uint64_t n_before; /* bytes received when the last request was over */
+    struct srv_req *req; /* under way */
+};
+struct srv_pool;     /* srv_worker.c */
+struct srv_log;      /* srv_log.c */
+struct srv_metrics;  /* srv_metrics.c */
+struct srv_auth;     /* srv_auth.c */
+struct srv_net;      /* srv_run.c */
+struct srv_sessions; /* srv_session.c */
+struct srv {
+    const struct srv_options *opts;
+    struct srv_pool *pool;
+    struct srv_log *log;         /* NULL: none */
+    struct srv_metrics *metrics; /* never NULL */
+    struct srv_auth *auth;
+    struct srv_sessions *sessions;
+    struct srv_net *net;
+    _Atomic bool draining; /* ends soon: answers say Connection: close */
+};
+
+/* Each is opened by srv_open and closed by srv_close (NULL allowed). */
+int srv_auth_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_auth_close(struct srv *srv);
+int srv_metrics_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_metrics_close(struct srv *srv);
+int srv_log_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_log_reopen(struct srv *srv); /* SIGHUP */
+void srv_log_close(struct srv *srv);
+int srv_sessions_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_sessions_close(struct srv *srv);
+int srv_pool_open(struct srv *srv, struct err *err) MUST_CHECK;
+/* Lets go of workers that have been idle for long; `all`: of every one. */
+void srv_pool_sweep(struct srv *srv, bool all);
+void srv_pool_close(struct srv *srv);
+/* Options of libmicrohttpd for TLS, up to `cap` (srv_tls.c); *n of them. What they
+ * point to lives as long as srv. */
+struct MHD_OptionItem;
+int srv_tls_options(struct srv *srv, struct MHD_OptionItem *out, int cap, int *n,
+                    struct err *err) MUST_CHECK;
+
 /* ---- who asks (srv_auth.c) ---- */
 
 /* Kept for the length of a request; empty: nobody said. */
@@ -49,6 +102,10 @@ struct srv_who {
     bool is_known; /* else 401 where a route wants to know */
 };
 void srv_who_release(struct srv_who *w); /* for AUTO */
+struct srv_req;
+/* Fills q->who by its connection and headers, on a thread of the daemon. 0: also when
+ * nobody said. ERR_DENIED: what was said does not hold (401). */
+int srv_auth(struct srv_req *q, struct err *err) MUST_CHECK;
 
 /* ---- a request ---- */
 
@@ -66,7 +123,7 @@ struct srv_route {
     const char
         *path; /* "/api/v1/uploads/{id}/files/{n}"; {rest...}: all that follows */
     enum srv_access access;
-    bool slow;
+    bool slow;    /* only `end` is on a thread of its own */
     bool streams; /* begin is called before the body, data with each piece of it; else
                    * the body is collected in q->body (SRV_BODY_MAX) before end */
     srv_handler_fn *begin; /* NULL: none */
@@ -97,11 +154,44 @@ struct srv_req {
     int64_t sent_bytes, got_bytes;
     void *state; /* the route's own */
     struct MHD_Response *reply;
+    struct srv_conn *conn;
+    /* srv_http.c's own */
+    char *raw;          /* the target as it came */
+    char *args_text;    /* what args point into */
+    struct buf headers; /* of the answer: "Name\0value\0" … */
+    struct srv_query *query;
+    int n_query;
+    int phase;
+    bool close;             /* the connection ends after the answer */
+    struct acc_who acts_as; /* what a session was lent */
 };
+
+/* Routes of routes.def: NAME is srv_do_NAME's, and with STATE srv_gone_NAME's; BODY has
+ * srv_begin_NAME and srv_data_NAME, too. */
+#define ROUTE(name, method, path, access, slow, help) srv_handler_fn srv_do_##name;
+#define ROUTE_STATE(name, method, path, access, slow, help)                            \
+    srv_handler_fn srv_do_##name;                                                      \
+    void srv_gone_##name(struct srv_req *q);
+#define ROUTE_BODY(name, method, path, access, slow, help)                             \
+    srv_handler_fn srv_begin_##name, srv_do_##name;                                    \
+    int srv_data_##name(struct srv_req *q, const char *p, size_t n, struct err *err);  \
+    void srv_gone_##name(struct srv_req *q);
+#include "server/routes.def"
+#undef ROUTE
+#undef ROUTE_STATE
+#undef ROUTE_BODY
+
+int srv_n_routes(void);
+const struct srv_route *srv_route_at(int i);
+/* Finds q->route and q->args by q->method and q->path. ERR_NOTFOUND; ERR_UNSUPPORTED:
+ * there is one with another method, `allow` gets them. */
+int srv_route_find(struct srv_req *q, struct buf *allow, struct err *err) MUST_CHECK;
 
 /* NULL when absent. */
 const char *srv_header(const struct srv_req *q, const char *name);
 const char *srv_query(const struct srv_req *q, const char *name);
+/* The i-th part of the query: 1, or 0 after the last. */
+int srv_query_at(const struct srv_req *q, int i, const char **key, const char **value);
 /* Added to the answer to come; before srv_reply_…. */
 void srv_reply_header(struct srv_req *q, const char *name, const char *value);
 /* Each makes the answer. JSON and text are copied. */
@@ -116,11 +206,28 @@ int srv_reply_fd(struct srv_req *q, int status, const char *type, int fd,
 int srv_reply_stream(struct srv_req *q, int status, const char *type,
                      ssize_t (*next)(void *arg, char *to, size_t n),
                      void (*done)(void *arg), void *arg);
+/* The same from the other end: `run` writes, on a thread of its own, which ends when it
+ * returns: 0, or -1: broken off. */
+struct srv_sink;
+int srv_reply_run(struct srv_req *q, int status, const char *type,
+                  int (*run)(void *arg, struct srv_sink *to), void (*done)(void *arg),
+                  void *arg);
+/* Waits while the client takes nothing. -1: it is gone. */
+int srv_sink_write(struct srv_sink *to, const void *p, size_t n);
+bool srv_sink_is_gone(struct srv_sink *to);
 /* RFC 9457: {"type", "title", "status", "detail", "exit_code", "code", "instance"}, and
  * "reply" when the verb had something to say. */
 int srv_reply_problem(struct srv_req *q, const struct err *err, cJSON *reply_or_null);
+/* The members of such a document into `out`. Takes the reply. */
+void srv_problem_json(const struct srv_req *q, int status, const struct err *err,
+                      cJSON *reply_or_null, cJSON *out);
+/* The same for what is about HTTP alone: 401, 405, 413, 415, 431 … */
+int srv_reply_status(struct srv_req *q, int status, const struct err *err);
 /* "409" of ERR_CONFLICT …; err_exit_status and this are the two faces of a code. */
 int srv_status_of(enum err_code code);
+
+/* The other end of a request that is waited for has closed its connection. */
+bool srv_is_gone(const struct srv_req *q);
 
 /* ---- sessions with the store, for handlers on the daemon's threads ---- */
 
@@ -134,8 +241,11 @@ void srv_session_give(struct srv_req *q, struct svc *s);
 struct srv_call_hooks {
     svc_progress_fn *progress;
     svc_tell_fn *tell;
-    bool (*stop)(void *arg); /* the client is gone */
+    bool (*stop)(void *arg); /* the client is gone; asked now and then */
+    /* What the verb writes to standard output (cat); NULL: that is an error. */
+    int (*bytes)(void *arg, const char *p, size_t n);
     void *arg;
+    const char *trace; /* NULL: none */
 };
 /* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
  * Paths of trees (server/tree.h) are brought in and out. */

@@ -36,7 +36,29 @@ svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
     struct svc *s = xcalloc(1, sizeof *s);
     s->store_path = store_path_or_null ? xstrdup(store_path_or_null) : NULL;
     s->view = (struct repo_view)REPO_VIEW_INIT;
+    s->out_fd = STDOUT_FILENO;
     *out = s;
+    return 0;
+}
+
+void
+svc_trace(struct svc *s, const char *trace_or_null)
+{
+    s->trace = trace_or_null;
+}
+
+void
+svc_out(struct svc *s, int fd)
+{
+    s->out_fd = fd;
+}
+
+int
+svc_store(struct svc *s, struct repo **out, struct err *err)
+{
+    if (svc_need_store(s, err) < 0)
+        return -(int)err->code;
+    *out = s->repo;
     return 0;
 }
 

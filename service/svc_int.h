@@ -17,6 +17,8 @@ struct svc {
     void *tell_arg;
     struct repo_view view;     /* made by exec, for svc_take_view */
     const struct acc_who *who; /* NULL: the kernel's user */
+    const char *trace;         /* NULL: none */
+    int out_fd;                /* standard output of a verb */
 };
 
 /* One call under way. */

@@ -30,14 +30,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     char *text AUTO(free_ptr) = xstrndup((const char *)data, n);
     cJSON *doc AUTO(json_free) = NULL;
-    struct agent_url url;
+    struct ssh_url url;
     struct err err = ERR_INIT;
     const cJSON *o;
 
-    if (agent_url_parse(text, &url, &err) == 0) {
-        if (url.to[0] == '-' || url.dir[0] != '/')
-            BUG("%s: to %s, dir %s", text, url.to, url.dir);
-        agent_url_release(&url);
+    if (ssh_url_parse(text, &url, &err) == 0) {
+        if (url.to[0] == '-' || (url.dir && url.dir[0] != '/'))
+            BUG("%s: to %s, dir %s", text, url.to, url.dir ? url.dir : "");
+        ssh_url_release(&url);
     }
     err_clear(&err);
     if (json_parse(&doc, (struct str){ (const char *)data, n }, "fuzz", &err) < 0)

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/tree.h"
+
+#include "repo/gc.h"
+#include "repo/repo_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX "tree:sha256:"
+#define AGE_NS "coalesce((SELECT age_ns FROM store_age), 0)"
+
+int
+repo_tree_parse(const char *text, struct digest *out, const char **name,
+                struct err *err)
+{
+    const size_t n = sizeof(PREFIX) - 1;
+    const char *rest;
+
+    if (strncmp(text, PREFIX, n) != 0)
+        return 0;
+    rest = strlen(text) >= n + 64 ? text + n + 64 : "";
+    if (!digest_parse((struct str){ text + n, (size_t)(rest - text) - n }, out) ||
+        (*rest && (*rest != '/' || !repo_path_is_clean(rest + 1))))
+        return err_set(err, ERR_INVALID,
+                       "'%.200s' is no tree: " PREFIX "<64 hex digits>[/NAME]", text);
+    *name = *rest ? rest + 1 : rest;
+    return 1;
+}
+
+void
+repo_tree_text(const struct digest *d, const char *name, struct buf *out)
+{
+    char hex[DIGEST_HEX_BYTES];
+
+    digest_hex(d, hex);
+    buf_addf(out, PREFIX "%s%s%s", hex, name[0] ? "/" : "", name);
+}
+
+/* ---- rows ---- */
+
+int
+repo_tree_add(struct repo *r, const struct repo_tree *t, struct err *err)
+{
+    int64_t age_ns;
+    int rc = repo_age_tick(r, &age_ns, err);
+
+    if (rc == 0)
+        rc = db_run(r->db, err, "DELETE FROM tree WHERE until_age_ns < ?", "i", age_ns);
+    return rc < 0
+               ? rc
+               : db_run(r->db, err,
+                        "INSERT INTO tree(digest, subject, until_age_ns, n_new_files, "
+                        "new_bytes, is_checked) VALUES(?, ?, ?, ?, ?, ?) "
+                        "ON CONFLICT(digest, subject) DO UPDATE SET "
+                        "until_age_ns = excluded.until_age_ns, "
+                        "n_new_files = excluded.n_new_files, "
+                        "new_bytes = excluded.new_bytes, "
+                        "is_checked = max(is_checked, excluded.is_checked)",
+                        "btiiii", t->digest.b, sizeof(t->digest.b), acc_actor(r->acc),
+                        age_ns + REPO_TREE_S * 1000000000, t->n_new_files, t->new_bytes,
+                        (int64_t)t->is_checked);
+}
+
+int
+repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
+              struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    char hex[DIGEST_HEX_BYTES];
+    int rc = db_query(r->db, &st, err,
+                      "SELECT n_new_files, new_bytes, is_checked FROM tree WHERE "
+                      "digest = ? AND subject = ? AND until_age_ns > " AGE_NS,
+                      "bt", d->b, sizeof(d->b), acc_actor(r->acc));
+
+    if (rc == 0)
+        rc = db_step(st, err);
+    if (rc == 1)
+        *out = (struct repo_tree){ .digest = *d,
+                                   .n_new_files = db_int(st, 0),
+                                   .new_bytes = db_int(st, 1),
+                                   .is_checked = db_int(st, 2) != 0 };
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    digest_hex(d, hex);
+    return err_set(err, ERR_NOTFOUND,
+                   "%s has no tree " PREFIX "%s: one that was sent stays for a day; "
+                   "send it again",
+                   acc_actor(r->acc), hex);
+}
+
+/* ---- who may read ---- */
+
+/* 1: a model whose name the rows give is the caller's to read. */
+static int
+reads_one_of(struct repo *r, struct db_stmt *models, struct err *err)
+{
+    int rc;
+
+    while ((rc = db_step(models, err)) == 1) {
+        rc = acc_check(r->acc, ACC_READ, db_text(models, 0), err);
+        if (rc == 0)
+            return 1;
+        if (rc != -ERR_DENIED)
+            return rc;
+        err_clear(err);
+    }
+    return rc;
+}
+
+#define KEPT                                                                           \
+    "NOT EXISTS (SELECT 1 FROM deletion d WHERE d.version_id = v.id AND "              \
+    "d.purged_ns IS NOT NULL)"
+
+/* `sql` selects names of models by one digest. */
+static int
+may_read(struct repo *r, const struct digest *d, const char *of_tree,
+         const char *of_models, struct err *err)
+{
+    struct db_stmt *models AUTO(db_done_p) = NULL;
+    int64_t one;
+    int rc = db_get_int(r->db, &one, err, of_tree, "tb", acc_actor(r->acc), d->b,
+                        sizeof(d->b));
+
+    if (rc == 0)
+        rc = db_query(r->db, &models, err, of_models, "b", d->b, sizeof(d->b));
+    return rc != 0 ? rc : reads_one_of(r, models, err);
+}
+
+int
+repo_tree_may_read(struct repo *r, const struct digest *manifest, struct err *err)
+{
+    return may_read(r, manifest,
+                    "SELECT 1 FROM tree WHERE subject = ? AND digest = ? AND "
+                    "until_age_ns > " AGE_NS,
+                    "SELECT DISTINCT m.name FROM version v JOIN model m ON m.id = "
+                    "v.model_id WHERE v.digest = ? AND " KEPT,
+                    err);
+}
+
+int
+repo_object_may_read(struct repo *r, const struct digest *d, struct err *err)
+{
+    struct db_stmt *attached AUTO(db_done_p) = NULL;
+    int rc = may_read(
+        r, d,
+        "SELECT 1 FROM manifest_file f JOIN tree t ON t.digest = f.manifest WHERE "
+        "t.subject = ? AND f.object = ? AND t.until_age_ns > " AGE_NS " LIMIT 1",
+        "SELECT DISTINCT m.name FROM manifest_file f JOIN version v ON v.digest = "
+        "f.manifest JOIN model m ON m.id = v.model_id WHERE f.object = ? AND " KEPT,
+        err);
+
+    if (rc == 0)
+        rc = db_query(r->db, &attached, err,
+                      "SELECT DISTINCT m.name FROM attachment a JOIN version v ON "
+                      "v.id = a.version_id JOIN model m ON m.id = v.model_id WHERE "
+                      "a.object = ? AND " KEPT,
+                      "b", d->b, sizeof(d->b));
+    else
+        return rc;
+    return rc < 0 ? rc : reads_one_of(r, attached, err);
+}
+
+int
+repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
+                 struct err *err)
+{
+    struct db_stmt *st AUTO(db_done_p) = NULL;
+    int rc = db_query(r->db, &st, err,
+                      "SELECT DISTINCT manifest FROM manifest_file WHERE object = ?",
+                      "b", d->b, sizeof(d->b));
+
+    while (rc == 0 && (rc = db_step(st, err)) == 1) {
+        rc = repo_column_digest(st, 0, manifest) ? repo_tree_may_read(r, manifest, err)
+                                                 : 0;
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* ---- for verbs ---- */
+
+int
+repo_tree_open(struct repo *r, const char *text, struct repo_view *view, char **path,
+               struct err *err)
+{
+    struct repo_tree t;
+    const char *name;
+    int rc = repo_tree_parse(text, &t.digest, &name, err);
+
+    if (rc == 0)
+        BUG("'%s' is no tree, and was taken for one", text);
+    if (rc == 1)
+        rc = repo_tree_get(r, &t.digest, &t, err);
+    if (rc == 0)
+        rc = repo_view_open(r, &t.digest, view, err);
+    if (rc == 0 && name[0]) {
+        rc = fs_exists(view->lock_fd, name, err);
+        if (rc == 0)
+            rc = err_set(err, ERR_NOTFOUND, "the tree has no file %s", name);
+    }
+    if (rc < 0)
+        return rc;
+    *path = xasprintf("%s%s%s", view->path, name[0] ? "/" : "", name);
+    return 0;
+}
+
+static int
+record(struct repo *r, struct repo_ingest *in, struct err *err)
+{
+    struct repo_tree t = { .digest = in->manifest.digest };
+    int rc = db_begin(r->db, err);
+
+    if (rc == 0)
+        rc = repo_manifest_record(r, &in->manifest, err);
+    if (rc == 0)
+        rc = repo_tree_add(r, &t, err);
+    if (rc == 0)
+        rc = db_commit(r->db, err);
+    db_rollback(r->db);
+    if (rc < 0)
+        repo_ingest_drop(r, &in->manifest);
+    return rc;
+}
+
+static int
+count_files(void *arg, const struct fs_entry *e, struct err *err)
+{
+    (void)err;
+    *(int *)arg += S_ISREG(e->st.st_mode);
+    return 0;
+}
+
+/* A file alone is put into a directory first: what is ingested is one. */
+static int
+stage_file(struct repo *r, const char *path, const char *name, struct repo_view *out,
+           struct err *err)
+{
+    int rc = repo_stage_open(r, out, err);
+
+    return rc < 0 ? rc : fs_rename(AT_FDCWD, path, out->lock_fd, name, err);
+}
+
+int
+repo_tree_make(struct repo *r, const char *path, struct buf *text, struct err *err)
+{
+    const struct repo_ingest_opts opts = { .is_ours = true, .name = "the result" };
+    struct repo_ingest in AUTO(repo_ingest_release) = { .n_new_files = 0 };
+    struct repo_view stage AUTO(repo_view_close) = REPO_VIEW_INIT;
+    const char *slash = strrchr(path, '/'), *name = "";
+    struct stat st;
+    int n = 0, rc = 0;
+
+    if (fs_exists(AT_FDCWD, path, err) != 1)
+        return -(int)err->code;
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        name = slash ? slash + 1 : path;
+        rc = stage_file(r, path, name, &stage, err);
+        path = stage.path;
+    }
+    if (rc == 0)
+        rc = fs_walk(AT_FDCWD, path, count_files, &n, err);
+    if (rc < 0 || n == 0)
+        return rc;
+    rc = repo_ingest(r, path, &opts, &in, err);
+    if (rc == 0)
+        rc = record(r, &in, err);
+    repo_lease_end(r);
+    if (rc < 0)
+        return rc;
+    repo_tree_text(&in.manifest.digest, name, text);
+    return 1;
+}

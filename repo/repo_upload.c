@@ -1,0 +1,893 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The uploads of a store: made, found again after a restart, told, forgotten. */
+#include "repo/upload_int.h"
+
+#include "base/clock.h"
+#include "repo/gc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FOLDER "uploads"
+#define ABOUT_MAX ((size_t)64 << 20)
+#define PARTS_MAX ((size_t)256 << 20)
+#define BASE_BYTES ((int64_t)4 << 20) /* a smaller file is sent whole */
+
+/* ---- ranges ---- */
+
+void
+upload_ranges_release(struct upload_ranges *s)
+{
+    free(s->v);
+    *s = (struct upload_ranges){ .v = NULL };
+}
+
+void
+upload_ranges_add(struct upload_ranges *s, int64_t from, int64_t to)
+{
+    size_t i = 0, k;
+
+    if (from >= to)
+        return;
+    while (i < s->n && s->v[i].to < from)
+        i++;
+    for (k = i; k < s->n && s->v[k].from <= to; k++) {
+        from = s->v[k].from < from ? s->v[k].from : from;
+        to = s->v[k].to > to ? s->v[k].to : to;
+    }
+    if (k == i)
+        s->v = xreallocarray(s->v, s->n + 1, sizeof(*s->v));
+    memmove(s->v + i + 1, s->v + k, (s->n - k) * sizeof(*s->v));
+    s->v[i] = (struct upload_range){ from, to };
+    s->n = s->n - (k - i) + 1;
+}
+
+void
+upload_ranges_gaps(const struct upload_ranges *s, int64_t from, int64_t to,
+                   struct upload_ranges *gaps)
+{
+    for (size_t i = 0; i < s->n && from < to; i++) {
+        if (s->v[i].to <= from)
+            continue;
+        upload_ranges_add(gaps, from, s->v[i].from < to ? s->v[i].from : to);
+        from = s->v[i].to;
+    }
+    upload_ranges_add(gaps, from, to);
+}
+
+bool
+upload_is_whole(const struct upload_file *f)
+{
+    return f->size_bytes == 0 || (f->came.n == 1 && f->came.v[0].from == 0 &&
+                                  f->came.v[0].to == f->size_bytes);
+}
+
+/* ---- lists of files ---- */
+
+void
+upload_files_free(struct upload_file *v, int n)
+{
+    for (int i = 0; i < n; i++) {
+        free(v[i].path);
+        upload_hash_free(v[i].hash);
+        upload_ranges_release(&v[i].came);
+    }
+    free(v);
+}
+
+void
+upload_manifest(const struct upload_file *v, int n, struct repo_manifest *out)
+{
+    *out = (struct repo_manifest){ .n_files = n };
+    out->files = xcalloc((size_t)n + 1, sizeof(*out->files));
+    for (int i = 0; i < n; i++) {
+        out->files[i] = (struct repo_file){ .path = v[i].path,
+                                            .digest = v[i].digest,
+                                            .size_bytes = v[i].size_bytes };
+        out->size_bytes += v[i].size_bytes;
+    }
+}
+
+static int
+by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct upload_file *)a)->path,
+                  ((const struct upload_file *)b)->path);
+}
+
+/* The rules of a manifest. */
+static int
+check_list(const struct upload_file *v, int n, struct err *err)
+{
+    struct repo_manifest m, again AUTO(repo_manifest_release) = { .files = NULL };
+    struct buf text AUTO(buf_release) = { .cap_bytes = REPO_MANIFEST_MAX };
+    int rc;
+
+    upload_manifest(v, n, &m);
+    repo_manifest_format(&m, &text);
+    free(m.files);
+    rc = buf_check(&text, "the list of files", err);
+    if (rc == 0)
+        rc = repo_manifest_parse(&again, (struct str){ buf_str(&text), text.len },
+                                 "the list of files", err);
+    if (rc < 0)
+        err->code = rc == -ERR_CORRUPT ? ERR_INVALID : err->code;
+    return -(int)err->code;
+}
+
+static int
+parse_file(const cJSON *o, struct upload_file *f, bool needs_digest, struct err *err)
+{
+    const char *path, *sha256, *tag;
+    double size;
+
+    if (json_str(o, "path", NULL, &path, "the list of files", err) < 0 ||
+        json_num(o, "size", NAN, &size, path, err) < 0 ||
+        json_str(o, "sha256", "", &sha256, path, err) < 0 ||
+        json_str(o, "tag", "", &tag, path, err) < 0 ||
+        repo_check_file_path(path, err) < 0)
+        return -(int)err->code;
+    if (strlen(path) > REPO_PATH_MAX)
+        return err_set(err, ERR_LIMIT, "a path longer than %d bytes", REPO_PATH_MAX);
+    if (!(size >= 0) || size > 9e15 || size != (double)(int64_t)size)
+        return err_set(err, ERR_INVALID, "%.300s: its size is no whole number", path);
+    if (strlen(tag) >= sizeof(f->tag))
+        return err_set(err, ERR_INVALID, "%.300s: its tag is longer than %d bytes",
+                       path, REPO_UPLOAD_TAG_BYTES - 1);
+    f->has_digest = sha256[0] != '\0';
+    if ((f->has_digest || needs_digest) && !digest_parse(str_of(sha256), &f->digest))
+        return err_set(err, ERR_INVALID, "%.300s: its sha256 is not 64 hex digits",
+                       path);
+    f->size_bytes = (int64_t)size;
+    snprintf(f->tag, sizeof(f->tag), "%s", tag);
+    f->path = xstrdup(path);
+    return 0;
+}
+
+int
+upload_files_parse(const cJSON *list, struct upload_file **out, int *n,
+                   bool needs_digest, struct err *err)
+{
+    struct upload_file *v;
+    int n_all, rc = 0;
+
+    *out = NULL;
+    *n = 0;
+    n_all = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
+    if (n_all == 0)
+        return err_set(err, ERR_INVALID, "there is no list 'files', or no file in it");
+    if (n_all > REPO_FILES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d files", REPO_FILES_MAX);
+    v = xcalloc((size_t)n_all, sizeof(*v));
+    for (const cJSON *o = list->child; o && rc == 0; o = o->next) {
+        rc = parse_file(o, &v[*n], needs_digest, err);
+        *n += rc == 0;
+    }
+    if (rc == 0) {
+        qsort(v, (size_t)*n, sizeof(*v), by_path);
+        rc = check_list(v, *n, err);
+    }
+    if (rc < 0) {
+        upload_files_free(v, *n);
+        return rc;
+    }
+    *out = v;
+    return 0;
+}
+
+/* ---- on the disk ---- */
+
+void
+upload_file_name(const struct repo_upload *u, const struct upload_file *f, char out[16])
+{
+    snprintf(out, 16, "%d", (int)(f - u->files));
+}
+
+int
+upload_note(struct repo_upload *u, const struct upload_file *f, int64_t offset,
+            int64_t size, struct err *err)
+{
+    char line[80];
+    int n = size < 0 ? snprintf(line, sizeof(line), "%d none\n", (int)(f - u->files))
+                     : snprintf(line, sizeof(line), "%d %" PRId64 " %" PRId64 "\n",
+                                (int)(f - u->files), offset, size);
+
+    return fs_write_all(u->parts_fd, line, (size_t)n, FOLDER "/parts", err);
+}
+
+int
+upload_forget(struct repo_upload *u, struct upload_file *f, struct err *err)
+{
+    char name[16];
+    int rc = upload_note(u, f, 0, -1, err);
+
+    upload_file_name(u, f, name);
+    for (struct repo_part *p = u->parts; p; p = p->next)
+        p->is_taken |= p->f == f;
+    upload_ranges_release(&f->came);
+    upload_hash_free(f->hash);
+    f->hash = NULL;
+    if (rc == 0) /* the next bytes go to a new file: this one may be an object */
+        rc = fs_unlink(u->dirfd, name, err);
+    if (rc == 0 && strcmp(f->path, REPO_MODEL_INDEX) == 0) {
+        rc = fs_unlink(u->dirfd, "index.index", err);
+        u->has_index = false;
+        u->index_generation++;
+    }
+    return rc;
+}
+
+static cJSON *
+about(const struct repo_upload *u)
+{
+    cJSON *o = cJSON_CreateObject(), *list;
+
+    json_put_str(o, "subject", u->subject);
+    json_put_str(o, "model", u->model);
+    list = cJSON_AddArrayToObject(o, "files");
+    for (int i = 0; i < u->n_files; i++) {
+        const struct upload_file *f = &u->files[i];
+        char hex[DIGEST_HEX_BYTES];
+        cJSON *one = cJSON_CreateObject();
+
+        json_put_str(one, "path", f->path);
+        json_put_int(one, "size", f->size_bytes);
+        digest_hex(&f->digest, hex);
+        if (f->has_digest)
+            json_put_str(one, "sha256", hex);
+        if (f->tag[0])
+            json_put_str(one, "tag", f->tag);
+        if (f->is_have)
+            json_put_bool(one, "have", true);
+        if (f->has_base) {
+            digest_hex(&f->base, hex);
+            json_put_str(one, "base", hex);
+        }
+        cJSON_AddItemToArray(list, one);
+    }
+    return o;
+}
+
+static int
+write_about(struct repo_upload *u, struct err *err)
+{
+    cJSON *o AUTO(json_free) = about(u);
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    json_print(o, &text, true);
+    return fs_replace(u->dirfd, "about", buf_str(&text), text.len, 0600, err);
+}
+
+static void
+apply_line(struct repo_upload *u, const char *line)
+{
+    int64_t offset, size;
+    int n, end = 0;
+
+    if (sscanf(line, "%d %" SCNd64 " %" SCNd64 "%n", &n, &offset, &size, &end) == 3 &&
+        line[end] == '\0') {
+        if (n >= 0 && n < u->n_files && offset >= 0 && size >= 0 &&
+            size <= u->files[n].size_bytes && offset <= u->files[n].size_bytes - size)
+            upload_ranges_add(&u->files[n].came, offset, offset + size);
+    } else if (sscanf(line, "%d none%n", &n, &end) == 1 && end > 0 &&
+               line[end] == '\0') {
+        if (n >= 0 && n < u->n_files)
+            upload_ranges_release(&u->files[n].came);
+    }
+}
+
+/* A file that is shorter than what came of it lost its end with its machine. */
+static void
+check_sizes(struct repo_upload *u)
+{
+    for (int i = 0; i < u->n_files; i++) {
+        struct upload_file *f = &u->files[i];
+        const struct upload_range *last = f->came.n ? &f->came.v[f->came.n - 1] : NULL;
+        char name[16];
+        struct stat st;
+
+        upload_file_name(u, f, name);
+        if (last && (fstatat(u->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+                     !S_ISREG(st.st_mode) || st.st_size < last->to))
+            upload_ranges_release(&f->came);
+    }
+}
+
+static int
+read_parts(struct repo_upload *u, struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = PARTS_MAX };
+    int rc = fs_read(u->dirfd, "parts", &text, err);
+
+    if (rc < 0)
+        return rc;
+    for (char *p = text.data, *lf; p && (lf = strchr(p, '\n')); p = lf + 1) {
+        *lf = '\0';
+        apply_line(u, p);
+    }
+    check_sizes(u);
+    return 0;
+}
+
+static int
+read_about(struct repo_upload *u, struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = ABOUT_MAX };
+    cJSON *o AUTO(json_free) = NULL;
+    const char *subject, *model, *base;
+    const cJSON *list;
+    int i = 0;
+
+    if (fs_read(u->dirfd, "about", &text, err) < 0 ||
+        json_parse(&o, (struct str){ buf_str(&text), text.len }, FOLDER "/about", err) <
+            0 ||
+        json_str(o, "subject", NULL, &subject, "about", err) < 0 ||
+        json_str(o, "model", "", &model, "about", err) < 0)
+        return -(int)err->code;
+    list = cJSON_GetObjectItemCaseSensitive(o, "files");
+    if (upload_files_parse(list, &u->files, &u->n_files, false, err) < 0)
+        return -(int)err->code;
+    snprintf(u->subject, sizeof(u->subject), "%s", subject);
+    snprintf(u->model, sizeof(u->model), "%s", model);
+    for (const cJSON *one = list->child; one; one = one->next, i++) {
+        struct upload_file *f = &u->files[i]; /* they were in order */
+
+        if (json_bool(one, "have", false, &f->is_have, "about", err) < 0 ||
+            json_str(one, "base", "", &base, "about", err) < 0)
+            return -(int)err->code;
+        f->has_base = digest_parse(str_of(base), &f->base);
+    }
+    return 0;
+}
+
+/* 1: it was committed; 0. */
+static int
+read_tree(struct repo_upload *u, struct err *err)
+{
+    struct buf text AUTO(buf_release) = { .cap_bytes = 256 };
+    int rc = fs_exists(u->dirfd, "tree", err);
+
+    if (rc == 1)
+        rc = fs_read(u->dirfd, "tree", &text, err);
+    if (rc < 0 || text.len < 64)
+        return rc < 0 ? rc : 0;
+    return digest_parse((struct str){ text.data, 64 }, &u->tree.digest);
+}
+
+static bool
+is_id(const char *id)
+{
+    return strlen(id) == REPO_UPLOAD_ID_BYTES - 1 &&
+           strspn(id, "0123456789abcdef") == REPO_UPLOAD_ID_BYTES - 1;
+}
+
+static void
+close_dir(DIR **dir)
+{
+    if (*dir)
+        closedir(*dir);
+}
+
+/* Each name that may be an upload's. */
+static int
+each_id(int store_dirfd, int (*fn)(void *arg, int dirfd, const char *id, struct err *),
+        void *arg, struct err *err)
+{
+    int fd AUTO(fs_close) = -1;
+    DIR *dir AUTO(close_dir) = NULL;
+    const struct dirent *d;
+    int rc = fs_open_dir(&fd, store_dirfd, FOLDER, err);
+
+    if (rc == 0 && !(dir = fdopendir(fd)))
+        return err_sys(err, errno, "list " FOLDER);
+    if (rc < 0)
+        return rc;
+    fd = -1; /* dir's now */
+    while (rc == 0 && (d = readdir(dir)))
+        rc = is_id(d->d_name) ? fn(arg, dirfd(dir), d->d_name, err) : 0;
+    return rc;
+}
+
+/* ---- in memory ---- */
+
+static void
+free_upload(struct repo_upload *u)
+{
+    pthread_mutex_lock(&u->lock);
+    upload_hash_stop(u);
+    pthread_mutex_unlock(&u->lock);
+    upload_files_free(u->files, u->n_files);
+    fs_close(&u->dirfd);
+    fs_close(&u->parts_fd);
+    pthread_mutex_destroy(&u->lock);
+    pthread_cond_destroy(&u->moved);
+    free(u);
+}
+
+static void
+free_upload_p(struct repo_upload **u)
+{
+    if (*u)
+        free_upload(*u);
+}
+
+static struct repo_upload *
+new_upload(struct repo_uploads *us)
+{
+    struct repo_upload *u = xcalloc(1, sizeof(*u));
+    pthread_condattr_t monotonic;
+
+    u->us = us;
+    u->dirfd = u->parts_fd = -1;
+    pthread_mutex_init(&u->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&u->moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return u;
+}
+
+int
+repo_uploads_open(struct repo_uploads **out, const char *store_path, struct err *err)
+{
+    struct repo_uploads *us = xcalloc(1, sizeof(*us));
+    int rc;
+
+    us->dirfd = us->store_dirfd = -1;
+    pthread_mutex_init(&us->lock, NULL);
+    rc = fs_open_dir(&us->store_dirfd, AT_FDCWD, store_path, err);
+    if (rc == 0)
+        rc = fs_mkdirs(us->store_dirfd, FOLDER, REPO_MODE, err);
+    if (rc == 0)
+        rc = fs_open_dir(&us->dirfd, us->store_dirfd, FOLDER, err);
+    if (rc < 0) {
+        repo_uploads_close(us);
+        return err_ctx(err, FOLDER);
+    }
+    repo_uploads_sweep(us->store_dirfd);
+    *out = us;
+    return 0;
+}
+
+void
+repo_uploads_close(struct repo_uploads *us)
+{
+    if (!us)
+        return;
+    for (struct repo_upload *u = us->all, *next; u; u = next) {
+        next = u->next;
+        free_upload(u);
+    }
+    fs_close(&us->dirfd);
+    fs_close(&us->store_dirfd);
+    pthread_mutex_destroy(&us->lock);
+    free(us);
+}
+
+/* Those that nobody uses need no memory: the disk has all of them. Under us->lock. */
+static void
+shrink(struct repo_uploads *us)
+{
+    for (struct repo_upload **at = &us->all; *at;) {
+        struct repo_upload *u = *at;
+
+        pthread_mutex_lock(&u->lock);
+        const bool is_idle = u->n_users == 0 && !u->parts &&
+                             (u->n_hashers == 0 || u->is_dropped || u->is_committed);
+        pthread_mutex_unlock(&u->lock);
+        if (is_idle) {
+            *at = u->next;
+            free_upload(u);
+        } else {
+            at = &u->next;
+        }
+    }
+}
+
+void
+repo_upload_put(struct repo_upload *u)
+{
+    struct repo_uploads *us = u->us;
+
+    pthread_mutex_lock(&us->lock);
+    u->n_users--;
+    pthread_mutex_unlock(&us->lock);
+}
+
+void
+repo_upload_put_p(struct repo_upload **u)
+{
+    if (*u)
+        repo_upload_put(*u);
+}
+
+/* From the disk. Under us->lock. */
+static int
+load(struct repo_upload **out, struct repo_uploads *us, const char *id, struct err *err)
+{
+    struct repo_upload *u AUTO(free_upload_p) = new_upload(us);
+    int rc = fs_open_dir(&u->dirfd, us->dirfd, id, err);
+
+    snprintf(u->id, sizeof(u->id), "%s", id);
+    if (rc == 0)
+        rc = fs_open(&u->parts_fd, u->dirfd, "parts",
+                     O_WRONLY | O_APPEND | O_NOFOLLOW | O_CREAT, 0600, err);
+    if (rc == 0)
+        rc = read_about(u, err);
+    if (rc == 0)
+        rc = read_parts(u, err);
+    if (rc == 0) {
+        rc = fs_exists(u->dirfd, "index.index", err);
+        u->has_index = rc == 1;
+    }
+    if (rc >= 0) {
+        rc = read_tree(u, err);
+        u->is_committed = rc == 1;
+    }
+    if (rc < 0)
+        return rc;
+    *out = u;
+    u = NULL;
+    return 0;
+}
+
+/* Under us->lock. */
+static int
+find(struct repo_upload **out, struct repo_uploads *us, const char *id, struct err *err)
+{
+    struct repo_upload *u = us->all;
+    int rc = 0;
+
+    while (u && strcmp(u->id, id) != 0)
+        u = u->next;
+    if (!u) {
+        shrink(us);
+        rc = load(&u, us, id, err);
+        if (rc < 0)
+            return rc;
+        u->next = us->all;
+        us->all = u;
+    }
+    u->n_users++;
+    *out = u;
+    return 0;
+}
+
+int
+repo_upload_find(struct repo_upload **out, struct repo_uploads *us, const char *id,
+                 const char *subject, struct err *err)
+{
+    struct repo_upload *u = NULL;
+    int rc = is_id(id) ? 0 : 1;
+
+    if (rc == 0) {
+        pthread_mutex_lock(&us->lock);
+        rc = find(&u, us, id, err);
+        pthread_mutex_unlock(&us->lock);
+        if (rc < 0 && (err->code != ERR_IO || err->sys != ENOENT))
+            return rc;
+        err_clear(err);
+    }
+    if (rc == 0 && strcmp(u->subject, subject) == 0 && !u->is_dropped) {
+        *out = u;
+        return 0;
+    }
+    if (u)
+        repo_upload_put(u);
+    return err_set(err, ERR_NOTFOUND,
+                   "%s has no upload '%.40s': one that nothing comes for goes after a "
+                   "day",
+                   subject, id);
+}
+
+/* ---- a new one, or one that is gone on with ---- */
+
+static bool
+is_same_list(const struct repo_upload *u, const struct upload_file *v, int n)
+{
+    bool same = u->n_files == n;
+
+    for (int i = 0; same && i < n; i++) {
+        const struct upload_file *f = &u->files[i];
+
+        same = strcmp(f->path, v[i].path) == 0 && f->size_bytes == v[i].size_bytes;
+    }
+    return same;
+}
+
+struct search {
+    struct repo_uploads *us;
+    const char *subject, *model;
+    const struct upload_file *files;
+    int n_files, n_own;
+    struct repo_upload *found;
+};
+
+static int
+look_at(void *arg, int dirfd, const char *id, struct err *err)
+{
+    struct search *s = arg;
+    struct repo_upload *u;
+
+    (void)dirfd;
+    if (s->found)
+        return 0;
+    if (find(&u, s->us, id, err) < 0) {
+        err_clear(err); /* half made, or somebody forgets it just now */
+        return 0;
+    }
+    s->n_own += strcmp(u->subject, s->subject) == 0 && !u->is_committed;
+    if (strcmp(u->subject, s->subject) == 0 && strcmp(u->model, s->model) == 0 &&
+        !u->is_committed && !u->is_committing && !u->is_dropped &&
+        is_same_list(u, s->files, s->n_files))
+        s->found = u;
+    else
+        u->n_users--;
+    return 0;
+}
+
+/* What the caller says now counts; a file that is another one by now comes anew. */
+static int
+update(struct repo_upload *u, const struct upload_file *v, struct err *err)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&u->lock);
+    for (int i = 0; rc == 0 && i < u->n_files; i++) {
+        struct upload_file *f = &u->files[i];
+        const bool other_tag = strcmp(f->tag, v[i].tag) != 0;
+        const bool other_digest =
+            f->has_digest && v[i].has_digest && !digest_eq(&f->digest, &v[i].digest);
+
+        if ((other_tag || other_digest) && f->hash && f->hash->is_running)
+            rc = err_set(err, ERR_BUSY, "what came of %s is being hashed", f->path);
+        else if (other_tag || other_digest)
+            rc = upload_forget(u, f, err);
+        snprintf(f->tag, sizeof(f->tag), "%s", v[i].tag);
+        f->has_digest = v[i].has_digest;
+        f->digest = v[i].digest;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return rc;
+}
+
+/* `have`, `base`, and the index that shards are held against. */
+static int
+compare(struct repo_upload *u, struct repo *r, struct err *err)
+{
+    struct buf path AUTO(buf_release) = BUF_INIT;
+    int rc = 0;
+
+    pthread_mutex_lock(&u->lock);
+    for (int i = 0; rc >= 0 && i < u->n_files; i++) {
+        struct upload_file *f = &u->files[i];
+        struct db_stmt *st AUTO(db_done_p) = NULL;
+
+        f->has_base = false;
+        rc = f->has_digest ? repo_object_may_read(r, &f->digest, err) : 0;
+        f->is_have = rc == 1;
+        if (rc != 0 || f->size_bytes < BASE_BYTES || !u->model[0])
+            continue;
+        buf_clear(&path);
+        repo_path_encode(f->path, &path);
+        rc = db_query(r->db, &st, err,
+                      "SELECT f.object FROM manifest_file f JOIN version v ON v.digest "
+                      "= f.manifest JOIN model m ON m.id = v.model_id WHERE m.name = ? "
+                      "AND f.path = ? AND v.state <> 'deleted' ORDER BY v.number DESC "
+                      "LIMIT 1",
+                      "tt", u->model, buf_str(&path));
+        if (rc == 0)
+            rc = db_step(st, err);
+        f->has_base = rc == 1 && repo_column_digest(st, 0, &f->base);
+        if (f->has_base)
+            rc = repo_object_may_read(r, &f->base, err);
+        f->has_base = f->has_base && rc == 1;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return rc < 0 ? rc : 0;
+}
+
+static int
+keep_index(struct repo_upload *u, struct repo *r, struct err *err)
+{
+    struct objects *o = r->objects;
+    int rc = 0;
+
+    for (int i = 0; i < u->n_files; i++)
+        if (u->files[i].is_have && strcmp(u->files[i].path, REPO_MODEL_INDEX) == 0) {
+            rc = fs_unlink(u->dirfd, "index.index", err);
+            if (rc == 0)
+                rc = o->ops->link(o, &u->files[i].digest, u->dirfd, "index.index", err);
+            u->has_index = rc == 0;
+            if (rc == -ERR_UNSUPPORTED || rc == -ERR_NOTFOUND) {
+                err_clear(err); /* they are checked later, then */
+                rc = 0;
+            }
+        }
+    return rc;
+}
+
+static int
+make(struct repo_upload **out, struct repo_uploads *us, const struct search *s,
+     struct upload_file **files, struct err *err)
+{
+    struct repo_upload *u AUTO(free_upload_p) = new_upload(us);
+    uint64_t random[2];
+    int rc = random_bytes(random, sizeof(random), err);
+
+    if (rc < 0)
+        return rc;
+    snprintf(u->id, sizeof(u->id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+    snprintf(u->subject, sizeof(u->subject), "%s", s->subject);
+    snprintf(u->model, sizeof(u->model), "%s", s->model);
+    u->files = *files;
+    u->n_files = s->n_files;
+    *files = NULL;
+    rc = fs_mkdirs(us->dirfd, u->id, REPO_MODE, err);
+    if (rc == 0)
+        rc = fs_open_dir(&u->dirfd, us->dirfd, u->id, err);
+    if (rc == 0)
+        rc = fs_open(&u->parts_fd, u->dirfd, "parts",
+                     O_WRONLY | O_APPEND | O_CREAT | O_EXCL, 0600, err);
+    if (rc < 0)
+        return rc;
+    u->n_users = 1;
+    u->next = us->all;
+    us->all = u;
+    *out = u;
+    u = NULL;
+    return 0;
+}
+
+static int
+find_or_make(struct repo_upload **out, struct repo_uploads *us, struct search *s,
+             struct upload_file **files, struct err *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&us->lock);
+    rc = each_id(us->store_dirfd, look_at, s, err);
+    if (rc == 0 && !s->found && s->n_own >= REPO_UPLOADS_MAX)
+        rc = err_set(err, ERR_LIMIT,
+                     "%s has %d uploads under way: end them, or wait until they are "
+                     "over, a day after their last part",
+                     s->subject, s->n_own);
+    if (rc == 0 && !s->found)
+        rc = make(out, us, s, files, err);
+    else if (rc == 0)
+        *out = s->found;
+    pthread_mutex_unlock(&us->lock);
+    if (rc == 0 && s->found) {
+        rc = update(s->found, *files, err);
+        if (rc < 0)
+            repo_upload_put(s->found);
+    }
+    return rc;
+}
+
+int
+repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo *r,
+                  const cJSON *ask, struct err *err)
+{
+    struct search s = { .us = us, .subject = acc_actor(r->acc) };
+    struct upload_file *files = NULL;
+    struct repo_manifest m;
+    const char *model;
+    int rc = json_str(ask, "model", "", &model, "the upload", err);
+
+    if (rc == 0 && model[0])
+        rc = repo_check_model_name(model, err);
+    if (rc == 0)
+        rc = upload_files_parse(cJSON_GetObjectItemCaseSensitive(ask, "files"), &files,
+                                &s.n_files, false, err);
+    if (rc < 0)
+        return rc;
+    s.model = model;
+    s.files = files;
+    upload_manifest(files, s.n_files, &m);
+    rc = repo_room_for_files(r, model[0] ? model : NULL, &m, err);
+    free(m.files);
+    repo_uploads_sweep(us->store_dirfd);
+    if (rc == 0)
+        rc = find_or_make(out, us, &s, &files, err);
+    if (files)
+        upload_files_free(files, s.n_files);
+    if (rc < 0)
+        return rc;
+    rc = compare(*out, r, err);
+    if (rc == 0)
+        rc = keep_index(*out, r, err);
+    if (rc == 0)
+        rc = write_about(*out, err);
+    if (rc < 0)
+        repo_upload_put(*out);
+    return rc;
+}
+
+/* ---- telling, forgetting ---- */
+
+void
+repo_upload_json(struct repo_upload *u, cJSON *out)
+{
+    cJSON *list = NULL;
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    json_put_str(out, "id", u->id);
+    list = cJSON_AddArrayToObject(out, "files");
+    pthread_mutex_lock(&u->lock);
+    for (int i = 0; i < u->n_files; i++) {
+        const struct upload_file *f = &u->files[i];
+        const bool whole = f->size_bytes > 0 && upload_is_whole(f);
+        char digest[REPO_DIGEST_BYTES];
+        cJSON *o = cJSON_CreateObject(), *came;
+
+        json_put_str(o, "path", f->path);
+        json_put_int(o, "size", f->size_bytes);
+        json_put_str(o, "state",
+                     f->is_have                 ? "have"
+                     : whole || u->is_committed ? "come"
+                                                : "want");
+        if (f->has_base && !f->is_have) {
+            repo_digest_text(&f->base, digest);
+            json_put_str(o, "base", digest);
+        }
+        came = f->came.n && !whole ? cJSON_AddArrayToObject(o, "came") : NULL;
+        for (size_t k = 0; came && k < f->came.n; k++) {
+            cJSON *pair = cJSON_CreateArray();
+
+            json_put_int(pair, NULL, f->came.v[k].from);
+            json_put_int(pair, NULL, f->came.v[k].to - f->came.v[k].from);
+            cJSON_AddItemToArray(came, pair);
+        }
+        cJSON_AddItemToArray(list, o);
+    }
+    if (u->is_committed) {
+        repo_tree_text(&u->tree.digest, "", &text);
+        json_put_str(out, "tree", buf_str(&text));
+    }
+    pthread_mutex_unlock(&u->lock);
+}
+
+int
+repo_upload_drop(struct repo_upload *u, struct err *err)
+{
+    pthread_mutex_lock(&u->lock);
+    u->is_dropped = true;
+    for (struct repo_part *p = u->parts; p; p = p->next)
+        p->is_taken = true;
+    pthread_mutex_unlock(&u->lock);
+    return fs_remove_tree(u->us->dirfd, u->id, err);
+}
+
+static int
+sweep_one(void *arg, int dirfd, const char *id, struct err *err)
+{
+    char *parts AUTO(free_ptr) = xasprintf("%s/parts", id);
+    struct stat st;
+
+    (void)arg;
+    if (fstatat(dirfd, parts, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+        fstatat(dirfd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    if (time(NULL) - st.st_mtime > REPO_UPLOAD_S && fs_remove_tree(dirfd, id, err) < 0)
+        err_clear(err); /* the next one tries again */
+    return 0;
+}
+
+void
+repo_uploads_sweep(int store_dirfd)
+{
+    struct err err = ERR_INIT;
+
+    if (fs_exists(store_dirfd, FOLDER, &err) == 1 &&
+        each_id(store_dirfd, sweep_one, NULL, &err) < 0)
+        err_clear(&err);
+    err_clear(&err);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trees: files that came over the network, or were made for somebody there, before (or
+ * without) a version that names them. A tree is a manifest whose objects are in the
+ * store; who sent it, or had it made, has it for a day, and so long gc leaves it. Its
+ * text in requests and replies is server/tree.h's. "The caller" is acc_actor of the
+ * handle. */
+#ifndef REPO_TREE_H
+#define REPO_TREE_H
+
+#include "repo/repo.h"
+
+#define REPO_TREE_S INT64_C(86400) /* of the store's age */
+
+struct repo_tree {
+    struct digest digest;
+    /* What of it the caller had to send, told by a push in place of what was new to the
+     * store, which may be none of his business. */
+    int64_t n_new_files, new_bytes;
+    /* Each tensor of its data shards fits variables/variables.index. */
+    bool is_checked;
+};
+
+/* 1: "tree:sha256:<64 hex>[/NAME]", *name what follows ("": nothing); 0: another text.
+ * ERR_INVALID: it begins so, and goes on as no tree does. */
+int repo_tree_parse(const char *text, struct digest *out, const char **name,
+                    struct err *err) MUST_CHECK;
+void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
+
+/* The caller has this tree for a day from now. In his transaction, after
+ * repo_manifest_record. */
+int repo_tree_add(struct repo *r, const struct repo_tree *t,
+                  struct err *err) MUST_CHECK;
+/* ERR_NOTFOUND: the caller has no such tree (any more). */
+int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
+                  struct err *err) MUST_CHECK;
+/* What a verb reads in place of a path that its caller sent: a view of the tree, and in
+ * *path, which the caller frees, the directory or file of it that `text` names. Errors
+ * of _parse and _get; ERR_NOTFOUND: no such NAME. */
+int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
+                   char **path, struct err *err) MUST_CHECK;
+/* The other way: a verb has written `path`, a file or directory below stage/; its files
+ * become a tree of the caller's. text: as _text, with the file's name; outside a
+ * transaction. 1: made; 0: there is no file in it. */
+int repo_tree_make(struct repo *r, const char *path, struct buf *text,
+                   struct err *err) MUST_CHECK;
+
+/* 1: the caller may have the bytes of this object, or of all files of this manifest: it
+ * is of a tree of his, or of a version (or attached to one) of a model that he may
+ * read. 0: not, or there is no such object, which looks the same. */
+int repo_object_may_read(struct repo *r, const struct digest *d,
+                         struct err *err) MUST_CHECK;
+int repo_tree_may_read(struct repo *r, const struct digest *manifest,
+                       struct err *err) MUST_CHECK;
+/* A manifest that has this object, of those that the caller may read. 1, 0. */
+int repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
+                     struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets, start and graceful end.
+ *
+ * One thread accepts, on all sockets, and gives each connection to libmicrohttpd, whose
+ * threads do the rest. Every second it looks at all connections for those that are slow
+ * on purpose. */
+#include "server/srv_http.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SECOND_NS INT64_C(1000000000)
+enum {
+    LISTEN_MAX = 8,
+    CONNECTIONS_MAX = 20000,
+    PER_ADDRESS_MAX = 1000,   /* of one other machine; this one is a proxy, or ours */
+    MEMORY_BYTES = 48 * 1024, /* of a connection: its headers, and those it gets */
+    HEAD_S = 20,       /* from a request's first byte to the end of its headers */
+    BODY_GRACE_S = 30, /* then a body must have come at BODY_BYTES_S on average */
+    BODY_BYTES_S = 1024,
+    DRAIN_S = 30,   /* for what is under way at the end */
+    LINGER_MS = 300 /* for requests that are on their way at the end */
+};
+
+struct srv_net {
+    struct MHD_Daemon *plain, *tls;
+    int fds[LISTEN_MAX];
+    bool is_tcp[LISTEN_MAX];
+    int n_fds;
+    int signal_fd, wake[2];
+    char *socket_path; /* to unlink at the end */
+    pthread_mutex_t lock;
+    struct srv_conn *conns; /* all that are open */
+    int n_conns, n_requests;
+    _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
+    bool had_stdio;
+};
+
+/* ---- connections ---- */
+
+void
+srv_conn_busy(struct srv *srv, struct srv_conn *c, struct srv_req *q)
+{
+    pthread_mutex_lock(&srv->net->lock);
+    c->req = q;
+    c->moved_ns = q->begun_ns;
+    srv->net->n_requests++;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+static uint64_t
+received(const struct srv_conn *c)
+{
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+    if (c->kind != SRV_TCP || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0 ||
+        n < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t))
+        return 0;
+    return info.tcpi_bytes_received;
+}
+
+void
+srv_conn_idle(struct srv *srv, struct srv_conn *c)
+{
+    pthread_mutex_lock(&srv->net->lock);
+    c->req = NULL;
+    c->moved_ns = 0;
+    c->n_before = 0; /* the sweep looks it up */
+    srv->net->n_requests--;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+bool
+srv_slow_begin(struct srv *srv, int max)
+{
+    if (atomic_fetch_add(&srv->net->n_slow, 1) < max)
+        return true;
+    atomic_fetch_sub(&srv->net->n_slow, 1);
+    return false;
+}
+
+void
+srv_slow_end(struct srv *srv)
+{
+    atomic_fetch_sub(&srv->net->n_slow, 1);
+}
+
+bool
+srv_is_gone(const struct srv_req *q)
+{
+    struct pollfd p = { .fd = q->conn ? q->conn->fd : -1, .events = POLLRDHUP };
+    return q->conn && poll(&p, 1, 0) > 0 &&
+           (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
+}
+
+static void
+say_peer(struct srv_conn *c)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    struct ucred who;
+    socklen_t m = sizeof who;
+    if (getpeername(c->fd, (struct sockaddr *)&a, &n) < 0)
+        return;
+    if (a.ss_family != AF_UNIX) {
+        c->kind = SRV_TCP;
+        if (getnameinfo((struct sockaddr *)&a, n, c->peer, sizeof c->peer, NULL, 0,
+                        NI_NUMERICHOST) != 0)
+            c->peer[0] = '\0';
+    } else if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &m) == 0) {
+        c->kind = SRV_UNIX;
+        c->uid = who.uid;
+    }
+}
+
+static void
+on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+              enum MHD_ConnectionNotificationCode code)
+{
+    struct srv *srv = arg;
+    struct srv_net *net = srv->net;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *i =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        struct srv_conn *c = xcalloc(1, sizeof *c);
+        const union MHD_ConnectionInfo *d =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        c->fd = i->connect_fd;
+        c->uid = (uid_t)-1;
+        c->tls = d && d->tls_session;
+        c->begun_ns = clock_mono_ns();
+        c->kind = SRV_TCP;
+        say_peer(c);
+        if (srv->opts->stdio) {
+            c->kind = SRV_STDIO;
+            c->uid = getuid();
+        }
+        pthread_mutex_lock(&net->lock);
+        c->next = net->conns;
+        if (c->next)
+            c->next->prev = c;
+        net->conns = c;
+        net->n_conns++;
+        pthread_mutex_unlock(&net->lock);
+        atomic_fetch_add(&net->n_begun, 1);
+        *context = c;
+    } else if (*context) {
+        struct srv_conn *c = *context;
+        pthread_mutex_lock(&net->lock);
+        *(c->prev ? &c->prev->next : &net->conns) = c->next;
+        if (c->next)
+            c->next->prev = c->prev;
+        net->n_conns--;
+        pthread_mutex_unlock(&net->lock);
+        free(c);
+        *context = NULL;
+    }
+}
+
+/* Ends connections on which a request comes too slowly: one byte now and then keeps
+ * libmicrohttpd's own clock from ending them. `idle`: those without a request, too. */
+static void
+sweep(struct srv *srv, bool idle)
+{
+    const int64_t now = clock_mono_ns();
+    pthread_mutex_lock(&srv->net->lock);
+    for (struct srv_conn *c = srv->net->conns; c; c = c->next) {
+        bool end = false;
+        int waiting = 0;
+        if (!c->req) {
+            uint64_t n = received(c);
+            if (!c->moved_ns && !c->n_before)
+                c->n_before = n ? n : 1;
+            else if (!c->moved_ns && n > c->n_before)
+                c->moved_ns = now;
+            end = (c->moved_ns && now - c->moved_ns > HEAD_S * SECOND_NS) ||
+                  (idle && !c->moved_ns && ioctl(c->fd, FIONREAD, &waiting) == 0 &&
+                   waiting == 0);
+        } else if (srv_req_waits(c->req)) {
+            int64_t s = (now - c->req->begun_ns) / SECOND_NS;
+            end = !c->req->route
+                      ? s > HEAD_S
+                      : s > BODY_GRACE_S && c->req->got_bytes < s * BODY_BYTES_S;
+        }
+        if (end)
+            shutdown(c->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+static int
+n_of_address(struct srv *srv, const char *peer)
+{
+    int n = 0;
+    if (!peer[0] || strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0)
+        return 0;
+    pthread_mutex_lock(&srv->net->lock);
+    for (struct srv_conn *c = srv->net->conns; c; c = c->next)
+        n += strcmp(c->peer, peer) == 0;
+    pthread_mutex_unlock(&srv->net->lock);
+    return n;
+}
+
+/* Hands a connection over; takes fd. */
+static void
+add_connection(struct srv *srv, int fd, bool is_tcp)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    char peer[48] = "";
+    int one = 1;
+    if (is_tcp) {
+        if (getpeername(fd, (struct sockaddr *)&a, &n) == 0 &&
+            getnameinfo((struct sockaddr *)&a, n, peer, sizeof peer, NULL, 0,
+                        NI_NUMERICHOST) != 0)
+            peer[0] = '\0';
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    } else {
+        memset(&a, 0, sizeof a);
+        a.ss_family = AF_UNIX;
+        n = sizeof(sa_family_t);
+    }
+    if (n_of_address(srv, peer) >= PER_ADDRESS_MAX) {
+        close(fd);
+        return;
+    }
+    /* on failure it has closed fd */
+    (void)MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
+                             fd, (struct sockaddr *)&a, n);
+}
+
+static void
+accept_all(struct srv *srv)
+{
+    for (int i = 0; i < srv->net->n_fds; i++) {
+        for (;;) {
+            int fd =
+                accept4(srv->net->fds[i], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+            if (fd < 0)
+                break;
+            add_connection(srv, fd, srv->net->is_tcp[i]);
+        }
+    }
+}
+
+/* ---- start ---- */
+
+static int
+add_listener(struct srv *srv, int fd, bool is_tcp, struct err *err)
+{
+    struct srv_net *net = srv->net;
+    if (net->n_fds == LISTEN_MAX) {
+        close(fd);
+        return err_set(err, ERR_LIMIT, "at most %d sockets are listened on",
+                       LISTEN_MAX);
+    }
+    net->fds[net->n_fds] = fd;
+    net->is_tcp[net->n_fds++] = is_tcp;
+    return 0;
+}
+
+static int
+listen_tcp(struct srv *srv, struct err *err)
+{
+    char *host AUTO(free_ptr) = xstrdup(srv->opts->listen);
+    char *port = strrchr(host, ':'), *name = host;
+    struct addrinfo wish = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+    struct addrinfo *found = NULL;
+    if (!port)
+        return err_set(err, ERR_USAGE,
+                       "--listen '%s' is not HOST:PORT, such as 127.0.0.1:8600", host);
+    *port++ = '\0';
+    if (name[0] == '[' && port - 2 > name && port[-2] == ']') {
+        port[-2] = '\0';
+        name++;
+    }
+    int rc = getaddrinfo(name[0] ? name : NULL, port, &wish, &found);
+    if (rc != 0)
+        return err_set(err, ERR_INVALID, "--listen %s: %s", srv->opts->listen,
+                       gai_strerror(rc));
+    for (struct addrinfo *a = found; a; a = a->ai_next) {
+        int one = 1;
+        int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+            continue;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (a->ai_family == AF_INET6)
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+        if (bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 1024) < 0) {
+            rc = errno;
+            close(fd);
+            freeaddrinfo(found);
+            return err_sys(err, rc, "listen on %s", srv->opts->listen);
+        }
+        if (add_listener(srv, fd, true, err) < 0)
+            break;
+    }
+    freeaddrinfo(found);
+    return srv->net->n_fds
+               ? 0
+               : err_set(err, ERR_IO, "listen on %s: no address", srv->opts->listen);
+}
+
+/* A socket that a service left behind is taken away; one that is listened on is not. */
+static int
+listen_unix(struct srv *srv, struct err *err)
+{
+    const char *path = srv->opts->socket;
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof a.sun_path)
+        return err_set(err, ERR_INVALID, "--socket %s: longer than %zu bytes", path,
+                       sizeof a.sun_path - 1);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_sys(err, errno, "make a socket");
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 || errno == EAGAIN) {
+            close(fd);
+            return err_set(err, ERR_CONFLICT, "somebody listens on %s already", path);
+        }
+        if (unlink(path) < 0) {
+            close(fd);
+            return err_sys(err, errno, "take the old socket %s away", path);
+        }
+    }
+    /* Who may connect is not who may do something: the kernel says who it is. */
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || chmod(path, 0666) < 0 ||
+        listen(fd, 1024) < 0) {
+        int e = errno;
+        close(fd);
+        return err_sys(err, e, "listen on %s", path);
+    }
+    srv->net->socket_path = xstrdup(path);
+    return add_listener(srv, fd, false, err);
+}
+
+/* Sockets that systemd opened: $LISTEN_PID, $LISTEN_FDS, from descriptor 3 on. */
+static int
+listen_given(struct srv *srv, struct err *err)
+{
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+    if (!pid || !n || strtol(pid, NULL, 10) != (long)getpid())
+        return 0;
+    for (int fd = 3; fd < 3 + (int)strtol(n, NULL, 10); fd++) {
+        struct sockaddr_storage a;
+        socklen_t len = sizeof a;
+        if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+            return err_sys(err, errno, "look at the socket %d of $LISTEN_FDS", fd);
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        if (add_listener(srv, fd, a.ss_family != AF_UNIX, err) < 0)
+            return -(int)err->code;
+    }
+    return 0;
+}
+
+/* The raw target is decoded in srv_http.c, once and strictly. */
+static size_t
+leave_escaped(void *arg, struct MHD_Connection *mhd, char *s)
+{
+    (void)arg, (void)mhd;
+    return strlen(s);
+}
+
+static int
+start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err)
+{
+    struct MHD_OptionItem more[8];
+    int n = 0;
+    if (tls && srv_tls_options(srv, more, 7, &n, err) < 0)
+        return -(int)err->code;
+    more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+    int threads =
+        srv->opts->threads ? srv->opts->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    threads = threads < 1 ? 1 : threads > 8 ? 8 : threads;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
+                     MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0);
+    *out = MHD_start_daemon(
+        flags, 0, NULL, NULL, srv_http_handle, srv, MHD_OPTION_URI_LOG_CALLBACK,
+        srv_http_begin, srv, MHD_OPTION_NOTIFY_COMPLETED, srv_http_end, srv,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, srv, MHD_OPTION_UNESCAPE_CALLBACK,
+        leave_escaped, NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_THREAD_POOL_SIZE,
+        (unsigned)(srv->opts->stdio ? 0 : threads), MHD_OPTION_ARRAY, more,
+        MHD_OPTION_END);
+    return *out ? 0
+                : err_set(err, ERR_IO, "the HTTP daemon does not start%s",
+                          tls ? ": look at certificate and key" : "");
+}
+
+static int
+catch_signals(struct srv_net *net, struct err *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
+        signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return err_sys(err, errno, "block signals");
+    net->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return net->signal_fd < 0 ? err_sys(err, errno, "take signals") : 0;
+}
+
+int
+srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
+{
+    struct srv *srv AUTO(srv_close_p) = xcalloc(1, sizeof *srv);
+    struct rlimit files;
+    srv->opts = opts;
+    srv->net = xcalloc(1, sizeof *srv->net);
+    srv->net->signal_fd = -1;
+    pthread_mutex_init(&srv->net->lock, NULL);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
+        srv_metrics_open(srv, err) < 0 || srv_auth_open(srv, err) < 0 ||
+        srv_log_open(srv, err) < 0 || srv_pool_open(srv, err) < 0 ||
+        start_daemon(srv, false, &srv->net->plain, err) < 0 ||
+        (opts->tls_cert && start_daemon(srv, true, &srv->net->tls, err) < 0) ||
+        listen_given(srv, err) < 0 || (opts->listen && listen_tcp(srv, err) < 0) ||
+        (opts->socket && listen_unix(srv, err) < 0))
+        return -(int)err->code;
+    *out = srv;
+    srv = NULL;
+    return 0;
+}
+
+void
+srv_close(struct srv *srv)
+{
+    if (!srv)
+        return;
+    struct srv_net *net = srv->net;
+    for (int i = 0; i < net->n_fds; i++)
+        close(net->fds[i]);
+    if (net->plain)
+        MHD_stop_daemon(net->plain);
+    if (net->tls)
+        MHD_stop_daemon(net->tls);
+    if (net->socket_path)
+        unlink(net->socket_path);
+    if (srv->pool)
+        srv_pool_close(srv);
+    srv_log_close(srv);
+    if (srv->auth)
+        srv_auth_close(srv);
+    if (srv->metrics)
+        srv_metrics_close(srv);
+    srv_sessions_close(srv);
+    fs_close(&net->signal_fd);
+    pthread_mutex_destroy(&net->lock);
+    free(net->socket_path);
+    free(net);
+    free(srv);
+}
+
+void
+srv_close_p(struct srv **srv)
+{
+    srv_close(*srv);
+    *srv = NULL;
+}
+
+/* ---- until the end ---- */
+
+/* systemd's notify protocol: a datagram to $NOTIFY_SOCKET. */
+static void
+notify(const char *text)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    if (!path || !path[0] || strlen(path) >= sizeof a.sun_path)
+        return;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    memcpy(a.sun_path, path, strlen(path));
+    if (a.sun_path[0] == '@')
+        a.sun_path[0] = '\0';
+    (void)!sendto(fd, text, strlen(text), 0, (struct sockaddr *)&a,
+                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+    close(fd);
+}
+
+/* Descriptors 0 and 1 become one connection: two threads carry bytes to and from a pair
+ * of sockets. */
+struct bridge {
+    int from, to;
+};
+
+static void *
+carry(void *arg)
+{
+    struct bridge *b = arg;
+    char piece[16384];
+    struct err err = ERR_INIT;
+    ssize_t n;
+    while ((n = read(b->from, piece, sizeof piece)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0 && fs_write_all(b->to, piece, (size_t)n, "the other end", &err) < 0)
+            break;
+    shutdown(b->to, SHUT_WR); /* of a pipe: nothing */
+    return NULL;
+}
+
+static int
+bridge_stdio(struct srv *srv, struct bridge b[2], pthread_t *out, struct err *err)
+{
+    int pair[2];
+    pthread_t in;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, errno, "make a pair of sockets");
+    fcntl(pair[1], F_SETFL, O_NONBLOCK);
+    b[0] = (struct bridge){ STDIN_FILENO, pair[0] };
+    b[1] = (struct bridge){ pair[0], STDOUT_FILENO };
+    if (pthread_create(&in, NULL, carry, &b[0]) != 0 || pthread_detach(in) != 0 ||
+        pthread_create(out, NULL, carry, &b[1]) != 0)
+        return err_set(err, ERR_IO, "no thread can be started");
+    add_connection(srv, pair[1], false);
+    srv->net->had_stdio = true;
+    return 0;
+}
+
+/* 1: told to end. */
+static int
+take_signals(struct srv *srv)
+{
+    struct signalfd_siginfo s;
+    int ends = 0;
+    while (read(srv->net->signal_fd, &s, sizeof s) == (ssize_t)sizeof s) {
+        if (s.ssi_signo == SIGHUP)
+            srv_log_reopen(srv);
+        else
+            ends++;
+    }
+    return ends;
+}
+
+static void
+counts(struct srv *srv, int *n_conns, int *n_requests)
+{
+    pthread_mutex_lock(&srv->net->lock);
+    *n_conns = srv->net->n_conns;
+    *n_requests = srv->net->n_requests;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+/* What was asked before the end is answered: nobody new is let in; connections that
+ * wait for nothing are closed after a moment for what is on its way; the others when
+ * their answer is out. */
+static void
+drain(struct srv *srv)
+{
+    struct srv_net *net = srv->net;
+    const int64_t begun = clock_mono_ns();
+    int n_conns, n_requests;
+    notify("STOPPING=1");
+    srv->draining = true;
+    accept_all(srv);
+    for (int i = 0; i < net->n_fds; i++)
+        close(net->fds[i]);
+    net->n_fds = 0;
+    for (;;) {
+        struct pollfd p = { .fd = net->signal_fd, .events = POLLIN };
+        const int64_t ms = (clock_mono_ns() - begun) / 1000000;
+        counts(srv, &n_conns, &n_requests);
+        if ((n_requests == 0 && n_conns == 0) || ms > DRAIN_S * 1000)
+            break;
+        if (ms > LINGER_MS)
+            sweep(srv, true);
+        if (poll(&p, 1, 20) > 0 && take_signals(srv) > 0)
+            _exit(0); /* told twice: now; workers end with their sockets */
+    }
+    while (atomic_load(&net->n_slow) > 0 &&
+           clock_mono_ns() - begun < (DRAIN_S + 2) * SECOND_NS)
+        poll(NULL, 0, 5);
+}
+
+int
+srv_run(struct srv *srv, struct err *err)
+{
+    struct srv_net *net = srv->net;
+    struct bridge bridges[2];
+    pthread_t out;
+    int n_conns, n_requests;
+    int64_t swept = clock_mono_ns();
+    if (srv->opts->stdio && bridge_stdio(srv, bridges, &out, err) < 0)
+        return -(int)err->code;
+    notify("READY=1");
+    for (;;) {
+        struct pollfd p[LISTEN_MAX + 1] = { { .fd = net->signal_fd,
+                                              .events = POLLIN } };
+        for (int i = 0; i < net->n_fds; i++)
+            p[i + 1] = (struct pollfd){ .fd = net->fds[i], .events = POLLIN };
+        const bool begun = atomic_load(&net->n_begun) > 0; /* asked before n_conns */
+        counts(srv, &n_conns, &n_requests);
+        if (net->had_stdio && begun && n_conns == 0)
+            break;
+        if (poll(p, (nfds_t)net->n_fds + 1, net->had_stdio ? 20 : 1000) < 0 &&
+            errno != EINTR)
+            return err_sys(err, errno, "wait for connections");
+        if (take_signals(srv) > 0)
+            break;
+        accept_all(srv);
+        if (clock_mono_ns() - swept > SECOND_NS) {
+            swept = clock_mono_ns();
+            sweep(srv, false);
+            srv_pool_sweep(srv, false);
+        }
+    }
+    drain(srv);
+    if (net->had_stdio)
+        pthread_join(out, NULL);
+    return 0;
+}
