@@ -2,7 +2,7 @@
 # usage: tools/make-old-store.sh COMMIT OUT.tar.zst
 #
 # Builds the programs of an earlier commit and makes with them the small store that
-# tests/cli/t8001-upgrade.sh opens with today's: tests/data/stores/. What a program of that
+# tests/cli/t8701-upgrade.sh opens with today's: tests/data/stores/. What a program of that
 # time did not have yet is left out. The store and its target lie below /mnt/sluice, since a
 # target's path is kept in the store; so this needs root, or `unshare -rm`.
 set -eu
