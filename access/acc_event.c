@@ -230,6 +230,12 @@ is_wanted(const struct acc_log_query *q, const struct acc_row *row)
            (!q->actor || str_is(row->actor, q->actor));
 }
 
+static int64_t
+before(const struct acc_log_query *q)
+{
+    return q->before_seq > 0 ? q->before_seq : INT64_MAX;
+}
+
 /* The seq from which on there are q->limit wanted events. */
 static int
 find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct err *err)
@@ -237,7 +243,9 @@ find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct er
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int64_t left = q->limit;
     int r = db_query(a->db, &st, err,
-                     "SELECT " ACC_ROW_COLUMNS " FROM event ORDER BY seq DESC", "");
+                     "SELECT " ACC_ROW_COLUMNS
+                     " FROM event WHERE seq < ? ORDER BY seq DESC",
+                     "i", before(q));
 
     *seq = 0;
     while (r >= 0 && left > 0 && (r = db_step(st, err)) == 1) {
@@ -261,9 +269,12 @@ acc_log(struct acc *a, const struct acc_log_query *q,
 
     if (r == 0)
         r = db_query(a->db, &st, err,
-                     "SELECT " ACC_ROW_COLUMNS " FROM event WHERE seq >= ? "
-                     "ORDER BY seq",
-                     "i", start);
+                     q->newest_first
+                         ? "SELECT " ACC_ROW_COLUMNS
+                           " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq DESC"
+                         : "SELECT " ACC_ROW_COLUMNS
+                           " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq",
+                     "ii", start, before(q));
     if (r < 0)
         return r;
     while ((r = db_step(st, err)) == 1) {
@@ -282,8 +293,8 @@ acc_log(struct acc *a, const struct acc_log_query *q,
         };
         acc_row_read(st, &row);
         digest_hex(&row.chain, hex);
-        if (is_wanted(q, &row) && (r = fn(arg, &out, err)) < 0)
-            return r;
+        if (is_wanted(q, &row) && (r = fn(arg, &out, err)) != 0)
+            return r < 0 ? r : 0;
     }
     return r;
 }

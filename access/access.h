@@ -189,12 +189,14 @@ struct acc_event_row {
     const char *hash_hex; /* of the chain up to and including this event */
 };
 struct acc_log_query {
-    const char *model; /* NULL: all; else events on this model's objects */
-    const char *verb;  /* NULL: all */
-    const char *actor; /* NULL: all */
-    int64_t limit;     /* the newest n; 0: all */
+    const char *model;  /* NULL: all; else events on this model's objects */
+    const char *verb;   /* NULL: all */
+    const char *actor;  /* NULL: all */
+    int64_t limit;      /* the newest n; 0: all */
+    int64_t before_seq; /* only older ones than this; 0: all */
+    bool newest_first;
 };
-/* Oldest first. */
+/* Oldest first, unless said otherwise; fn ends it with 1. */
 int acc_log(struct acc *a, const struct acc_log_query *q,
             int (*fn)(void *arg, const struct acc_event_row *row, struct err *err),
             void *arg, struct err *err) MUST_CHECK;

@@ -227,6 +227,10 @@ void deploy_question_release(struct deploy_question *q); /* for AUTO */
  * frozen. */
 int deploy_freeze(struct repo *r, const char *model, const char *alias,
                   const char *reason_or_null_to_unfreeze, struct err *err) MUST_CHECK;
+/* Only while this release is live (0: whatever is); ERR_CONFLICT. */
+int deploy_freeze_at(struct repo *r, const char *model, const char *alias,
+                     int64_t expect_release, const char *reason_or_null_to_unfreeze,
+                     struct err *err) MUST_CHECK;
 
 /* What became of a release that somebody intended, by row: 1 and a report like that of
  * deploy_change (without gates and targets; also after an error), 0: cancelled. One

@@ -210,8 +210,14 @@ int srv_reply_stream(struct srv_req *q, int status, const char *type,
  * returns: 0, or -1: broken off. */
 struct srv_sink;
 int srv_reply_run(struct srv_req *q, int status, const char *type,
-                  int (*run)(void *arg, struct srv_sink *to), void (*done)(void *arg),
-                  void *arg);
+                  int (*run)(void *arg, struct srv_sink *to, struct err *err),
+                  void (*done)(void *arg), void *arg);
+/* The same on a slow handler's thread, which waits for the first byte: when `run` fails
+ * before that, its error is the answer. */
+int srv_reply_run_checked(struct srv_req *q, int status, const char *type,
+                          int (*run)(void *arg, struct srv_sink *to, struct err *err),
+                          void (*done)(void *arg), void *arg,
+                          struct err *err) MUST_CHECK;
 /* Waits while the client takes nothing. -1: it is gone. */
 int srv_sink_write(struct srv_sink *to, const void *p, size_t n);
 bool srv_sink_is_gone(struct srv_sink *to);
@@ -245,7 +251,8 @@ struct srv_call_hooks {
     /* What the verb writes to standard output (cat); NULL: that is an error. */
     int (*bytes)(void *arg, const char *p, size_t n);
     void *arg;
-    const char *trace; /* NULL: none */
+    const char *trace;    /* NULL: none */
+    const char *if_match; /* an ETag of the alias that the verb moves; NULL: none */
 };
 /* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
  * Paths of trees (server/tree.h) are brought in and out. */

@@ -393,6 +393,8 @@ call_worker(struct srv *srv, const struct srv_who *who, const char *verb,
         json_put_str(frame, "scope", who->scope);
     if (h && h->trace)
         json_put_str(frame, "trace", h->trace);
+    if (h && h->if_match)
+        json_put_str(frame, "if_match", h->if_match);
     if (h && h->bytes && pipe2(pipes, O_CLOEXEC) < 0)
         return err_sys(err, errno, "make a pipe");
     int out AUTO(fs_close) = pipes[0], theirs AUTO(fs_close) = pipes[1];

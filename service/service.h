@@ -74,8 +74,6 @@ int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
 /* W3C trace id of the calls that follow: into each event's body; NULL: none. Lent. */
 void svc_trace(struct svc *s, const char *trace_or_null);
-/* Where cat, and others that write bytes to standard output, write; at first 1. */
-void svc_out(struct svc *s, int fd);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */

@@ -36,7 +36,6 @@ svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
     struct svc *s = xcalloc(1, sizeof *s);
     s->store_path = store_path_or_null ? xstrdup(store_path_or_null) : NULL;
     s->view = (struct repo_view)REPO_VIEW_INIT;
-    s->out_fd = STDOUT_FILENO;
     *out = s;
     return 0;
 }
@@ -45,12 +44,6 @@ void
 svc_trace(struct svc *s, const char *trace_or_null)
 {
     s->trace = trace_or_null;
-}
-
-void
-svc_out(struct svc *s, int fd)
-{
-    s->out_fd = fd;
 }
 
 int
@@ -333,10 +326,13 @@ is_path(const char *text)
     return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
 }
 
-/* What is no version may be meant as the path that it also is. Returns -code. */
+/* What is no version may be meant as the path that it also is; of whom a service speaks
+ * for, the paths are elsewhere. Returns -code. */
 static int
-hint_path(const char *text, bool is_ref, struct err *err)
+hint_path(const struct svc *s, const char *text, bool is_ref, struct err *err)
 {
+    if (s->who)
+        return -(int)err->code;
     char *index AUTO(free_ptr) = xasprintf("%s.index", text);
     size_t n = strlen(err->msg);
     if (access(text, F_OK) == 0 || access(index, F_OK) == 0)
@@ -390,7 +386,8 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
         verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
     if (verb->needs == SVC_STORE || version) {
         if (svc_need_store(s, err) < 0)
-            return version ? hint_path(version, version == ref, err) : -(int)err->code;
+            return version ? hint_path(s, version, version == ref, err)
+                           : -(int)err->code;
         c.repo = s->repo;
     }
     c.reply = cJSON_CreateObject();
@@ -407,7 +404,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     if (err->code == ERR_IO && err->sys == ENOENT)
         r = -(int)(err->code = ERR_NOTFOUND);
     if (r < 0 && version && version == ref && !c.digest[0])
-        hint_path(ref, true, err);
+        hint_path(s, ref, true, err);
     if (c.repo) {
         db_rollback(c.repo->db); /* what a failing handler left open */
         repo_lease_end(c.repo);
@@ -507,7 +504,7 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     if (is_path(text))
         return 0;
     if (repo_resolve(c->repo, text, &v, err) < 0)
-        return hint_path(text, false, err);
+        return hint_path(c->s, text, false, err);
     if (acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
         repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;

@@ -18,7 +18,6 @@ struct svc {
     struct repo_view view;     /* made by exec, for svc_take_view */
     const struct acc_who *who; /* NULL: the kernel's user */
     const char *trace;         /* NULL: none */
-    int out_fd;                /* standard output of a verb */
 };
 
 /* One call under way. */

@@ -240,6 +240,13 @@ svc_do_pull(struct svc_call *c, struct err *err)
         repo_name_encode(v.model, &dest);
         buf_addf(&dest, "-%lld", (long long)v.number);
     }
+    /* Whom a service speaks for gets the version's files one by one, as a tree. */
+    if (strcmp(buf_str(&dest), "tree:") == 0 && c->s->who) {
+        cJSON_Delete(c->reply);
+        c->reply = svc_version_json(&v);
+        json_put_str(c->reply, "path", "");
+        return 0;
+    }
     if (lease_pull(c, &v, err) < 0 ||
         repo_checkout(c->repo, &v.digest, AT_FDCWD, buf_str(&dest),
                       link    ? REPO_LINK
@@ -419,8 +426,10 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
         return 0;
     cJSON *o = cJSON_CreateObject();
     svc_put_event(o, "what", row);
-    cJSON_InsertItemInArray(l->into, 0, o); /* newest first */
-    return 0;
+    json_put_int(o, "seq", row->seq);
+    cJSON_AddItemToArray(l->into, o);
+    const int64_t limit = svc_int(l->c, "limit", 0);
+    return limit > 0 && cJSON_GetArraySize(l->into) >= limit;
 }
 
 int
@@ -431,11 +440,8 @@ svc_do_log(struct svc_call *c, struct err *err)
     if (need_model(c, model, &id, err) < 0)
         return -(int)err->code;
     struct listing l = { .c = c, .into = cJSON_AddArrayToObject(c->reply, "history") };
-    struct acc_log_query q = { .model = model };
-    if (acc_log(c->repo->acc, &q, add_log_event, &l, err) < 0)
-        return -(int)err->code;
-    int64_t limit = svc_int(c, "limit", 0);
-    while (limit > 0 && cJSON_GetArraySize(l.into) > limit)
-        cJSON_DeleteItemFromArray(l.into, cJSON_GetArraySize(l.into) - 1);
-    return 0;
+    struct acc_log_query q = { .model = model,
+                               .before_seq = svc_int(c, "before", 0),
+                               .newest_first = true };
+    return acc_log(c->repo->acc, &q, add_log_event, &l, err);
 }
