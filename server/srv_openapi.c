@@ -18,53 +18,62 @@ put_ref(cJSON *o, const char *key, const char *ref)
 
 /* ---- schemas ---- */
 
-/* A value that shows the form of a field; by the names that verbs.def uses. */
+/* Values that show the form of a field, by the names that verbs.def uses; a list's
+ * elements stand between bars. */
+static const struct known {
+    const char *verb, *field, *value; /* verb NULL: any */
+} known[] = {
+    { "weights", "ref", "fraud@production" },
+    { "rollback", "ref", "fraud@production" },
+    { "freeze", "ref", "fraud@production" },
+    { "unfreeze", "ref", "fraud@production" },
+    { "canary", "ref", "fraud@production" },
+    { "ramp", "ref", "fraud@production" },
+    { "drill", "ref", "fraud@production" },
+    { "releases", "ref", "fraud@production" },
+    { "route", "ref", "fraud@production" },
+    { NULL, "ref", "fraud@3" },
+    { NULL, "model", "fraud" },
+    { "promote", "to", "production" },
+    { NULL, "for", "production" },
+    { NULL, "alias", "production" },
+    { NULL, "a", "fraud@2" },
+    { NULL, "b", "fraud@3" },
+    { NULL, "verdict", "fraud@3" },
+    { NULL, "reason", "ticket 4711" },
+    { NULL, "key", "quarantine" },
+    { NULL, "value", "on" },
+    { "golden_show", "set", "fraud-quality" },
+    { NULL, "user", "alice" },
+    { NULL, "right", "promote" },
+    { NULL, "on", "fraud" },
+    { NULL, "host", "web-1" },
+    { NULL, "state", "observed" },
+    { NULL, "unit", "C123" },
+    { NULL, "as", "compose" },
+    { NULL, "type", "report" },
+    { NULL, "name", "web" },
+    { NULL, "text", "looked at it" },
+    { NULL, "source", "prometheus:http://127.0.0.1:9090" },
+    { "export", "args", "fraud@3|-" },
+    { "weights", "parts", "2=90%|3=10%" },
+    { "policy_set", "require_acceptance", "*" },
+    { NULL, "tags", "stage=eval" },
+    { NULL, "keys", "stage" },
+    { NULL, "paths", "saved_model.pb" },
+};
+
+enum { N_KNOWN = sizeof known / sizeof known[0] };
+
 static const char *
 example_of(const struct svc_verb *verb, const struct svc_field *f)
 {
-    static const struct {
-        const char *verb, *field, *value; /* verb NULL: any */
-    } known[] = {
-        { "weights", "ref", "fraud@production" },
-        { "rollback", "ref", "fraud@production" },
-        { "freeze", "ref", "fraud@production" },
-        { "unfreeze", "ref", "fraud@production" },
-        { "canary", "ref", "fraud@production" },
-        { "ramp", "ref", "fraud@production" },
-        { "drill", "ref", "fraud@production" },
-        { "releases", "ref", "fraud@production" },
-        { "route", "ref", "fraud@production" },
-        { NULL, "ref", "fraud@3" },
-        { NULL, "model", "fraud" },
-        { "promote", "to", "production" },
-        { NULL, "for", "production" },
-        { NULL, "alias", "production" },
-        { NULL, "a", "fraud@2" },
-        { NULL, "b", "fraud@3" },
-        { NULL, "verdict", "fraud@3" },
-        { NULL, "reason", "ticket 4711" },
-        { NULL, "key", "quarantine" },
-        { NULL, "value", "on" },
-        { "golden_show", "set", "fraud-quality" },
-        { NULL, "user", "alice" },
-        { NULL, "right", "promote" },
-        { NULL, "on", "fraud" },
-        { NULL, "host", "web-1" },
-        { NULL, "state", "observed" },
-        { NULL, "unit", "C123" },
-        { NULL, "as", "compose" },
-        { NULL, "type", "report" },
-        { NULL, "name", "web" },
-        { NULL, "text", "looked at it" },
-        { NULL, "source", "prometheus:http://127.0.0.1:9090" },
-        { "export", "args", "-" },
-    };
     if (f->flags & SVC_IN)
         return "tree:sha256:"
                "0000000000000000000000000000000000000000000000000000000000000000";
     if (f->flags & SVC_OUT)
         return "tree:";
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    for (size_t i = 0; i < N_KNOWN; i++)
         if (strcmp(known[i].field, f->name) == 0 &&
             (!known[i].verb || strcmp(known[i].verb, verb->name) == 0))
             return known[i].value;
@@ -96,6 +105,28 @@ field_schema(const struct svc_verb *verb, const struct svc_field *f)
 }
 
 static void
+put_list(cJSON *to, const char *text)
+{
+    while (*text) {
+        const size_t n = strcspn(text, "|");
+        char *one AUTO(free_ptr) = xstrndup(text, n);
+        json_put_str(to, NULL, one);
+        text += n + (text[n] == '|');
+    }
+}
+
+/* What people give without a flag makes an example, and what the verb is named for. */
+static bool
+is_shown(const struct svc_verb *verb, const struct svc_field *f)
+{
+    bool is = (f->flags & (SVC_REQUIRED | SVC_POSITIONAL | SVC_REST)) != 0;
+    for (size_t i = 0; i < N_KNOWN; i++)
+        is |= known[i].verb && strcmp(known[i].verb, verb->name) == 0 &&
+              strcmp(known[i].field, f->name) == 0;
+    return is;
+}
+
+static void
 put_example(cJSON *to, const struct svc_verb *verb, const struct svc_field *f)
 {
     if (f->type == SVC_INT)
@@ -103,7 +134,7 @@ put_example(cJSON *to, const struct svc_verb *verb, const struct svc_field *f)
     else if (f->type == SVC_BOOL)
         json_put_bool(to, f->name, true);
     else if (f->type == SVC_LIST)
-        json_put_str(cJSON_AddArrayToObject(to, f->name), NULL, example_of(verb, f));
+        put_list(cJSON_AddArrayToObject(to, f->name), example_of(verb, f));
     else
         json_put_str(to, f->name, example_of(verb, f));
 }
@@ -125,7 +156,7 @@ put_request(cJSON *op, const struct svc_verb *verb)
         cJSON_AddItemToObject(properties, f->name, field_schema(verb, f));
         if (f->flags & SVC_REQUIRED)
             json_put_str(required, NULL, f->name);
-        if (f->flags & (SVC_REQUIRED | SVC_IN))
+        if (is_shown(verb, f))
             put_example(example, verb, f);
     }
     json_put_bool(body, "required", required->child != NULL);
@@ -208,7 +239,7 @@ verb_operation(const struct svc_verb *verb, bool is_get)
         const struct svc_field *f = &verb->fields[i];
         cJSON_AddItemToArray(with, parameter(f->name, "query", f->flags & SVC_REQUIRED,
                                              f->help, field_schema(verb, f)));
-        if (f->flags & SVC_REQUIRED) {
+        if (is_shown(verb, f)) {
             cJSON *p = cJSON_GetArrayItem(with, cJSON_GetArraySize(with) - 1);
             put_example(none, verb, f);
             cJSON *v = cJSON_DetachItemFromObject(none, f->name);
