@@ -97,12 +97,13 @@ $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
-# The service: the only one that links an HTTP server, and what goes with it.
-SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose
+# The service: the only one that links an HTTP server, and what goes with it. libcjose
+# brings libcrypto along, shared: there must not be a second one.
+SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose -lcrypto
 SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
 $(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS) $(SERVER_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(filter-out -lcrypto,$(STATIC_LIBS)) $(SERVER_LIBS)
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))
@@ -135,18 +136,21 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy server,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 # What tests use beside the programs, and nobody else.
 TFS_MODEL := $(D)/tests/tools/tfs-model
 $(TFS_MODEL): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/tools/tfs_model*.c)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjson -lcrypto -pthread
+ISSUER := $(D)/tests/tools/issuer
+$(ISSUER): $(D)/tests/tools/issuer.o $(call libs_of,base)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjose -lsqlite3 -lcrypto -lsodium -lcjson -pthread
 FLIPS := $(D)/tests/tools/flips
 $(FLIPS): $(D)/tests/tools/flips.o
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcrypto -pthread
 
-check-cli: $(PROGRAMS) $(TFS_MODEL) ## command-line tests [T=part of a name] [B=flavour]
+check-cli: $(PROGRAMS) $(TFS_MODEL) $(ISSUER) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
 include tests/crash.mk

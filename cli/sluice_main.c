@@ -61,7 +61,11 @@ call(const struct cli_call *call_)
     struct svc *svc = NULL;
     cJSON *reply = NULL;
     struct cli_progress progress = { .what = NULL };
-    int r = svc_open(&svc, call_->store, &err);
+    char *secret_path = NULL;
+    bool is_token = strncmp(call_->verb->name, "token_", 6) == 0;
+    int r = is_token ? cli_secret_file(call_->request, &secret_path, &err) : 0;
+    if (r >= 0)
+        r = svc_open(&svc, call_->store, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))
         svc_on_progress(svc, cli_progress, &progress);
     struct telling telling = { .json = call_->json };
@@ -71,6 +75,8 @@ call(const struct cli_call *call_)
         cli_add_ci(call_->request);
     if (r >= 0)
         r = svc_call(svc, call_->verb->name, call_->request, &reply, &err);
+    if (r >= 0)
+        r = cli_secret_write(reply, secret_path, &err);
     cli_progress_end(&progress);
     const bool serves = strcmp(call_->verb->name, "serve") == 0;
     bool becomes = r >= 0 && (serves || strcmp(call_->verb->name, "exec") == 0);
