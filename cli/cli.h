@@ -79,7 +79,8 @@ void cli_help_verb(const struct svc_verb *verb, struct buf *out);
 const char *cli_str(const cJSON *obj, const char *key);
 double cli_num(const cJSON *obj, const char *key);
 bool cli_bool(const cJSON *obj, const char *key);
-const cJSON *cli_list(const cJSON *obj, const char *key); /* first element or NULL */
+const cJSON *cli_member(const cJSON *obj, const char *key); /* or NULL */
+const cJSON *cli_list(const cJSON *obj, const char *key);   /* first element or NULL */
 /* "sha256:0123456789ab", for lines where the whole digest would not fit. */
 void cli_short_digest(const char *digest, struct buf *out);
 /* The "trace" of a verdict (cmd_trace.c). */

@@ -28,6 +28,12 @@ cli_bool(const cJSON *obj, const char *key)
 }
 
 const cJSON *
+cli_member(const cJSON *obj, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(obj, key);
+}
+
+const cJSON *
 cli_list(const cJSON *obj, const char *key)
 {
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(obj, key);

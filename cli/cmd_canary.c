@@ -5,17 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cJSON *
-member(const cJSON *obj, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(obj, key);
-}
-
 /* In ms, percent or as it is, by the metric's name. */
 static void
 add_value(const cJSON *check, const char *key, struct buf *out)
 {
-    const cJSON *v = member(check, key);
+    const cJSON *v = cli_member(check, key);
     const char *metric = cli_str(check, "metric");
     if (!cJSON_IsNumber(v))
         buf_adds(out, "-");
@@ -31,7 +25,7 @@ static void
 add_check(const cJSON *check, struct buf *out)
 {
     add_value(check, "canary", out);
-    if (member(check, "e_value")) {
+    if (cli_member(check, "e_value")) {
         buf_adds(out, " beside ");
         add_value(check, "stable", out);
         buf_addf(out, ", e-value %.3g of %.3g", cli_num(check, "e_value"),
@@ -71,7 +65,7 @@ add_versions(const cJSON *look, struct buf *out)
 static void
 add_ramp(const cJSON *p, struct buf *out)
 {
-    const cJSON *steps = member(p, "steps");
+    const cJSON *steps = cli_member(p, "steps");
     const int step = (int)cli_num(p, "step");
     buf_addf(out, "%s@%s: ramp of %.0f, %s:", cli_str(p, "model"), cli_str(p, "alias"),
              cli_num(p, "version"), cli_str(p, "state"));
@@ -96,18 +90,18 @@ add_moved(const cJSON *change, const char *what, struct buf *out)
 {
     buf_addf(out, "%s@%s: %s: ", cli_str(change, "model"), cli_str(change, "alias"),
              what);
-    cli_members(member(change, "before"), out);
+    cli_members(cli_member(change, "before"), out);
     buf_adds(out, " -> ");
-    cli_members(member(change, "live"), out);
+    cli_members(cli_member(change, "live"), out);
     buf_addf(out, " (release %.0f)\n", cli_num(change, "release"));
 }
 
 void
 cli_tell_text(const cJSON *what, struct buf *out)
 {
-    if (member(what, "steps"))
+    if (cli_member(what, "steps"))
         add_ramp(what, out);
-    if (member(what, "checks")) {
+    if (cli_member(what, "checks")) {
         cli_time(cli_str(what, "time"), out);
         buf_adds(out, "  ");
         add_versions(what, out);
@@ -120,12 +114,12 @@ cli_tell_text(const cJSON *what, struct buf *out)
         buf_addc(out, '\n');
         add_remarks(what, out);
     }
-    if (member(what, "waits"))
+    if (cli_member(what, "waits"))
         buf_addf(out, "waits for %s\n", cli_str(what, "waits"));
-    if (member(what, "step") && !member(what, "steps"))
-        add_moved(member(what, "step"), "next step", out);
-    if (member(what, "rollback"))
-        add_moved(member(what, "rollback"), "BREACH, rolled back", out);
+    if (cli_member(what, "step") && !cli_member(what, "steps"))
+        add_moved(cli_member(what, "step"), "next step", out);
+    if (cli_member(what, "rollback"))
+        add_moved(cli_member(what, "rollback"), "BREACH, rolled back", out);
 }
 
 void
@@ -149,8 +143,8 @@ cmd_canary(const cJSON *reply, bool failed, struct buf *out)
     }
     cli_table_end(&t, out);
     add_remarks(reply, out);
-    if (member(reply, "moved")) {
-        add_moved(member(reply, "moved"), "moved", out);
+    if (cli_member(reply, "moved")) {
+        add_moved(cli_member(reply, "moved"), "moved", out);
         buf_addf(out, "  in %.0f ms\n", cli_num(reply, "moved_in_ms"));
     }
 }

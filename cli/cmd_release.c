@@ -5,12 +5,6 @@
 
 #include <string.h>
 
-static const cJSON *
-member(const cJSON *obj, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(obj, key);
-}
-
 void
 cmd_target_add(const cJSON *reply, bool failed, struct buf *out)
 {
@@ -85,11 +79,11 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
     if (failed && !json_has(reply, "release"))
         return;
     buf_addf(out, "%s@%s: ", cli_str(reply, "model"), cli_str(reply, "alias"));
-    if (member(reply, "before") && cli_bool(reply, "changed")) {
-        cli_members(member(reply, "before"), out);
+    if (cli_member(reply, "before") && cli_bool(reply, "changed")) {
+        cli_members(cli_member(reply, "before"), out);
         buf_adds(out, " -> ");
     }
-    cli_members(member(reply, "live"), out);
+    cli_members(cli_member(reply, "live"), out);
     buf_addf(out, " (release %.0f%s)\n", cli_num(reply, "release"),
              cli_bool(reply, "changed") ? "" : ", as before");
     for (const cJSON *g = cli_list(reply, "gates"); g; g = g->next)
@@ -106,7 +100,7 @@ add_change(const cJSON *reply, bool failed, struct buf *out)
                 buf_addf(out, "  gate %s: %s\n", cli_str(k, "gate"), cli_str(k, "saw"));
     if (cli_list(reply, "marked_bad")) {
         buf_adds(out, "  marked bad here: ");
-        add_numbers(member(reply, "marked_bad"), out);
+        add_numbers(cli_member(reply, "marked_bad"), out);
         buf_addc(out, '\n');
     }
     for (const cJSON *t = cli_list(reply, "targets"); t; t = t->next)
@@ -160,12 +154,12 @@ add_steps(const cJSON *t, struct buf *out)
         buf_addf(out, "    step  %s:", cli_str(s, "stage"));
         if (cli_list(s, "load"))
             buf_adds(out, " loads ");
-        add_numbers(member(s, "load"), out);
+        add_numbers(cli_member(s, "load"), out);
         for (const cJSON *l = cli_list(s, "labels"); l; l = l->next)
             buf_addf(out, " %s -> %.0f", cli_str(l, "label"), cli_num(l, "version"));
         if (cli_list(s, "unload"))
             buf_adds(out, " unloads ");
-        add_numbers(member(s, "unload"), out);
+        add_numbers(cli_member(s, "unload"), out);
         buf_addc(out, '\n');
     }
 }
@@ -192,22 +186,22 @@ add_dry_target(const cJSON *t, struct buf *out)
 static void
 add_dry_promote(const cJSON *reply, struct buf *out)
 {
-    const cJSON *server = member(reply, "server");
+    const cJSON *server = cli_member(reply, "server");
     buf_addf(out, "%s@%s: ", cli_str(reply, "model"), cli_str(reply, "alias"));
     if (!cli_bool(reply, "changed")) {
-        cli_members(member(reply, "live"), out);
+        cli_members(cli_member(reply, "live"), out);
         buf_adds(out, ", as before: nothing would be changed\n");
         return;
     }
-    if (member(reply, "before")) {
-        cli_members(member(reply, "before"), out);
+    if (cli_member(reply, "before")) {
+        cli_members(cli_member(reply, "before"), out);
         buf_adds(out, " -> ");
     }
-    cli_members(member(reply, "live"), out);
+    cli_members(cli_member(reply, "live"), out);
     buf_adds(out, " (nothing was changed)\n  server loads ");
-    add_numbers(member(server, "load"), out);
+    add_numbers(cli_member(server, "load"), out);
     buf_adds(out, cli_list(server, "load") ? "; unloads " : "nothing; unloads ");
-    add_numbers(member(server, "unload"), out);
+    add_numbers(cli_member(server, "unload"), out);
     buf_adds(out,
              cli_list(server, "unload") ? "; then holds " : "nothing; then holds ");
     cli_size(cli_num(server, "loaded_bytes"), out);
@@ -224,7 +218,7 @@ add_dry_promote(const cJSON *reply, struct buf *out)
 void
 cmd_promote(const cJSON *reply, bool failed, struct buf *out)
 {
-    if (cli_bool(reply, "dry_run") && member(reply, "live")) {
+    if (cli_bool(reply, "dry_run") && cli_member(reply, "live")) {
         add_dry_promote(reply, out);
         return;
     }
@@ -265,8 +259,8 @@ cmd_unfreeze(const cJSON *reply, bool failed, struct buf *out)
 static void
 add_server(const cJSON *t, struct buf *out)
 {
-    const cJSON *s = member(t, "server");
-    if (cJSON_IsFalse(member(t, "told")))
+    const cJSON *s = cli_member(t, "server");
+    if (cJSON_IsFalse(cli_member(t, "told")))
         buf_addf(out,
                  "              its server WAS NOT TOLD: sluice target step %s tells "
                  "it again\n",
@@ -274,9 +268,9 @@ add_server(const cJSON *t, struct buf *out)
     if (!cJSON_IsObject(s))
         return;
     buf_addf(out, "              step %s", cli_str(t, "stage"));
-    if (member(t, "traffic_with")) {
+    if (cli_member(t, "traffic_with")) {
         buf_adds(out, ", traffic stays with ");
-        cli_members(member(t, "traffic_with"), out);
+        cli_members(cli_member(t, "traffic_with"), out);
     }
     if (cli_str(t, "observed")[0]) {
         buf_adds(out, ", observed ");
@@ -289,7 +283,7 @@ add_server(const cJSON *t, struct buf *out)
                  cli_num(v, "version"), cli_str(v, "state"),
                  cli_bool(v, "wanted") ? "" : " (not asked for)",
                  cli_str(v, "error")[0] ? ": " : "", cli_str(v, "error"));
-    buf_adds(out, member(s, "versions") && !cli_list(s, "versions")
+    buf_adds(out, cli_member(s, "versions") && !cli_list(s, "versions")
                       ? " nothing of this model\n"
                       : "\n");
 }
@@ -298,7 +292,7 @@ static void
 add_status(const cJSON *a, struct buf *out)
 {
     buf_addf(out, "%s@%s\n  live      ", cli_str(a, "model"), cli_str(a, "alias"));
-    cli_members(member(a, "live"), out);
+    cli_members(cli_member(a, "live"), out);
     for (const cJSON *m = cli_list(a, "live"); m; m = m->next) {
         buf_adds(out, m == cli_list(a, "live") ? "  " : " ");
         cli_short_digest(cli_str(m, "digest"), out);
@@ -309,7 +303,7 @@ add_status(const cJSON *a, struct buf *out)
              cli_str(a, "verb"), cli_num(a, "release"),
              cli_str(a, "reason")[0] ? ": " : "", cli_str(a, "reason"));
     buf_addf(out, "  state     %s\n", cli_str(a, "state"));
-    const cJSON *frozen = member(a, "frozen");
+    const cJSON *frozen = cli_member(a, "frozen");
     if (cJSON_IsObject(frozen)) {
         buf_adds(out, "  frozen    since ");
         cli_time(cli_str(frozen, "since"), out);
@@ -323,19 +317,19 @@ add_status(const cJSON *a, struct buf *out)
             buf_addf(out, "              %s\n", d->valuestring);
         add_server(t, out);
     }
-    const cJSON *drill = member(a, "drill");
+    const cJSON *drill = cli_member(a, "drill");
     if (cJSON_IsObject(drill)) {
         const double days = cli_num(drill, "days");
         buf_addf(out,
                  "  drill     rollback rehearsed %.0f day%s ago: %.0f ms to switch, ",
                  days, days == 1 ? "" : "s", cli_num(drill, "switch_ms"));
-        if (cJSON_IsNumber(member(drill, "observed_ms")))
+        if (cJSON_IsNumber(cli_member(drill, "observed_ms")))
             buf_addf(out, "%.0f ms until the server answered\n",
                      cli_num(drill, "observed_ms"));
         else
             buf_adds(out, "and nobody said what was served\n");
     }
-    const cJSON *hosts = member(a, "hosts");
+    const cJSON *hosts = cli_member(a, "hosts");
     if (hosts)
         buf_addf(out, "  hosts     %.0f as wanted\n", cli_num(hosts, "as_wanted"));
     if (cli_str(hosts, "stopped")[0])
@@ -347,10 +341,10 @@ add_status(const cJSON *a, struct buf *out)
                  cli_str(h, "host"), cli_str(h, "state"), cli_num(h, "release"),
                  cli_str(h, "shows")[0] ? cli_str(h, "shows") : "nothing",
                  cli_str(h, "detail")[0] ? ": " : "", cli_str(h, "detail"));
-    const cJSON *back = member(a, "rollback");
-    if (member(a, "ramp")) {
+    const cJSON *back = cli_member(a, "rollback");
+    if (cli_member(a, "ramp")) {
         buf_adds(out, "  ramp      ");
-        cli_add_ramp(member(a, "ramp"), out);
+        cli_add_ramp(cli_member(a, "ramp"), out);
     }
     buf_adds(out, "  rollback  ");
     if (!cJSON_IsObject(back)) {
@@ -358,10 +352,10 @@ add_status(const cJSON *a, struct buf *out)
         return;
     }
     buf_adds(out, "to ");
-    cli_members(member(back, "to"), out);
+    cli_members(cli_member(back, "to"), out);
     buf_adds(out,
              cli_list(back, "marks_bad") ? "; marks bad: " : "; marks nothing bad");
-    add_numbers(member(back, "marks_bad"), out);
+    add_numbers(cli_member(back, "marks_bad"), out);
     if (cli_str(back, "held")[0])
         buf_addf(out, "; CANNOT BE DONE NOW: %s\n", cli_str(back, "held"));
     else
@@ -429,7 +423,7 @@ cmd_route(const cJSON *reply, bool failed, struct buf *out)
                  cli_num(v, "version"), cli_num(v, "weight") / 100, cli_num(v, "from"),
                  cli_num(v, "below"),
                  cli_num(v, "version") == version ? ", which has the hash" : "");
-    const cJSON *mirror = member(reply, "mirror");
+    const cJSON *mirror = cli_member(reply, "mirror");
     if (cJSON_IsObject(mirror))
         buf_addf(out,
                  "  mirror    %s to %.0f: hash %.0f, of \"%s%s\", %s %.0f (%g%%)\n",
@@ -438,5 +432,5 @@ cmd_route(const cJSON *reply, bool failed, struct buf *out)
                  cli_str(reply, "unit"), cli_str(mirror, "salt"),
                  cli_bool(mirror, "mirrored") ? "is below" : "is not below",
                  cli_num(mirror, "below"), cli_num(mirror, "share") / 100);
-    add_evidence(member(reply, "evidence"), out);
+    add_evidence(cli_member(reply, "evidence"), out);
 }

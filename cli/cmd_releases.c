@@ -3,12 +3,6 @@
 
 #include <string.h>
 
-static const cJSON *
-member(const cJSON *o, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, key);
-}
-
 /* "90%", "kept loaded", "copies of 5%", "not there" */
 static void
 add_side(const cJSON *side, struct buf *out)
@@ -32,9 +26,9 @@ add_changes(const cJSON *reply, struct buf *out)
         buf_adds(out, "  the same versions and shares\n");
     for (const cJSON *v = cli_list(reply, "changes"); v; v = v->next) {
         buf_addf(out, "  version %.0f: ", cli_num(v, "version"));
-        add_side(member(v, "was"), out);
+        add_side(cli_member(v, "was"), out);
         buf_adds(out, " -> ");
-        add_side(member(v, "becomes"), out);
+        add_side(cli_member(v, "becomes"), out);
         buf_addc(out, '\n');
     }
     if (cli_num(reply, "latest") != cli_num(reply, "latest_was"))
@@ -51,7 +45,7 @@ cmd_releases(const cJSON *reply, bool failed, struct buf *out)
     struct cli_table t;
     if (failed)
         return;
-    if (member(reply, "changes")) {
+    if (cli_member(reply, "changes")) {
         add_changes(reply, out);
         return;
     }
@@ -65,7 +59,7 @@ cmd_releases(const cJSON *reply, bool failed, struct buf *out)
         buf_addf(&cell, "%.0f", cli_num(r, "release"));
         cli_table_cell_buf(&t, &cell);
         cli_table_cell(&t, cli_str(r, "verb"));
-        cli_members(member(r, "live"), &cell);
+        cli_members(cli_member(r, "live"), &cell);
         cli_table_cell_buf(&t, &cell);
         if (cli_str(r, "intended")[0])
             cli_time(cli_str(r, "intended"), &cell);

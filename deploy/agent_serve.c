@@ -89,6 +89,22 @@ pass_apply(struct pass *p, struct err *err)
 /* ---- is it served? ------------------------------------------------------------------
  */
 
+/* Between two looks. 1: look again, 0: no time is left. */
+static int
+wait_again(struct pass *p, int64_t end_ns, struct err *err)
+{
+    struct buf why AUTO(buf_release) = BUF_INIT;
+
+    if (p->o->stop && p->o->stop(p->o->arg))
+        return err_set(err, ERR_PENDING, "stopped");
+    if (clock_mono_ns() >= end_ns)
+        return 0;
+    if (clock_mono_ns() - p->told_ns > TELL_NS && pass_tell(p, "", &why, err) < 0)
+        return -(int)err->code;
+    usleep(CHECK_AGAIN_US);
+    return 1;
+}
+
 static int
 run_check(struct pass *p, const struct deploy_release *live, struct buf *said,
           struct err *err)
@@ -140,18 +156,12 @@ check(struct pass *p, const struct deploy_release *live, struct buf *said,
         clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
 
     for (;;) {
-        struct buf why AUTO(buf_release) = BUF_INIT;
         int e = run_check(p, live, said, err);
 
         if (e != 0)
             return e;
-        if (p->o->stop && p->o->stop(p->o->arg))
-            return err_set(err, ERR_PENDING, "stopped");
-        if (clock_mono_ns() >= end_ns)
-            return 0;
-        if (clock_mono_ns() - p->told_ns > TELL_NS && pass_tell(p, "", &why, err) < 0)
-            return -(int)err->code;
-        usleep(CHECK_AGAIN_US);
+        if ((e = wait_again(p, end_ns, err)) != 1)
+            return e;
     }
 }
 
@@ -221,7 +231,6 @@ step(struct pass *p, struct buf *said, struct err *err)
         clock_mono_ns() + (int64_t)p->o->check_wait_s * INT64_C(1000000000);
 
     for (;;) {
-        struct buf why AUTO(buf_release) = BUF_INIT;
         cJSON *doc AUTO(json_free) = NULL;
         const cJSON *t;
         int e = deploy_step(p->r, &what, &doc, err);
@@ -243,13 +252,8 @@ step(struct pass *p, struct buf *said, struct err *err)
                          cJSON_GetStringValue(cJSON_GetObjectItem(t, "target")),
                          error ? error : wants);
         }
-        if (p->o->stop && p->o->stop(p->o->arg))
-            return err_set(err, ERR_PENDING, "stopped");
-        if (clock_mono_ns() >= end_ns)
-            return 0;
-        if (clock_mono_ns() - p->told_ns > TELL_NS && pass_tell(p, "", &why, err) < 0)
-            return -(int)err->code;
-        usleep(CHECK_AGAIN_US);
+        if ((e = wait_again(p, end_ns, err)) != 1)
+            return e;
     }
 }
 

@@ -352,12 +352,7 @@ record_end(struct plan *p, bool done, struct err *err)
     if (e < 0)
         return e;
     tx = p->r->db;
-    e = done ? steps_start(p->r, &p->sites, &p->next, err)
-             : steps_cancel(p->r, &p->sites, &p->next, err);
-    if (e == 0)
-        e = done ? release_finish(p->r, &p->next, sites_observed_ns(&p->sites), false,
-                                  &left, err)
-                 : release_cancel(p->r, &p->next, false, err);
+    e = release_end(p->r, &p->sites, &p->next, done, false, &left, err);
     if (e == 0 && done && p->c->verb != DEPLOY_ROLLBACK)
         e = undos_store(p->r, &p->undos, &p->sites, err);
     if (left)

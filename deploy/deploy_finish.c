@@ -211,7 +211,8 @@ release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_ns,
     return e < 0 ? e : 0;
 }
 
-int
+/* healed: records an event. */
+static int
 release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
                struct err *err)
 {
@@ -224,4 +225,17 @@ release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
     if (e == 0 && healed)
         e = record(r, rel, NULL, NULL, healed, "failed", err);
     return e;
+}
+
+int
+release_end(struct repo *r, struct sites *sites, struct deploy_release *rel, bool done,
+            bool healed, cJSON **left_or_null, struct err *err)
+{
+    int e = done ? steps_start(r, sites, rel, err) : steps_cancel(r, sites, rel, err);
+
+    if (e < 0)
+        return e;
+    return done ? release_finish(r, rel, sites_observed_ns(sites), healed, left_or_null,
+                                 err)
+                : release_cancel(r, rel, healed, err);
 }

@@ -106,9 +106,12 @@ int rollback_none(struct repo *r, const char *model, const char *alias,
  * (may be NULL) gets an array of the numbers marked bad. */
 int release_finish(struct repo *r, struct deploy_release *rel, int64_t observed_ns,
                    bool healed, cJSON **left, struct err *err) MUST_CHECK;
-/* In the caller's transaction: it never happened. healed: records an event. */
-int release_cancel(struct repo *r, const struct deploy_release *rel, bool healed,
-                   struct err *err) MUST_CHECK;
+struct sites;
+/* In the caller's transaction, when its switch is done: release_finish, and the steps
+ * that follow; or taken back: it never happened. */
+int release_end(struct repo *r, struct sites *sites, struct deploy_release *rel,
+                bool done, bool healed, cJSON **left_or_null,
+                struct err *err) MUST_CHECK;
 /* In the caller's transaction. */
 int event_add(struct repo *r, const char *verb, const char *object, const char *digest,
               const char *outcome, const cJSON *body, struct err *err) MUST_CHECK;

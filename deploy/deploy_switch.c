@@ -334,10 +334,7 @@ heal_one(struct repo *r, struct sites *sites, int64_t id, struct err *err)
     if (e < 0)
         return e;
     tx = r->db;
-    e = forward ? steps_start(r, sites, &rel, err) : steps_cancel(r, sites, &rel, err);
-    if (e == 0)
-        e = forward ? release_finish(r, &rel, sites_observed_ns(sites), true, NULL, err)
-                    : release_cancel(r, &rel, true, err);
+    e = release_end(r, sites, &rel, forward, true, NULL, err);
     if (e < 0)
         return e;
     tx = NULL;
