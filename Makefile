@@ -73,8 +73,8 @@ reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword
 libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
-SLUICE_MODULES := $(filter-out runtime server,$(MODULES))
-HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server
+SLUICE_MODULES := $(filter-out runtime server client,$(MODULES))
+HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server sluice-client
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -97,12 +97,21 @@ $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
-# The service: the only one that links an HTTP server, and what goes with it.
-SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose
+# The service: the only one that links an HTTP server, and what goes with it. libcjose
+# brings libcrypto along, shared: there must not be a second one.
+SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose -lcrypto
 SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
 $(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS) $(SERVER_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(filter-out -lcrypto,$(STATIC_LIBS)) $(SERVER_LIBS)
+
+# What `sluice --server` becomes: no SQLite.
+CLIENT_MODULES := base savedmodel access repo service client cli
+CLIENT_OBJS := $(D)/cli/sluice_client_main.o $(call libs_of,$(CLIENT_MODULES))
+$(D)/bin/sluice-client: $(CLIENT_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -no-pie -static-libgcc -Wl,-Bstatic $(CLIENT_LIBS) -lcrypto -lsodium \
+	    -lzstd -Wl,-Bdynamic -lcjson -lm -ldl -pthread
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))
@@ -135,18 +144,21 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy server,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 # What tests use beside the programs, and nobody else.
 TFS_MODEL := $(D)/tests/tools/tfs-model
 $(TFS_MODEL): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/tools/tfs_model*.c)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjson -lcrypto -pthread
+ISSUER := $(D)/tests/tools/issuer
+$(ISSUER): $(D)/tests/tools/issuer.o $(call libs_of,base)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjose -lsqlite3 -lcrypto -lsodium -lcjson -pthread
 FLIPS := $(D)/tests/tools/flips
 $(FLIPS): $(D)/tests/tools/flips.o
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcrypto -pthread
 
-check-cli: $(PROGRAMS) $(TFS_MODEL) ## command-line tests [T=part of a name] [B=flavour]
+check-cli: $(PROGRAMS) $(TFS_MODEL) $(ISSUER) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
 include tests/crash.mk
@@ -218,9 +230,11 @@ $(D)/bench/heap.so: bench/heap.c
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
 $(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli server service,$(MODULES)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+$(D)/bench/access: $(D)/bench/access.o $(call libs_of,base access)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lsodium -lcjson -lm
 $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lm
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary access heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.

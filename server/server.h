@@ -14,6 +14,7 @@ struct srv_options {
     const char *tls_cert, *tls_key; /* PEM; NULL: plain HTTP */
     const char *client_ca; /* PEM: who signs client certificates; NULL: none is asked */
     const char *access_log; /* a file, "-" stderr; NULL: none */
+    bool metrics_open;      /* /metrics for everybody on this machine */
     bool stdio;             /* one connection, on descriptors 0 and 1 */
     const char *as;         /* with stdio: whom the forced command speaks for; NULL: the
                              * kernel's user */

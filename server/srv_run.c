@@ -7,6 +7,7 @@
 #include "server/srv_http.h"
 
 #include "base/clock.h"
+#include "server/srv_lookup.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
@@ -87,6 +88,17 @@ srv_conn_idle(struct srv *srv, struct srv_conn *c)
     pthread_mutex_unlock(&srv->net->lock);
 }
 
+void
+srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1])
+{
+    for (int i = 0; i <= SRV_STDIO; i++)
+        out[i] = 0;
+    pthread_mutex_lock(&srv->net->lock);
+    for (const struct srv_conn *c = srv->net->conns; c; c = c->next)
+        out[c->kind]++;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
 bool
 srv_slow_begin(struct srv *srv, int max)
 {
@@ -142,6 +154,7 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
         struct srv_conn *c = xcalloc(1, sizeof *c);
         const union MHD_ConnectionInfo *d =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        c->srv = srv;
         c->fd = i->connect_fd;
         c->uid = (uid_t)-1;
         c->tls = d && d->tls_session;
@@ -446,8 +459,10 @@ srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
-        srv_metrics_open(srv, err) < 0 || srv_auth_open(srv, err) < 0 ||
-        srv_log_open(srv, err) < 0 || srv_pool_open(srv, err) < 0 ||
+        srv_uploads_open(srv, err) < 0 || srv_metrics_open(srv, err) < 0 ||
+        srv_lookup_open(&srv->lookup, opts->store, err) < 0 ||
+        srv_auth_open(srv, err) < 0 || srv_log_open(srv, err) < 0 ||
+        srv_pool_open(srv, err) < 0 ||
         start_daemon(srv, false, &srv->net->plain, err) < 0 ||
         (opts->tls_cert && start_daemon(srv, true, &srv->net->tls, err) < 0) ||
         listen_given(srv, err) < 0 || (opts->listen && listen_tcp(srv, err) < 0) ||
@@ -464,6 +479,7 @@ srv_close(struct srv *srv)
     if (!srv)
         return;
     struct srv_net *net = srv->net;
+    struct err ignored = ERR_INIT;
     for (int i = 0; i < net->n_fds; i++)
         close(net->fds[i]);
     if (atomic_load(&net->n_slow) > 0) {
@@ -476,15 +492,18 @@ srv_close(struct srv *srv)
         MHD_stop_daemon(net->plain);
     if (net->tls)
         MHD_stop_daemon(net->tls);
+    srv_tls_close(srv);
     if (net->socket_path)
         unlink(net->socket_path);
     if (srv->pool)
         srv_pool_close(srv);
+    (void)!srv_lookup_close(srv->lookup, &ignored); /* srv_run has told */
     srv_log_close(srv);
     if (srv->auth)
         srv_auth_close(srv);
     if (srv->metrics)
         srv_metrics_close(srv);
+    srv_uploads_close(srv);
     srv_sessions_close(srv);
     fs_close(&net->signal_fd);
     pthread_mutex_destroy(&net->lock);
@@ -565,10 +584,12 @@ take_signals(struct srv *srv)
     struct signalfd_siginfo s;
     int ends = 0;
     while (read(srv->net->signal_fd, &s, sizeof s) == (ssize_t)sizeof s) {
-        if (s.ssi_signo == SIGHUP)
+        if (s.ssi_signo == SIGHUP) {
             srv_log_reopen(srv);
-        else
+            srv_auth_reload(srv);
+        } else {
             ends++;
+        }
     }
     return ends;
 }
@@ -648,5 +669,5 @@ srv_run(struct srv *srv, struct err *err)
     drain(srv);
     if (net->had_stdio)
         pthread_join(out, NULL);
-    return 0;
+    return srv_lookup_flush(srv->lookup, err);
 }

@@ -242,35 +242,18 @@ svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err)
     return 0;
 }
 
-/* The model that a request is about, for acc_check: field `model`, or the model that
- * `ref` or `onto` names; "" for the whole store. */
+/* Asks the gate, of what the request is about. */
 static int
-about_model(struct svc_call *c, char out[REPO_NAME_BYTES], struct err *err)
+check_access(struct svc_call *c, struct err *err)
 {
-    out[0] = '\0';
-    const char *model = svc_str(c, "model");
+    struct svc_object what;
     const char *ref = svc_str(c, svc_str(c, "onto") ? "onto" : "ref");
-    struct repo_ref parsed;
-    if (model && !svc_str(c, "onto")) {
-        if (repo_check_model_name(model, err) < 0)
-            return -(int)err->code;
-        snprintf(out, REPO_NAME_BYTES, "%s", model);
-    } else if (ref) {
-        if (repo_ref_parse(ref, &parsed, err) < 0)
-            return -(int)err->code;
-        struct repo_version v;
-        if (!parsed.model[0]) {
-            if (repo_resolve(c->repo, ref, &v, err) < 0)
-                return -(int)err->code;
-            snprintf(parsed.model, sizeof parsed.model, "%s", v.model);
-        }
-        snprintf(out, REPO_NAME_BYTES, "%s", parsed.model);
-    }
+    if (svc_about_what(c, &what, err) < 0)
+        return -(int)err->code;
     snprintf(c->object, sizeof c->object, "%s",
-             ref && parsed.digest_hex[0] ? out
-             : ref                       ? ref
-                                         : out);
-    return 0;
+             ref && strncmp(ref, "sha256:", 7) != 0 ? ref : what.model);
+    return what.any ? acc_check_any(c->repo->acc, c->verb->name, c->verb->right, err)
+                    : svc_allow(c, c->verb->right, what.on, err);
 }
 
 int
@@ -298,11 +281,7 @@ svc_act_as(struct svc *s, const struct acc_who *who_or_null, struct err *err)
 static int
 do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
 {
-    char model[REPO_NAME_BYTES] = "";
-    if (c->repo &&
-        (svc_check_read_only(c, err) < 0 || about_model(c, model, err) < 0 ||
-         (c->verb->right != ACC_NONE &&
-          acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
+    if (c->repo && (svc_check_read_only(c, err) < 0 || check_access(c, err) < 0))
         return -(int)err->code;
     int r = c->repo ? svc_key_begin(c, err) : 0;
     if (r == 0)
@@ -314,14 +293,6 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
         return -(int)err->code;
     }
     return r;
-}
-
-/* An argument that contains "/" or begins with "." is a path, else a reference;
- * MLflow's form has a "/" and is one too. */
-static bool
-is_path(const char *text)
-{
-    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
 }
 
 /* What is no version may be meant as the path that it also is; of whom a service speaks
@@ -338,20 +309,6 @@ hint_path(const struct svc *s, const char *text, bool is_ref, struct err *err)
                  is_ref ? "; for what lies here: --dir %s" : "; what lies here is ./%s",
                  text);
     return -(int)err->code;
-}
-
-/* The first field of the request that names a version; NULL: none. */
-static const char *
-names_version(const struct svc_verb *verb, const cJSON *request)
-{
-    for (int i = 0; i < verb->n_fields; i++) {
-        const char *text = cJSON_GetStringValue(
-            cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
-        if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
-                     (verb->fields[i].type == SVC_ANY && !is_path(text))))
-            return text;
-    }
-    return NULL;
 }
 
 /* These must work when nothing is free any more. */
@@ -381,7 +338,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     };
     const char *ref = svc_str(&c, "ref");
     const char *version =
-        verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
+        verb->needs == SVC_MAYBE ? svc_names_version(verb, request) : NULL;
     if (verb->needs == SVC_STORE || version) {
         if (svc_need_store(s, err) < 0)
             return version ? hint_path(s, version, version == ref, err)
@@ -411,6 +368,9 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
             r = err_ctx(err, "whether it took effect is not known, look before you "
                              "repeat it");
     }
+    if (c.once && c.recorded)
+        svc_move_members(c.once, c.reply);
+    cJSON_Delete(c.once);
     free(c.made);
     cJSON_Delete(c.body);
     if (!c.reply->child && r < 0) {
@@ -419,6 +379,33 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     }
     *reply = c.reply;
     return r < 0 ? r : 0;
+}
+
+int
+svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+            struct err *err)
+{
+    cJSON *request AUTO(json_free) = cJSON_CreateObject();
+    struct svc_call c = {
+        .s = s, .verb = svc_find("resolve"), .req = request, .n_cut = fs_maps_n_cut()
+    };
+    json_put_str(request, "ref", ref);
+    *reply = NULL;
+    if (svc_need_store(s, err) < 0)
+        return -(int)err->code;
+    c.repo = s->repo;
+    c.reply = cJSON_CreateObject();
+    c.body = cJSON_CreateObject();
+    int r = do_call(&c, handlers[c.verb->index], err);
+    memcpy(about->object, c.object, sizeof c.object);
+    memcpy(about->digest, c.digest, sizeof c.digest);
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(c.reply, "number");
+    about->number = number ? (int64_t)number->valuedouble : 0;
+    cJSON_Delete(c.body);
+    if (r < 0)
+        json_free(&c.reply);
+    *reply = c.reply;
+    return r;
 }
 
 /* ---- common pieces ---- */
@@ -499,12 +486,11 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     struct repo_version v;
     const char *text = svc_str(c, field);
     *out = (struct svc_dir){ .path = text };
-    if (is_path(text))
+    if (svc_is_path(text))
         return 0;
-    if (repo_resolve(c->repo, text, &v, err) < 0)
+    if (svc_resolve(c, text, ACC_READ, &v, err) < 0)
         return hint_path(c->s, text, false, err);
-    if (acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
-        repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
+    if (repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;
     out->path = out->view.path;
     svc_about(c, &v);
