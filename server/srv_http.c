@@ -316,8 +316,8 @@ start_slow(struct srv_req *q)
 
 /* Headers are whole. 0, or -code with *status. */
 static int
-begin(struct srv_req *q, const char *method, const char *version, int *status,
-      struct err *err)
+begin(struct srv_req *q, const char *method, const char *url, const char *version,
+      int *status, struct err *err)
 {
     struct buf allow AUTO(buf_release) = BUF_INIT;
     const bool asks_options = strcmp(method, "OPTIONS") == 0;
@@ -325,7 +325,7 @@ begin(struct srv_req *q, const char *method, const char *version, int *status,
     q->method = method;
     identify(q);
     q->close = true; /* what breaks the rules ends its connection */
-    if (srv_http_check(q, version, status, err) < 0 ||
+    if (srv_http_check(q, url, version, status, err) < 0 ||
         (!(asks_options && strcmp(q->raw, "*") == 0) && read_target(q, err) < 0))
         return -(int)err->code;
     q->close = false;
@@ -377,11 +377,11 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
     struct srv_req *q = *con_cls;
     struct err err = ERR_INIT;
     int status = 0;
-    (void)arg, (void)mhd, (void)url;
+    (void)arg, (void)mhd;
     switch (q->phase) {
     case NEW:
         q->phase = BODY;
-        if (begin(q, method, version, &status, &err) < 0) {
+        if (begin(q, method, url, version, &status, &err) < 0) {
             fail(q, status, &err);
             return send_reply(q);
         }

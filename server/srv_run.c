@@ -402,7 +402,7 @@ start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err
         leave_escaped, NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_THREAD_POOL_SIZE,
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)(srv->opts->stdio ? 0 : threads), MHD_OPTION_ARRAY, more,
         MHD_OPTION_END);
     return *out ? 0
