@@ -202,17 +202,21 @@ def end():
     slow.send(b"{")
     time.sleep(0.3)
     os.kill(PID, signal.SIGTERM)
-    time.sleep(0.1)
-    idle.request("GET", "/readyz")
-    late = idle.getresponse()
-    text = late.read()
+    late = ready
+    while late.status == 200 and late.headers["Connection"] != "close":
+        idle.request("GET", "/readyz")
+        late = idle.getresponse()
+        text = late.read()
     check("ready before, not ready after the signal", (ready.status, late.status) == (200, 503), text)
     check("connections end", late.headers["Connection"] == "close")
-    try:
-        Connection().connect()
-        check("nobody new", False)
-    except OSError:
-        check("nobody new", True)
+
+    def closed():
+        try:
+            Connection().connect()
+            return False
+        except OSError:
+            return True
+    check("nobody new", until(closed))
     time.sleep(0.5)
     slow.send(b"}")
     r = slow.getresponse()
