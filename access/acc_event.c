@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -244,10 +245,10 @@ find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct er
     int64_t left = q->limit;
     int r = db_query(a->db, &st, err,
                      "SELECT " ACC_ROW_COLUMNS
-                     " FROM event WHERE seq < ? ORDER BY seq DESC",
-                     "i", before(q));
+                     " FROM event WHERE seq > ? AND seq < ? ORDER BY seq DESC",
+                     "ii", q->after, before(q));
 
-    *seq = 0;
+    *seq = q->after + 1;
     while (r >= 0 && left > 0 && (r = db_step(st, err)) == 1) {
         struct acc_row row;
 
@@ -297,4 +298,23 @@ acc_log(struct acc *a, const struct acc_log_query *q,
             return r < 0 ? r : 0;
     }
     return r;
+}
+
+int
+acc_figures(struct acc *a, struct acc_figures *out, struct err *err)
+{
+    struct acc_head slots[ACC_HEAD_SLOTS];
+    int fd AUTO(fs_close) = -1;
+    int r;
+
+    *out = (struct acc_figures){ .last_seq = 0 };
+    r = db_get_int(a->db, &out->last_seq, err, "SELECT max(seq) FROM event", "");
+    if (r >= 0)
+        r = db_get_int(a->db, &out->last_ns, err,
+                       "SELECT time_ns FROM event WHERE seq = ?", "i", out->last_seq);
+    if (r < 0 || (r = fs_open(&fd, a->dirfd, ACC_HEAD_FILE, O_RDONLY, 0, err)) < 0 ||
+        (r = acc_head_read(fd, slots, err)) < 0)
+        return r;
+    out->head_seq = slots[acc_head_newest(slots)].seq;
+    return 0;
 }

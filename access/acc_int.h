@@ -3,6 +3,7 @@
 #define ACCESS_ACC_INT_H
 
 #include "access/access.h"
+#include "access/rule.h"
 #include "base/fs.h"
 
 #include <sys/types.h>
@@ -16,6 +17,14 @@
 #define ACC_HEAD_FILE "audit/head"
 #define ACC_LOG_FILE "audit/log.jsonl"
 
+/* The rules as they were read last (acc_gate.c). */
+struct acc_cache {
+    struct acc_rules *rules;
+    int64_t change;     /* the last of them; -1: read again */
+    int64_t db_version; /* nothing was committed by others since */
+    bool touched;       /* this handle changes rules in the open transaction */
+    int64_t until_ns, until_change; /* acc_rules_until's answer, and of which change */
+};
 struct acc {
     int dirfd; /* the store's, borrowed */
     struct db *db;
@@ -23,10 +32,32 @@ struct acc {
     bool is_owner;
     char actor[ACC_NAME_BYTES];
     const struct acc_who *who; /* NULL: the kernel's user */
+    struct acc_rules *scope;   /* of it, as rules of nobody; NULL: no bounds */
+    struct acc_cache cache;
     /* the call under way, when it has a key */
     char *key, *reply;
     struct digest request;
 };
+
+/* ---- rules (acc_gate.c, acc_grant.c) ------------------------------------------- */
+
+/* A grant of older programs, on a model or "*", becomes a rule; then it is gone. */
+#define ACC_RULES_FROM_GRANTS                                                          \
+    "INSERT INTO rule(subject, effect, what, object, from_ns, until_ns, given_by, "    \
+    "given_ns, reason, ended_ns, change) "                                             \
+    "SELECT subject, 'allow', right_, CASE model WHEN '*' THEN '*' WHEN 'store' "      \
+    "THEN 'model:store' ELSE replace(replace(model, '\\', '\\\\'), '*', '\\*') "       \
+    "END, time_ns, 9223372036854775807, "                                              \
+    "granted_by, time_ns, '', 9223372036854775807, (SELECT coalesce(max(change), 0) "  \
+    "FROM rule) + row_number() OVER (ORDER BY time_ns, subject, right_, model) "       \
+    "FROM grant_ ORDER BY time_ns, subject, right_, model"
+#define ACC_GRANTS_GONE "DELETE FROM grant_ WHERE 1 = 1"
+/* The rules of now, lent until the next call. */
+int acc_rules_now(struct acc *a, const struct acc_rules **out,
+                  struct err *err) MUST_CHECK;
+void acc_rules_forget(struct acc *a); /* they change, in the open transaction */
+/* The scope of `who`, which is set; without who nothing. */
+int acc_scope_read(struct acc *a, struct err *err) MUST_CHECK;
 
 /* ---- keys (acc_key.c) ---------------------------------------------------------- */
 

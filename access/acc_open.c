@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "access/acc_int.h"
 
+#include "access/identity.h"
 #include "base/clock.h"
 
 #include <pwd.h>
@@ -83,23 +84,31 @@ acc_refound(int store_dirfd, struct db *db, struct err *err)
 
 /* The catalogue knows its owner by number, which saves asking the system for a name. */
 static int
-find_actor(struct acc *a, struct err *err)
+find_user(struct db *db, uid_t uid, char out[ACC_NAME_BYTES], bool *is_owner,
+          struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
-    int r =
-        db_query(a->db, &st, err, "SELECT name, is_owner FROM subject WHERE uid = ?",
-                 "i", (int64_t)a->uid);
+    int r = db_query(db, &st, err, "SELECT name, is_owner FROM subject WHERE uid = ?",
+                     "i", (int64_t)uid);
 
     if (r < 0)
         return r;
     r = db_step(st, err);
     if (r == 1) {
-        snprintf(a->actor, sizeof(a->actor), "%s", db_text(st, 0));
-        a->is_owner = db_int(st, 1) == 1;
+        snprintf(out, ACC_NAME_BYTES, "%s", db_text(st, 0));
+        *is_owner = db_int(st, 1) == 1;
     } else if (r == 0) {
-        user_name(a->uid, a->actor);
+        user_name(uid, out);
     }
     return r < 0 ? r : 0;
+}
+
+int
+acc_user_of(struct db *db, uid_t uid, char out[ACC_SUBJECT_BYTES], struct err *err)
+{
+    bool is_owner;
+
+    return find_user(db, uid, out, &is_owner, err);
 }
 
 /* The owner in the kernel's eyes is so under whatever front, too. */
@@ -107,17 +116,27 @@ int
 acc_act_as(struct acc *a, const struct acc_who *who_or_null, struct err *err)
 {
     int64_t owner = 0;
+    int r;
 
     a->who = who_or_null;
     a->is_owner = false;
+    r = acc_scope_read(a, err);
     if (!who_or_null)
-        return find_actor(a, err);
+        return r < 0 ? r : find_user(a->db, a->uid, a->actor, &a->is_owner, err);
     snprintf(a->actor, sizeof(a->actor), "%s", who_or_null->subject);
-    if (db_get_int(a->db, &owner, err, "SELECT is_owner FROM subject WHERE name = ?",
-                   "t", a->actor) < 0)
-        return -(int)err->code;
+    if (r == 0 && (!who_or_null->subject[0] || acc_is_role(who_or_null->subject) ||
+                   strlen(who_or_null->subject) >= sizeof(a->actor)))
+        r = err_set(err, ERR_INVALID, "'%.100s' is nobody who can act",
+                    who_or_null->subject);
+    if (r == 0)
+        r = acc_user_active(a, a->actor, err);
+    if (r == 0)
+        r = db_get_int(a->db, &owner, err,
+                       "SELECT is_owner FROM subject WHERE name = ?", "t", a->actor);
+    if (r < 0) /* who goes on all the same may do nothing */
+        snprintf(a->actor, sizeof(a->actor), "%s", "nobody?");
     a->is_owner = owner == 1;
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 int
@@ -129,7 +148,7 @@ acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
     a->dirfd = store_dirfd;
     a->db = db;
     a->uid = getuid();
-    r = find_actor(a, err);
+    r = find_user(db, a->uid, a->actor, &a->is_owner, err);
     if (r < 0) {
         acc_close(a);
         return r;
@@ -141,8 +160,11 @@ acc_open(struct acc **out, int store_dirfd, struct db *db, struct err *err)
 void
 acc_close(struct acc *a)
 {
-    if (a)
+    if (a) {
         acc_key_set(a, NULL, NULL);
+        acc_rules_free(a->cache.rules);
+        acc_rules_free(a->scope);
+    }
     free(a);
 }
 

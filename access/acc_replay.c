@@ -284,6 +284,10 @@ acc_replay(int store_dirfd, struct db *db, struct db *old_or_null,
     }
     if (r == 0 && old_or_null)
         r = read_old(&p, old_or_null, err);
+    if (r == 0) /* of a log that an older program wrote */
+        r = db_run(db, err, ACC_RULES_FROM_GRANTS, "");
+    if (r == 0)
+        r = db_run(db, err, ACC_GRANTS_GONE, "");
     out->head_seq = p.head.seq;
     out->head_is_lost |= p.head.seq > p.last_seq;
     if (r == 0 && p.head.seq > p.last_seq)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "access/access.h"
+#include "access/acc_int.h"
 
 /* All of them are facts: none can be derived from the others. `event` and its two
  * hashes are written out beside the database too (acc_publish). Keys of requests live
- * for days only. */
+ * for days only, and when a token was used last is worth no event. */
 static const char *const migrations[] = {
     "CREATE TABLE event(\n"
     "  seq INTEGER PRIMARY KEY,   -- 1, 2, 3 ... without a gap\n"
@@ -49,9 +49,79 @@ static const char *const migrations[] = {
     ") STRICT, WITHOUT ROWID;\n"
     "CREATE INDEX request_time ON request(time_ns);\n"
     "CREATE INDEX request_intent ON request(intent) WHERE intent <> 0;\n",
+    "CREATE TABLE rule(\n"
+    "  id INTEGER PRIMARY KEY,    -- 1, 2, 3 ... as they were given\n"
+    "  subject TEXT NOT NULL,     -- as in event.actor, or role:NAME\n"
+    "  effect TEXT NOT NULL CHECK(effect IN ('allow', 'deny', 'role')),\n"
+    "  what TEXT NOT NULL,        -- a right, or a verb; of a role ''\n"
+    "  object TEXT NOT NULL,      -- access/rule.h; of a role role:NAME\n"
+    "  from_ns INTEGER NOT NULL,  -- since 1970; holds from then\n"
+    "  until_ns INTEGER NOT NULL, -- and until then; 2^63-1: no end\n"
+    "  given_by TEXT NOT NULL,    -- as in event.actor\n"
+    "  given_ns INTEGER NOT NULL, -- since 1970\n"
+    "  reason TEXT NOT NULL,      -- '': none was given\n"
+    "  ended_by TEXT,             -- who took it back; NULL: it stands\n"
+    "  ended_ns INTEGER NOT NULL, -- when; 2^63-1: it stands\n"
+    "  change INTEGER NOT NULL UNIQUE -- 1, 2, 3 ... of all changes of rules\n"
+    ") STRICT;\n"
+    "CREATE INDEX rule_subject ON rule(subject);\n" ACC_RULES_FROM_GRANTS
+    ";" ACC_GRANTS_GONE ";",
+    "CREATE TABLE account(\n"
+    "  name TEXT PRIMARY KEY,     -- as in event.actor\n"
+    "  is_service INTEGER NOT NULL CHECK(is_service IN (0, 1)), -- 1: a program's\n"
+    "  is_disabled INTEGER NOT NULL CHECK(is_disabled IN (0, 1)), -- 1: no way in\n"
+    "  note TEXT NOT NULL,        -- what it is for; ''\n"
+    "  by TEXT NOT NULL,          -- who added it, as in event.actor\n"
+    "  time_ns INTEGER NOT NULL   -- when added, since 1970\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE token(\n"
+    "  id TEXT PRIMARY KEY,       -- the public part of its text\n"
+    "  subject TEXT NOT NULL,     -- whose it is, as in event.actor\n"
+    "  secret BLOB NOT NULL CHECK(length(secret) = 32), -- SHA-256 of the secret part\n"
+    "  scope TEXT,                -- JSON, what of the subject's rights; NULL: all\n"
+    "  note TEXT NOT NULL,        -- what it is for; ''\n"
+    "  by TEXT NOT NULL,          -- who made it, as in event.actor\n"
+    "  made_ns INTEGER NOT NULL,  -- since 1970\n"
+    "  expires_ns INTEGER NOT NULL, -- since 1970\n"
+    "  revoked_ns INTEGER NOT NULL -- since 1970; 0: it is not\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE INDEX token_subject ON token(subject);\n"
+    "CREATE TABLE token_use(\n"
+    "  id TEXT PRIMARY KEY,       -- token.id\n"
+    "  time_ns INTEGER NOT NULL   -- when it was used last, since 1970\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE certificate(\n"
+    "  kind TEXT NOT NULL,        -- sha256, URI, DNS, email\n"
+    "  value TEXT NOT NULL,       -- hex of the DER's SHA-256, or an alternative name\n"
+    "  subject TEXT NOT NULL,     -- whom it stands for, as in event.actor\n"
+    "  by TEXT NOT NULL,          -- who said so\n"
+    "  time_ns INTEGER NOT NULL,  -- since 1970\n"
+    "  PRIMARY KEY(kind, value)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE issuer(\n"
+    "  name TEXT PRIMARY KEY,     -- here: github\n"
+    "  url TEXT NOT NULL UNIQUE,  -- claim iss of what it signs\n"
+    "  audience TEXT NOT NULL,    -- claim aud\n"
+    "  by TEXT NOT NULL,          -- who added it\n"
+    "  time_ns INTEGER NOT NULL   -- since 1970\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE issuer_rule(\n"
+    "  issuer TEXT NOT NULL,      -- issuer.name\n"
+    "  number INTEGER NOT NULL,   -- the lowest that fits decides\n"
+    "  subject TEXT NOT NULL,     -- whom the job stands for\n"
+    "  scope TEXT,                -- as of a token\n"
+    "  match_ TEXT NOT NULL,      -- JSON: patterns by claim\n"
+    "  by TEXT NOT NULL,          -- who added it\n"
+    "  time_ns INTEGER NOT NULL,  -- since 1970\n"
+    "  PRIMARY KEY(issuer, number)\n"
+    ") STRICT, WITHOUT ROWID;\n",
 };
 
-static const char *const facts[] = { "subject", "grant_", "key", NULL };
+/* grant_ is empty but where the log of an older program is read back; then its rows
+ * become rules, too. */
+static const char *const facts[] = { "subject", "grant_",      "key",    "account",
+                                     "token",   "certificate", "issuer", "issuer_rule",
+                                     "rule",    NULL };
 
 const struct db_schema acc_schema = {
     .module = "access",

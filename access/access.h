@@ -29,7 +29,48 @@ const char *acc_right_text(enum acc_right r);
 /* ERR_INVALID lists the rights there are. */
 int acc_right_parse(const char *text, enum acc_right *out, struct err *err) MUST_CHECK;
 
-extern const struct db_schema acc_schema; /* event, grant_, subject, key, request */
+/* ---- what a right is asked about ---- */
+
+enum acc_kind {
+    ACC_STORE, /* as a whole: settings, gc, backup, grants, log */
+    ACC_MODEL, /* with all that belongs to it */
+    ACC_ALIAS, /* of one model */
+    ACC_TARGET,
+    ACC_GOLDEN, /* set of a model */
+    ACC_POLICY, /* of an alias, or "target:NAME" of a target; with a model: that one's
+                 */
+    ACC_HOOK,
+    ACC_KEY
+};
+struct acc_object {
+    enum acc_kind kind;
+    const char *model; /* "*" in ACC_ALIAS: the alias of every model. NULL: none */
+    const char *name;  /* NULL: none */
+};
+static inline struct acc_object
+acc_store(void)
+{
+    return (struct acc_object){ ACC_STORE, NULL, NULL };
+}
+static inline struct acc_object
+acc_model(const char *model)
+{
+    return (struct acc_object){ ACC_MODEL, model, NULL };
+}
+static inline struct acc_object
+acc_alias(const char *model, const char *alias)
+{
+    return (struct acc_object){ ACC_ALIAS, model, alias };
+}
+static inline struct acc_object
+acc_target(const char *name)
+{
+    return (struct acc_object){ ACC_TARGET, NULL, name };
+}
+/* Appends what a grant on it would name: "fraud@production", "target:web". */
+void acc_object_text(const struct acc_object *o, struct buf *out);
+
+extern const struct db_schema acc_schema; /* event, rule, subject, key, request */
 
 /* ---- bringing the log back ---- */
 
@@ -87,44 +128,107 @@ struct acc_who {
     const char *subject; /* "alice", "ci-fraud": as in event.actor, at most 63 bytes */
     const char *via;     /* how that is known: "socket", "token 7fQx2k", "certificate",
                           * "oidc"; into each event's body. "" */
-    const char *scope;   /* JSON: what of the subject's rights may be used; NULL: all */
+    /* What of the subject's rights may be used; NULL: all. A list of what a grant would
+     * say: [{"verb": "push", "object": "fraud"}, …] or ["push:fraud", …], verb a right
+     * or a verb. */
+    const char *scope;
 };
-/* Lent until the next such call; NULL: the kernel's user again. */
+/* Lent until the next such call; NULL: the kernel's user again. ERR_INVALID: a scope
+ * that is none, a subject that is none (a role is none); nobody's name then. */
 int acc_act_as(struct acc *a, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
 const char *acc_actor(const struct acc *a); /* "alice" */
 bool acc_is_owner(const struct acc *a);
 
-/* 0: allowed. ERR_DENIED: "bob may not promote fraud: …; its owner can allow it: sluice
- * grant bob promote fraud". model NULL: a right on the store itself. The one function
- * that every service call goes through. */
-int acc_check(struct acc *a, enum acc_right right, const char *model,
+/* The one gate: every call of the service goes through it, and whoever else opens a
+ * model for somebody. 0: allowed. ERR_DENIED names subject, right, object, the rule
+ * that decides (or that none does) and the command that would allow it. The owner may
+ * do everything, whatever is denied: no rule locks out who could take it back with an
+ * editor. A scope (acc_who) bounds the owner, too. How rules decide: access/rule.h. */
+int acc_check(struct acc *a, enum acc_right right, struct acc_object on,
               struct err *err) MUST_CHECK;
+/* The same for a verb of the service that asks for this right: a rule may name the verb
+ * alone. ACC_NONE: whoever comes, unless the verb is denied to him. */
+int acc_check_verb(struct acc *a, const char *verb, enum acc_right right,
+                   struct acc_object on, struct err *err) MUST_CHECK;
+/* For lists: 0 when it may be done with some object, whichever that is. Each that is
+ * listed is then asked for by acc_may. */
+int acc_check_any(struct acc *a, const char *verb, enum acc_right right,
+                  struct err *err) MUST_CHECK;
+/* 1: allowed, 0: not. verb NULL: the right only. */
+int acc_may(struct acc *a, const char *verb_or_null, enum acc_right right,
+            struct acc_object on, struct err *err) MUST_CHECK;
+/* For who keeps answers of the gate: until then they stay as they are now, unless a
+ * transaction changes something (db_version). INT64_MAX: for ever. */
+int acc_stays_until(struct acc *a, int64_t *until_ns, struct err *err) MUST_CHECK;
 /* 1: this subject has the right now, 0: not. */
 int acc_holds(struct acc *a, const char *subject, enum acc_right right,
-              const char *model, struct err *err) MUST_CHECK;
+              struct acc_object on, struct err *err) MUST_CHECK;
 
-/* A user that the catalogue or the system knows, or uid:N. ERR_NOTFOUND: nobody. */
+/* ---- grants ---- */
+
+/* Somebody a rule can be about: the owner, a user that the catalogue or the system
+ * knows, uid:N, role:NAME. ERR_NOTFOUND: nobody. */
 int acc_check_subject(struct acc *a, const char *subject, struct err *err) MUST_CHECK;
-/* In the caller's transaction. Subject: a Unix user name. model "*": every model.
- * 1: changed something, 0: was so already. */
-int acc_grant(struct acc *a, const char *subject, enum acc_right right,
-              const char *model, struct err *err) MUST_CHECK;
-int acc_revoke(struct acc *a, const char *subject, enum acc_right right,
-               const char *model, struct err *err) MUST_CHECK;
-struct acc_grant_row {
-    const char *subject, *right, *model, *granted_by;
-    int64_t time_ns;
-};
-int acc_grants(struct acc *a,
-               int (*fn)(void *arg, const struct acc_grant_row *row, struct err *err),
-               void *arg, struct err *err) MUST_CHECK;
 
-/* Each user of this machine that a grant lets read the model (any right does), by the
- * kernel's number; one may come under two names. Names that mean nobody any more are
- * left out.
- */
-int acc_readers(struct acc *a, const char *model,
+/* A row of the table `rule`. Rows are never deleted: one that is taken back has an end,
+ * so that `grant list --at` knows what held then. */
+struct acc_grant {
+    int64_t id;                /* 0: still to be given */
+    const char *subject;       /* "alice", "ci-fraud", "role:oncall" */
+    const char *effect;        /* "allow", "deny", "role" */
+    const char *what;          /* a right or a verb; of a role "" */
+    const char *object;        /* canonical; of a role "role:oncall" */
+    int64_t from_ns, until_ns; /* until: INT64_MAX: no end */
+    const char *given_by, *reason;
+    int64_t given_ns;
+    const char *ended_by; /* NULL: it stands */
+    int64_t ended_ns;     /* INT64_MAX: it stands */
+};
+/* In the caller's transaction. Of g: subject, effect, what, object, from_ns (0: now),
+ * until_ns, reason. 1: given (g->id), 0: one that stands says as much. ERR_INVALID. */
+int acc_grant(struct acc *a, struct acc_grant *g, struct err *err) MUST_CHECK;
+/* Takes back all that stand with this subject, effect, what and object, however they
+ * are limited. 1: some, 0: there was none. */
+int acc_revoke(struct acc *a, const struct acc_grant *g, struct err *err) MUST_CHECK;
+struct acc_grant_query {
+    const char *subject; /* NULL: all; else this one's own, and those of his roles */
+    const char *object;  /* NULL: all; else as it was given */
+    int64_t at_ns;       /* 0: now, and what begins later */
+};
+int acc_grants(struct acc *a, const struct acc_grant_query *q,
+               int (*fn)(void *arg, const struct acc_grant *row, struct err *err),
+               void *arg, struct err *err) MUST_CHECK;
+/* One rule by its number: 1, 0: there is none. Text is appended to `text`, whose life
+ * the row's strings share. */
+int acc_grant_get(struct acc *a, int64_t id, struct acc_grant *out, struct buf *text,
+                  struct err *err) MUST_CHECK;
+
+/* 1: he has the role ("role:NAME") now, 0: he has not. */
+int acc_has_role(struct acc *a, const char *subject, const char *role,
+                 struct err *err) MUST_CHECK;
+/* 1: the caller may read what a grant is on: one thing by the rules on it, several (a
+ * pattern) when he may read the store. */
+int acc_may_read_text(struct acc *a, const char *object, struct err *err) MUST_CHECK;
+
+struct acc_explain {
+    bool allowed;
+    bool is_owner;  /* which decides */
+    int64_t rule;   /* that decides; 0: none */
+    int64_t role;   /* the rule that gives its role; 0: his own */
+    struct buf way; /* when denied: the command that would allow it */
+};
+/* What acc_check would say of this subject (without a scope), and why. */
+int acc_explain(struct acc *a, const char *subject, const char *verb_or_null,
+                enum acc_right right, struct acc_object on, struct acc_explain *out,
+                struct err *err) MUST_CHECK;
+/* ERR_INVALID: no scope (acc_who). Which verbs there are is not known here. */
+int acc_scope_check(const char *scope_json, struct err *err) MUST_CHECK;
+void acc_explain_release(struct acc_explain *x); /* for AUTO */
+
+/* Each user of this machine that the rules let read it now, by the kernel's number; one
+ * may come under two names. Names that mean nobody here are left out. */
+int acc_readers(struct acc *a, struct acc_object on,
                 int (*fn)(void *arg, uid_t uid, struct err *err), void *arg,
                 struct err *err) MUST_CHECK;
 
@@ -194,12 +298,19 @@ struct acc_log_query {
     const char *actor;  /* NULL: all */
     int64_t limit;      /* the newest n; 0: all */
     int64_t before_seq; /* only older ones than this; 0: all */
+    int64_t after;      /* only events behind this number */
     bool newest_first;
 };
 /* Oldest first, unless said otherwise; fn ends it with 1. */
 int acc_log(struct acc *a, const struct acc_log_query *q,
             int (*fn)(void *arg, const struct acc_event_row *row, struct err *err),
             void *arg, struct err *err) MUST_CHECK;
+
+struct acc_figures {
+    int64_t last_seq, last_ns; /* of the newest event; 0: none */
+    int64_t head_seq;          /* what the newest signed head says it covers */
+};
+int acc_figures(struct acc *a, struct acc_figures *out, struct err *err) MUST_CHECK;
 
 struct acc_verify {
     int64_t n_events;

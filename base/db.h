@@ -139,6 +139,9 @@ int db_get_int(struct db *db, int64_t *out, struct err *err, const char *sql,
 int db_get_text(struct db *db, struct buf *out, struct err *err, const char *sql,
                 const char *types, ...) MUST_CHECK;
 int64_t db_last_id(struct db *db);
+/* Another number than before when somebody else has committed since; this handle's own
+ * changes do not change it. For who keeps in memory what is in the database: cheap. */
+int db_version(struct db *db, int64_t *out, struct err *err) MUST_CHECK;
 int64_t db_changes(struct db *db);
 
 #endif

@@ -266,6 +266,14 @@ db_get_text(struct db *db, struct buf *out, struct err *err, const char *sql,
     return r;
 }
 
+int
+db_version(struct db *db, int64_t *out, struct err *err)
+{
+    int r = db_get_int(db, out, err, "PRAGMA data_version", "");
+
+    return r < 0 ? r : 0;
+}
+
 int64_t
 db_last_id(struct db *db)
 {

@@ -108,6 +108,12 @@ void cli_sizes(const cJSON *reply, struct buf *out);
 /* show --plan: the stages, then a line a step. */
 void cli_plan(const cJSON *reply, struct buf *out);
 
+/* Field `out` of a request that asks for a secret: taken out of it (*path, NULL: none;
+ * the caller frees), and looked whether it can be written, before anything is made.
+ * Then the secret goes from the reply into that file, 0600. */
+int cli_secret_file(cJSON *request, char **path, struct err *err) MUST_CHECK;
+int cli_secret_write(cJSON *reply, const char *path, struct err *err) MUST_CHECK;
+
 /* exec, after its call succeeded: becomes the program, which keeps lock_fd. Returns
  * only when that cannot be: 127 there is no such program, 126 it does not run. */
 int cli_exec(int lock_fd, const cJSON *request, const cJSON *reply);

@@ -71,7 +71,11 @@ call(const struct cli_call *call_, const struct cli_ends *ends)
     struct cli_progress progress = { .what = NULL };
     struct telling telling = { .json = call_->json };
     const char *verb = call_->verb->name;
-    int r = ends->open(&session, call_, &err);
+    char *secret_path = NULL;
+    bool is_token = strncmp(verb, "token_", 6) == 0;
+    int r = is_token ? cli_secret_file(call_->request, &secret_path, &err) : 0;
+    if (r >= 0)
+        r = ends->open(&session, call_, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))
         ends->on_progress(session, cli_progress, &progress);
     if (r >= 0)
@@ -80,6 +84,8 @@ call(const struct cli_call *call_, const struct cli_ends *ends)
         cli_add_ci(call_->request);
     if (r >= 0)
         r = ends->call(session, verb, call_->request, &reply, &err);
+    if (r >= 0)
+        r = cli_secret_write(reply, secret_path, &err);
     cli_progress_end(&progress);
     bool becomes = r >= 0 && cli_becomes(call_->verb);
     if (reply && strcmp(verb, "cat") == 0)

@@ -66,7 +66,7 @@ way_out(const struct client *c, int status)
     if (status == 401)
         return c->authorization ? "; the token ($SLUICE_TOKEN, $SLUICE_TOKEN_FILE) is "
                                   "not known there, "
-                                  "or has expired: sluice token add makes one"
+                                  "or has expired: sluice token create makes one"
                                 : "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks";
     if (status == 429)
         return "; try again later";

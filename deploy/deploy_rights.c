@@ -121,7 +121,7 @@ wanted(struct repo *r, const struct site *s, const char *model, struct rights *o
     int e = group ? find_group(group, &out->gid, err) : 0;
 
     if (e == 0 && by_grants(s))
-        e = acc_readers(r->acc, model, add_reader, &u, err);
+        e = acc_readers(r->acc, acc_alias(model, s->t.alias), add_reader, &u, err);
     if (e == 0 && u.n == 0) {
         from_mode(&out->acl, by_grants(s) ? (mode_t)(0700 | by_group << 3) : 0755);
     } else if (e == 0) {

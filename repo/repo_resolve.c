@@ -24,21 +24,30 @@ list_names(struct db_stmt *st, struct buf *out, struct err *err)
     return r < 0 ? r : n;
 }
 
+/* Names only what the caller may read, here and below. */
 static int
 no_model(struct repo *r, const char *model, struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
     struct buf names AUTO(buf_release) = BUF_INIT;
-    int rc = db_query(r->db, &st, err, "SELECT name FROM model ORDER BY name", "");
+    int n = 0, may, rc;
 
-    if (rc == 0)
-        rc = list_names(st, &names, err);
+    rc = db_query(r->db, &st, err, "SELECT name FROM model ORDER BY name", "");
+    while (rc >= 0 && (rc = db_step(st, err)) == 1) {
+        may = acc_may(r->acc, NULL, ACC_READ, acc_model(db_text(st, 0)), err);
+        if (may < 0)
+            return may;
+        if (may && n++ < SHOWN_MAX)
+            buf_addf(&names, "%s%s", n > 1 ? ", " : "", db_text(st, 0));
+    }
     if (rc < 0)
         return rc;
-    if (rc == 0)
+    if (n == 0)
         return err_set(err, ERR_NOTFOUND,
-                       "there is no model %s; the store is empty: sluice push DIR %s",
+                       "there is no model %s, and no other here: sluice push DIR %s",
                        model, model);
+    if (n > SHOWN_MAX)
+        buf_addf(&names, " and %d more", n - SHOWN_MAX);
     return err_set(err, ERR_NOTFOUND, "there is no model %s; there is %s", model,
                    buf_str(&names));
 }
@@ -164,10 +173,17 @@ by_digest(struct repo *r, const struct repo_ref *ref, struct repo_version *out,
     if (rc < 0)
         return rc;
     while ((rc = db_step(st, err)) == 1) {
-        repo_version_row(st, out);
+        struct repo_version v;
+
+        repo_version_row(st, &v);
+        rc = acc_may(r->acc, NULL, ACC_READ, acc_model(v.model), err);
+        if (rc < 0)
+            return rc;
+        if (rc == 0)
+            continue;
+        *out = v;
         if (n++ < SHOWN_MAX)
-            buf_addf(&names, "%s%s@%" PRId64, n > 1 ? ", " : "", out->model,
-                     out->number);
+            buf_addf(&names, "%s%s@%" PRId64, n > 1 ? ", " : "", v.model, v.number);
     }
     if (rc < 0)
         return rc;

@@ -101,12 +101,9 @@ reads_one_of(struct repo *r, struct db_stmt *models, struct err *err)
     int rc;
 
     while ((rc = db_step(models, err)) == 1) {
-        rc = acc_check(r->acc, ACC_READ, db_text(models, 0), err);
-        if (rc == 0)
-            return 1;
-        if (rc != -ERR_DENIED)
+        rc = acc_may(r->acc, NULL, ACC_READ, acc_model(db_text(models, 0)), err);
+        if (rc != 0)
             return rc;
-        err_clear(err);
     }
     return rc;
 }

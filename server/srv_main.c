@@ -47,6 +47,8 @@ read_flags(int argc, char **argv, struct srv_options *o, struct err *err)
             what = OPENAPI;
         else if (strcmp(argv[i], "--stdio") == 0)
             o->stdio = true;
+        else if (strcmp(argv[i], "--metrics_open") == 0)
+            o->metrics_open = true;
         else if (k == n || i + 1 >= argc)
             return err_set(err, ERR_USAGE, "%s: no such flag, or it lacks its value",
                            argv[i]);

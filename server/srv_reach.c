@@ -228,7 +228,7 @@ bring_pairs(const struct one *o, const char *text, char **out, struct err *err)
 static int
 need_admin(const struct one *o, struct err *err)
 {
-    return acc_check(o->r->acc, ACC_ADMIN, NULL, err) < 0
+    return acc_check(o->r->acc, ACC_ADMIN, acc_store(), err) < 0
                ? err_ctx(err,
                          "%s: %s makes the service's machine read or ask elsewhere",
                          o->verb->name, o->field)

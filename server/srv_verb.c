@@ -255,6 +255,7 @@ reply_once(struct srv_req *q, struct call *c, struct err *err)
     };
     int r = srv_worker_call(q->srv, &q->who, c->verb->name, c->request, &hooks, &reply,
                             err);
+    q->number = srv_metrics_reply(q->srv, reply);
     if (r < 0) {
         if (c->if_match && err->code == ERR_CONFLICT) {
             srv_reply_status(q, 412, err);
@@ -367,8 +368,10 @@ run_events(void *arg, struct srv_sink *to, struct err *err)
     s->to = to;
     s->said_ns = clock_mono_ns();
     (void)srv_sink_write(to, ":\n\n", 3); /* the answer has begun */
-    if (srv_worker_call(s->srv, &s->who, s->call.verb->name, s->call.request, &hooks,
-                        &reply, err) < 0) {
+    int r = srv_worker_call(s->srv, &s->who, s->call.verb->name, s->call.request,
+                            &hooks, &reply, err);
+    (void)srv_metrics_reply(s->srv, reply);
+    if (r < 0) {
         cJSON *o AUTO(json_free) = cJSON_CreateObject();
         struct srv_req q = { .srv = s->srv };
         memcpy(q.id, s->id, sizeof q.id);

@@ -88,7 +88,8 @@ match(struct repo *r, const struct svc_verb *verb, const char *tag, cJSON *reque
     alias = is_promote ? alias : parsed.alias;
     if (!alias)
         return 0;
-    if (acc_check(r->acc, verb->right, parsed.model, err) < 0)
+    if (acc_check_verb(r->acc, verb->name, verb->right, acc_alias(parsed.model, alias),
+                       err) < 0)
         return -(int)err->code;
     int r_live = deploy_live(r, parsed.model, alias, &live, err);
     if (r_live < 0)

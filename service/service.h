@@ -111,4 +111,34 @@ void svc_on_tell(struct svc *s, svc_tell_fn *fn, void *arg);
 int svc_call(struct svc *s, const char *verb, const cJSON *request, cJSON **reply,
              struct err *err) MUST_CHECK;
 
+/* ---- look-ups: resolve, thousands of times a second ---- */
+
+/* What the event of a call of resolve says; number: of the version, 0: not known. */
+struct svc_look {
+    int64_t number;
+    char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    char digest[REPO_DIGEST_BYTES];
+};
+/* resolve as svc_call does it (rights too), but that its event is the caller's to
+ * record. *reply is NULL after an error. */
+int svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+                struct err *err) MUST_CHECK;
+
+/* So many look-ups of one subject, with one answer: one event. */
+struct svc_lookups {
+    struct acc_who who;
+    struct svc_look about;
+    enum err_code code; /* of the failure; ERR_OK */
+    const char *error;  /* its message; NULL */
+    int64_t n, first_ns, last_ns;
+};
+struct svc_recorded {
+    bool stands;     /* the events are in the catalogue */
+    bool is_allowed; /* after an error: reads are given out all the same */
+};
+/* All of them in one transaction, and published. An error: as for a read that cannot be
+ * recorded; one that only keeps the log's files behind a full disk is none. */
+int svc_record_lookups(struct svc *s, const struct svc_lookups *list, int n,
+                       struct svc_recorded *out, struct err *err) MUST_CHECK;
+
 #endif

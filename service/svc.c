@@ -242,35 +242,18 @@ svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err)
     return 0;
 }
 
-/* The model that a request is about, for acc_check: field `model`, or the model that
- * `ref` or `onto` names; "" for the whole store. */
+/* Asks the gate, of what the request is about. */
 static int
-about_model(struct svc_call *c, char out[REPO_NAME_BYTES], struct err *err)
+check_access(struct svc_call *c, struct err *err)
 {
-    out[0] = '\0';
-    const char *model = svc_str(c, "model");
+    struct svc_object what;
     const char *ref = svc_str(c, svc_str(c, "onto") ? "onto" : "ref");
-    struct repo_ref parsed;
-    if (model && !svc_str(c, "onto")) {
-        if (repo_check_model_name(model, err) < 0)
-            return -(int)err->code;
-        snprintf(out, REPO_NAME_BYTES, "%s", model);
-    } else if (ref) {
-        if (repo_ref_parse(ref, &parsed, err) < 0)
-            return -(int)err->code;
-        struct repo_version v;
-        if (!parsed.model[0]) {
-            if (repo_resolve(c->repo, ref, &v, err) < 0)
-                return -(int)err->code;
-            snprintf(parsed.model, sizeof parsed.model, "%s", v.model);
-        }
-        snprintf(out, REPO_NAME_BYTES, "%s", parsed.model);
-    }
+    if (svc_about_what(c, &what, err) < 0)
+        return -(int)err->code;
     snprintf(c->object, sizeof c->object, "%s",
-             ref && parsed.digest_hex[0] ? out
-             : ref                       ? ref
-                                         : out);
-    return 0;
+             ref && strncmp(ref, "sha256:", 7) != 0 ? ref : what.model);
+    return what.any ? acc_check_any(c->repo->acc, c->verb->name, c->verb->right, err)
+                    : svc_allow(c, c->verb->right, what.on, err);
 }
 
 int
@@ -298,11 +281,7 @@ svc_act_as(struct svc *s, const struct acc_who *who_or_null, struct err *err)
 static int
 do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
 {
-    char model[REPO_NAME_BYTES] = "";
-    if (c->repo &&
-        (svc_check_read_only(c, err) < 0 || about_model(c, model, err) < 0 ||
-         (c->verb->right != ACC_NONE &&
-          acc_check(c->repo->acc, c->verb->right, model[0] ? model : NULL, err) < 0)))
+    if (c->repo && (svc_check_read_only(c, err) < 0 || check_access(c, err) < 0))
         return -(int)err->code;
     int r = c->repo ? svc_key_begin(c, err) : 0;
     if (r == 0)
@@ -389,6 +368,9 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
             r = err_ctx(err, "whether it took effect is not known, look before you "
                              "repeat it");
     }
+    if (c.once && c.recorded)
+        svc_move_members(c.once, c.reply);
+    cJSON_Delete(c.once);
     free(c.made);
     cJSON_Delete(c.body);
     if (!c.reply->child && r < 0) {
@@ -397,6 +379,33 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     }
     *reply = c.reply;
     return r < 0 ? r : 0;
+}
+
+int
+svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+            struct err *err)
+{
+    cJSON *request AUTO(json_free) = cJSON_CreateObject();
+    struct svc_call c = {
+        .s = s, .verb = svc_find("resolve"), .req = request, .n_cut = fs_maps_n_cut()
+    };
+    json_put_str(request, "ref", ref);
+    *reply = NULL;
+    if (svc_need_store(s, err) < 0)
+        return -(int)err->code;
+    c.repo = s->repo;
+    c.reply = cJSON_CreateObject();
+    c.body = cJSON_CreateObject();
+    int r = do_call(&c, handlers[c.verb->index], err);
+    memcpy(about->object, c.object, sizeof c.object);
+    memcpy(about->digest, c.digest, sizeof c.digest);
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(c.reply, "number");
+    about->number = number ? (int64_t)number->valuedouble : 0;
+    cJSON_Delete(c.body);
+    if (r < 0)
+        json_free(&c.reply);
+    *reply = c.reply;
+    return r;
 }
 
 /* ---- common pieces ---- */
@@ -479,10 +488,9 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     *out = (struct svc_dir){ .path = text };
     if (svc_is_path(text))
         return 0;
-    if (repo_resolve(c->repo, text, &v, err) < 0)
+    if (svc_resolve(c, text, ACC_READ, &v, err) < 0)
         return hint_path(c->s, text, false, err);
-    if (acc_check(c->repo->acc, ACC_READ, v.model, err) < 0 ||
-        repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
+    if (repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;
     out->path = out->view.path;
     svc_about(c, &v);

@@ -307,8 +307,10 @@ static int
 check_rights(struct adoption *a, struct err *err)
 {
     for (int m = 0; m < a->tree.n_models; m++)
-        if (acc_check(a->c->repo->acc, ACC_PUSH, a->tree.models[m].name, err) < 0 ||
-            acc_check(a->c->repo->acc, ACC_PROMOTE, a->tree.models[m].name, err) < 0)
+        if (acc_check(a->c->repo->acc, ACC_PUSH, acc_model(a->tree.models[m].name),
+                      err) < 0 ||
+            acc_check(a->c->repo->acc, ACC_PROMOTE,
+                      acc_alias(a->tree.models[m].name, a->alias), err) < 0)
             return -(int)err->code;
     return 0;
 }

@@ -130,7 +130,7 @@ svc_do_export(struct svc_call *c, struct err *err)
     const char *dest = cJSON_GetArrayItem(list, n)->valuestring;
     struct repo_version v;
     if (!strchr(dest, '/') && !strchr(dest, '.') && strcmp(dest, "-") != 0 &&
-        repo_resolve(c->repo, dest, &v, err) == 0)
+        svc_resolve(c, dest, ACC_READ, &v, err) == 0)
         return err_set(
             err, ERR_USAGE,
             "export: the last argument, %s, is a version: where to? (./%s is a "
@@ -141,9 +141,8 @@ svc_do_export(struct svc_call *c, struct err *err)
     cJSON *versions = cJSON_AddArrayToObject(c->reply, "versions");
     for (int i = 0; i < n; i++) {
         struct repo_bundle_version *b = &all.v[all.n++];
-        if (repo_resolve(c->repo, cJSON_GetArrayItem(list, i)->valuestring, &b->v,
-                         err) < 0 ||
-            acc_check(c->repo->acc, ACC_READ, b->v.model, err) < 0 ||
+        if (svc_resolve(c, cJSON_GetArrayItem(list, i)->valuestring, ACC_READ, &b->v,
+                        err) < 0 ||
             describe(c, b, err) < 0)
             return -(int)err->code;
         svc_about(c, &b->v);
@@ -355,7 +354,7 @@ svc_do_import(struct svc_call *c, struct err *err)
                                                      .stage = REPO_VIEW_INIT };
     const char *as = svc_str(c, "as");
     if ((as && (repo_check_model_name(as, err) < 0 ||
-                acc_check(c->repo->acc, ACC_PUSH, as, err) < 0)) ||
+                svc_allow(c, ACC_PUSH, acc_model(as), err) < 0)) ||
         repo_bundle_open(c->repo, svc_str(c, "bundle"), &b, err) < 0)
         return -(int)err->code;
     if (as)
@@ -365,7 +364,7 @@ svc_do_import(struct svc_call *c, struct err *err)
                                "--as %s: the bundle has versions of %s and of %s", as,
                                b.entries[0].model, b.entries[i].model);
     for (int i = 0; i < b.n_entries; i++)
-        if (acc_check(c->repo->acc, ACC_PUSH, as ? as : b.entries[i].model, err) < 0 ||
+        if (svc_allow(c, ACC_PUSH, acc_model(as ? as : b.entries[i].model), err) < 0 ||
             check_said(&b.entries[i], err) < 0)
             return -(int)err->code;
     cJSON *list = cJSON_AddArrayToObject(c->reply, "versions");

@@ -174,7 +174,7 @@ svc_do_canary(struct svc_call *c, struct err *err)
     if (svc_str(c, "for") && clock_parse_span(svc_str(c, "for"), &for_ns, err) < 0)
         return err_ctx(err, "canary --for");
     if (act != CANARY_REPORT &&
-        acc_check(c->repo->acc, ACC_PROMOTE, ref.model, err) < 0)
+        acc_check(c->repo->acc, ACC_PROMOTE, acc_alias(ref.model, ref.alias), err) < 0)
         return -(int)err->code;
     int e = deploy_live(c->repo, ref.model, ref.alias, &rel, err);
     if (e >= 0 && (e == 0 || rel.n_members < 2))

@@ -39,7 +39,8 @@ may_read(void *arg, const char *model)
 {
     struct svc_call *c = arg;
     struct err err = ERR_INIT;
-    return acc_check(c->repo->acc, ACC_READ, model, &err) >= 0;
+    return acc_check(c->repo->acc, ACC_READ, acc_alias(model, svc_str(c, "alias")),
+                     &err) >= 0;
 }
 
 /* Every few seconds, by every host: what comes of it is recorded, the question is not.
@@ -145,7 +146,7 @@ svc_do_host_rollout(struct svc_call *c, struct err *err)
         put_rule(c->reply, alias, found, &rule);
         return found < 0 ? found : 0;
     }
-    if (acc_check(c->repo->acc, ACC_PROMOTE, NULL, err) < 0 ||
+    if (acc_check(c->repo->acc, ACC_PROMOTE, acc_alias("*", alias), err) < 0 ||
         db_begin(c->repo->db, err) < 0)
         return -(int)err->code;
     found = deploy_host_rule(c->repo, alias, &rule, err);

@@ -36,7 +36,8 @@ struct svc_call {
     bool keyed;     /* it has an idempotency key, which stands for `request` */
     bool replayed;  /* and was carried out before: reply is that answer */
     struct digest request;
-    char *made; /* what a read wrote for its caller; goes when it is not given out */
+    cJSON *once; /* members of the reply that nobody keeps: a secret; NULL: none */
+    char *made;  /* what a read wrote for its caller; goes when it is not given out */
 };
 
 typedef int svc_do_fn(struct svc_call *c, struct err *err);
@@ -67,6 +68,30 @@ struct deploy_options;
 void svc_target_options(const struct svc_call *c, struct deploy_options *out);
 int svc_alias(struct svc_call *c, struct repo_ref *out, struct err *err) MUST_CHECK;
 void svc_about(struct svc_call *c, const struct repo_version *v);
+
+/* ---- svc_object.c: what the gate is asked about ---- */
+
+struct svc_object {
+    struct acc_object on; /* of the names below */
+    bool any;             /* a list: whatever the caller may read */
+    char model[REPO_NAME_BYTES], name[REPO_NAME_BYTES];
+};
+/* Of the call's request. */
+int svc_about_what(struct svc_call *c, struct svc_object *out,
+                   struct err *err) MUST_CHECK;
+/* acc_check of a second object, in the verb's name. */
+int svc_allow(struct svc_call *c, enum acc_right right, struct acc_object on,
+              struct err *err) MUST_CHECK;
+/* A version that is not the verb's first object: asks before it looks, so that who may
+ * not learns nothing. */
+int svc_resolve(struct svc_call *c, const char *text, enum acc_right right,
+                struct repo_version *out, struct err *err) MUST_CHECK;
+/* A right or a verb that there is, as a person types it; what a rule calls it is
+ * appended, `right` is what the verb asks for. */
+int svc_take_what(const char *text, enum acc_right *right, struct buf *what,
+                  struct err *err) MUST_CHECK;
+/* For lists: 1: the caller may read it, 0: it is left out. */
+int svc_shows(struct svc_call *c, struct acc_object on, struct err *err) MUST_CHECK;
 
 /* Opens the session's store, unless it is open. */
 int svc_need_store(struct svc *s, struct err *err) MUST_CHECK;
@@ -105,6 +130,8 @@ int svc_put_provenance(struct svc_call *c, cJSON *to, struct err *err) MUST_CHEC
  * result, which the log can spoil: a read that cannot be recorded is not given out,
  * unless the store says otherwise. */
 int svc_log_call(struct svc_call *c, int result, struct err *err) MUST_CHECK;
+const char *svc_outcome(enum err_code code); /* of acc_event */
+bool svc_is_full(const struct err *err);     /* no room on the disk */
 /* Before anything is done: what cannot be recorded or changed is refused at once. */
 int svc_check_read_only(struct svc_call *c, struct err *err) MUST_CHECK;
 

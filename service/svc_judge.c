@@ -114,7 +114,7 @@ static int
 baseline(struct svc_call *c, const char *field, const struct repo_version *v,
          struct repo_version *out, struct err *err)
 {
-    if (repo_resolve(c->repo, svc_str(c, field), out, err) < 0) {
+    if (svc_resolve(c, svc_str(c, field), ACC_READ, out, err) < 0) {
         if (err->code != ERR_NOTFOUND)
             return -(int)err->code;
         err_clear(err);
@@ -275,7 +275,7 @@ check_judges(struct svc_call *c, const struct repo_version *v, const struct sets
 {
     /* A program of one's own says whatever one likes, and the gate counts its verdict.
      */
-    if (ops->where && acc_check(c->repo->acc, ACC_JUDGE, v->model, err) < 0)
+    if (ops->where && acc_check(c->repo->acc, ACC_JUDGE, acc_model(v->model), err) < 0)
         return err_ctx(err, "a stored verdict by --backend %s", ops->name);
     if (sets->n == 0)
         return err_set(

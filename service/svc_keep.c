@@ -319,7 +319,7 @@ svc_do_fsck(struct svc_call *c, struct err *err)
     if (svc_need_store(c->s, err) < 0)
         return -(int)err->code;
     c->repo = c->s->repo;
-    if (acc_check(c->repo->acc, ACC_ADMIN, NULL, err) < 0 ||
+    if (acc_check(c->repo->acc, ACC_ADMIN, acc_store(), err) < 0 ||
         (how.repair && find_places(c, &places, err) < 0))
         return -(int)err->code;
     how.from = (const char *const *)places.v;

@@ -98,7 +98,8 @@ svc_do_quota_set(struct svc_call *c, struct err *err)
         return err_set(
             err, ERR_USAGE,
             "quota set takes MODEL and --max SIZE, or --min_free SIZE alone");
-    if (acc_check(c->repo->acc, ACC_ADMIN, NULL, err) < 0 || /* not the model's own */
+    if (acc_check(c->repo->acc, ACC_ADMIN, acc_store(), err) <
+            0 || /* not the model's own */
         repo_size_parse(max ? max : min_free, &bytes, err) < 0 ||
         db_begin(c->repo->db, err) < 0)
         return -(int)err->code;

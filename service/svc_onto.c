@@ -38,8 +38,7 @@ static int
 base_open(struct svc_call *c, struct onto *o, struct err *err)
 {
     const char *ref = svc_str(c, "onto");
-    if (repo_resolve(c->repo, ref, &o->base, err) < 0 ||
-        acc_check(c->repo->acc, ACC_READ, o->base.model, err) < 0 ||
+    if (svc_resolve(c, ref, ACC_READ, &o->base, err) < 0 ||
         repo_view_open(c->repo, &o->base.digest, &o->view, err) < 0 ||
         sm_open(&o->model, o->view.lock_fd, ref, err) < 0)
         return -(int)err->code;

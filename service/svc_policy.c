@@ -300,7 +300,8 @@ carry_out(struct svc_call *c, struct asked *x, struct err *err)
     cJSON *gates = NULL, *report = NULL;
     char *reason AUTO(free_ptr) =
         xasprintf("approved: request %" PRId64 " of %s", x->a.id, x->a.asked_by);
-    int e = acc_holds(c->repo->acc, x->a.asked_by, ACC_PROMOTE, x->v.model, err);
+    int e = acc_holds(c->repo->acc, x->a.asked_by, ACC_PROMOTE,
+                      acc_alias(x->v.model, x->q.args.alias), err);
     if (e < 0)
         return e;
     if (e == 0)

@@ -109,7 +109,8 @@ svc_do_target_check(struct svc_call *c, struct err *err)
     cJSON *report = NULL;
     if (name)
         snprintf(c->object, sizeof c->object, "target %s", name);
-    if (repair && acc_check(c->repo->acc, ACC_ADMIN, NULL, err) < 0)
+    if (repair && acc_check(c->repo->acc, ACC_ADMIN,
+                            name ? acc_target(name) : acc_store(), err) < 0)
         return -(int)err->code;
     json_put_bool(c->body, "repair", repair);
     if (deploy_drift(c->repo, name, repair, &report, err) < 0)
@@ -216,7 +217,8 @@ check_keep(const struct svc_call *c, int *out, struct err *err)
 
 /* A reason to overrule the policy, and the right to. */
 static int
-check_glass(struct svc_call *c, const char *model, const char **out, struct err *err)
+check_glass(struct svc_call *c, const char *model, const char *alias, const char **out,
+            struct err *err)
 {
     *out = svc_str(c, "break_glass");
     if (!*out)
@@ -225,7 +227,7 @@ check_glass(struct svc_call *c, const char *model, const char **out, struct err 
         return err_set(err, ERR_USAGE,
                        "--break_glass needs a reason of 1 to 200 bytes");
     json_put_str(c->body, "break_glass", *out);
-    return acc_check(c->repo->acc, ACC_BREAK_GLASS, model, err);
+    return acc_check(c->repo->acc, ACC_BREAK_GLASS, acc_alias(model, alias), err);
 }
 
 int
@@ -249,7 +251,7 @@ svc_do_promote(struct svc_call *c, struct err *err)
             err, ERR_USAGE,
             "promote --dry-run does nothing that could be done once, or later");
     if (check_keep(c, &d.keep_loaded, err) < 0 ||
-        check_glass(c, v.model, &d.break_glass, err) < 0)
+        check_glass(c, v.model, alias, &d.break_glass, err) < 0)
         return -(int)err->code;
     bool asked = false;
     int e = change(c, &d, err);
@@ -367,7 +369,7 @@ svc_do_weights(struct svc_call *c, struct err *err)
                                .again = svc_flag(c, "again"),
                                .reason = svc_str(c, "reason") };
     if (check_keep(c, &d.keep_loaded, err) < 0 ||
-        check_glass(c, ref.model, &d.break_glass, err) < 0)
+        check_glass(c, ref.model, ref.alias, &d.break_glass, err) < 0)
         return -(int)err->code;
     return change(c, &d, err);
 }

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,16 @@ take_first(void *arg, const struct val_verdict *v, struct err *err)
     return 0;
 }
 
+/* A number says nothing of whose verdict it is: what the caller may not read is not
+ * there. */
+static int
+may_see(struct svc_call *c, int64_t id, const struct repo_version *v, struct err *err)
+{
+    int may = svc_shows(c, acc_model(v->model), err);
+    return may != 0 ? (may < 0 ? may : 0)
+                    : err_set(err, ERR_NOTFOUND, VAL_NO_VERDICT, id);
+}
+
 /* Field `verdict` is a verdict's number, or a version: the newest one on it. */
 static int
 find(struct svc_call *c, struct val_verdict *out, struct repo_version *v,
@@ -34,8 +45,7 @@ find(struct svc_call *c, struct val_verdict *out, struct repo_version *v,
     if (strspn(text, "0123456789") == strlen(text) && strlen(text) < 19) {
         id = strtoll(text, NULL, 10);
     } else {
-        if (repo_resolve(c->repo, text, v, err) < 0 ||
-            acc_check(c->repo->acc, ACC_READ, v->model, err) < 0 ||
+        if (svc_resolve(c, text, ACC_READ, v, err) < 0 ||
             val_verdicts(c->repo, v->id, take_first, &id, err) < 0)
             return -(int)err->code;
         if (id == 0)
@@ -45,7 +55,7 @@ find(struct svc_call *c, struct val_verdict *out, struct repo_version *v,
     }
     if (val_verdict_get(c->repo, id, out, err) < 0 ||
         repo_version_get(c->repo, out->version_id, v, err) < 0 ||
-        acc_check(c->repo->acc, ACC_READ, v->model, err) < 0)
+        may_see(c, id, v, err) < 0)
         return -(int)err->code;
     svc_about(c, v);
     return 0;
@@ -225,7 +235,7 @@ backend_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v
     if (!where[0])
         return 0;
     out->where = where;
-    return acc_check(c->repo->acc, ACC_JUDGE, v->model, err) < 0
+    return acc_check(c->repo->acc, ACC_JUDGE, acc_model(v->model), err) < 0
                ? err_ctx(err, "replay by %s of '%s'", kind, where)
                : 0;
 }

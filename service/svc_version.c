@@ -373,7 +373,7 @@ svc_do_accept(struct svc_call *c, struct err *err)
     /* Who pushes may let out what passes; to waive the exam is its owner's. */
     if (unchecked && !svc_str(c, "reason"))
         return err_set(err, ERR_USAGE, "accept --unchecked needs --reason TEXT");
-    int r = unchecked ? acc_check(c->repo->acc, ACC_JUDGE, v.model, err)
+    int r = unchecked ? acc_check(c->repo->acc, ACC_JUDGE, acc_model(v.model), err)
                       : val_checks(c->repo, &v, &checks, err);
     if (checks)
         cJSON_AddItemToObject(c->body, "checks", checks);

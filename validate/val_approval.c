@@ -444,7 +444,7 @@ count_yes(struct repo *r, const struct val_gate_args *args,
     while (e >= 0 && (e = db_step(st, err)) == 1) {
         struct ban b = { .who = db_text(st, 0) };
 
-        e = acc_holds(r->acc, b.who, role, a->model, err);
+        e = acc_holds(r->acc, b.who, role, acc_alias(a->model, a->alias), err);
         if (e == 1 && find_ban(r, args, a->asked_by, &b, err) < 0)
             return -(int)err->code;
         if (e == 1 && !b.why)

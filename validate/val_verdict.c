@@ -149,10 +149,7 @@ val_verdict_get(struct repo *r, int64_t id, struct val_verdict *out, struct err 
     if (e == 0)
         e = db_step(st, err);
     if (e == 0)
-        return err_set(err, ERR_NOTFOUND,
-                       "there is no verdict %" PRId64
-                       ": sluice inspect lists those of a version",
-                       id);
+        return err_set(err, ERR_NOTFOUND, VAL_NO_VERDICT, id);
     return e < 0 ? e : read_verdict(st, out, err);
 }
 

@@ -334,6 +334,8 @@ int val_verdicts(struct repo *r, int64_t version_id,
                  int (*fn)(void *arg, const struct val_verdict *v, struct err *err),
                  void *arg, struct err *err) MUST_CHECK;
 
+#define VAL_NO_VERDICT                                                                 \
+    "there is no verdict %" PRId64 ": sluice inspect lists those of a version"
 int val_verdict_get(struct repo *r, int64_t id, struct val_verdict *out,
                     struct err *err) MUST_CHECK; /* ERR_NOTFOUND */
 

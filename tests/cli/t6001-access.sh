@@ -101,6 +101,12 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         freeze) set -- digits@production --reason x ;;
         route) set -- digits@production --unit C123 ;;
         grant | revoke) set -- root read digits ;;
+        role_give | role_take) set -- root oncall ;;
+        explain) set -- daemon read digits ;;
+        user_add | user_disable | user_enable | user_cert | token_create) set -- root ;;
+        token_revoke | token_rotate) set -- 7fQx2k9A ;;
+        issuer_add) set -- ci https://ci.example.org --audience x --match a=b --subject root ;;
+        issuer_remove) set -- ci ;;
         backup) set -- "$scratch/stranger-backup" ;;
         export) set -- digits@1 "$scratch/stranger.tar" ;;
         import) set -- "$scratch/stranger.tar" --as digits ;;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "access/rule.h"
 #include "tests/unit/access/acc_fixture.h"
 
 #include <sys/wait.h>
@@ -16,6 +17,42 @@ TEST(test_acc_grant__rights_parse)
                           "break-glass, admin") != NULL);
 }
 
+/* Gives, in a transaction of its own: what acc_grant says. */
+static int
+give(struct fixture *f, const char *subject, const char *what, const char *object)
+{
+    struct err err = ERR_INIT;
+    struct acc_grant g = { .subject = subject,
+                           .effect = what[0] == '!' ? "deny" : "allow",
+                           .what = what + (what[0] == '!'),
+                           .object = object,
+                           .until_ns = ACC_FOREVER };
+
+    CHECK_OK(db_begin(f->db, &err));
+    int r = acc_grant(f->acc, &g, &err);
+    if (r < 0) {
+        db_rollback(f->db);
+        return r;
+    }
+    CHECK_OK(db_commit(f->db, &err));
+    return r;
+}
+
+static int
+take(struct fixture *f, const char *subject, const char *what, const char *object)
+{
+    struct err err = ERR_INIT;
+    const struct acc_grant g = { .subject = subject,
+                                 .effect = what[0] == '!' ? "deny" : "allow",
+                                 .what = what + (what[0] == '!'),
+                                 .object = object };
+
+    CHECK_OK(db_begin(f->db, &err));
+    int r = acc_revoke(f->acc, &g, &err);
+    CHECK_OK(db_commit(f->db, &err));
+    return r;
+}
+
 TEST(test_acc_grant__owner_may_everything)
 {
     struct fixture f;
@@ -23,8 +60,12 @@ TEST(test_acc_grant__owner_may_everything)
 
     fixture_new(&f);
     CHECK(acc_is_owner(f.acc));
-    CHECK_OK(acc_check(f.acc, ACC_ADMIN, NULL, &err));
-    CHECK_OK(acc_check(f.acc, ACC_PROMOTE, "digits", &err));
+    CHECK_OK(acc_check(f.acc, ACC_ADMIN, acc_store(), &err));
+    CHECK_OK(acc_check(f.acc, ACC_PROMOTE, acc_model("digits"), &err));
+    CHECK_INT(give(&f, acc_actor(f.acc), "!promote", "*"), 1);
+    CHECK_OK(acc_check(f.acc, ACC_PROMOTE, acc_model("digits"), &err));
+    CHECK_OK(acc_check_verb(f.acc, "promote", ACC_PROMOTE, acc_model("digits"), &err));
+    CHECK_INT(acc_holds(f.acc, acc_actor(f.acc), ACC_PROMOTE, acc_store(), &err), 1);
     fixture_close(&f);
 }
 
@@ -43,29 +84,67 @@ become_guest(struct fixture *f)
 TEST(test_acc_grant__table)
 {
     static const struct {
-        enum acc_right granted;
-        const char *on;
+        const char *what, *on;
         enum acc_right asked;
-        const char *model;
+        struct acc_object about;
         bool allowed;
     } cases[] = {
-        { ACC_READ, "digits", ACC_READ, "digits", true },
-        { ACC_READ, "digits", ACC_READ, "fraud", false },
-        { ACC_READ, "digits", ACC_PUSH, "digits", false },
-        { ACC_READ, "digits", ACC_READ, NULL, false },
-        { ACC_READ, "*", ACC_READ, "fraud", true },
-        { ACC_READ, "*", ACC_READ, NULL, true },
-        { ACC_READ, "*", ACC_PROMOTE, "fraud", false },
-        { ACC_PROMOTE, "digits", ACC_READ, "digits", true },
-        { ACC_PROMOTE, "digits", ACC_READ, "fraud", false },
-        { ACC_PUSH, "digits", ACC_READ, "digits", true },
-        { ACC_PUSH, "digits", ACC_PROMOTE, "digits", false },
-        { ACC_JUDGE, "*", ACC_READ, "digits", true },
-        { ACC_JUDGE, "*", ACC_JUDGE, "digits", true },
-        { ACC_PROMOTE, "*", ACC_ADMIN, NULL, false },
-        { ACC_ADMIN, "*", ACC_ADMIN, NULL, true },
-        { ACC_ADMIN, "*", ACC_PROMOTE, "digits", false },
-        { ACC_READ, "digits", ACC_NONE, NULL, true },
+        { "read", "digits", ACC_READ, { ACC_MODEL, "digits", NULL }, true },
+        { "read", "digits", ACC_READ, { ACC_MODEL, "fraud", NULL }, false },
+        { "read", "digits", ACC_PUSH, { ACC_MODEL, "digits", NULL }, false },
+        { "read", "digits", ACC_READ, { ACC_STORE, NULL, NULL }, false },
+        { "read", "*", ACC_READ, { ACC_MODEL, "fraud", NULL }, true },
+        { "read", "*", ACC_READ, { ACC_STORE, NULL, NULL }, true },
+        { "read", "*", ACC_PROMOTE, { ACC_MODEL, "fraud", NULL }, false },
+        { "promote", "digits", ACC_READ, { ACC_MODEL, "digits", NULL }, true },
+        { "promote", "digits", ACC_READ, { ACC_MODEL, "fraud", NULL }, false },
+        { "promote", "digits", ACC_PROMOTE, { ACC_ALIAS, "digits", "live" }, true },
+        { "promote",
+          "digits@live",
+          ACC_PROMOTE,
+          { ACC_ALIAS, "digits", "live" },
+          true },
+        { "promote", "digits@live", ACC_READ, { ACC_ALIAS, "digits", "live" }, true },
+        { "promote", "digits@live", ACC_READ, { ACC_MODEL, "digits", NULL }, false },
+        { "promote", "digits@live", ACC_PROMOTE, { ACC_ALIAS, "digits", "x" }, false },
+        { "promote", "*@live", ACC_PROMOTE, { ACC_ALIAS, "fraud", "live" }, true },
+        { "promote", "*@live", ACC_PROMOTE, { ACC_ALIAS, "*", "live" }, true },
+        { "promote", "dig*@live", ACC_PROMOTE, { ACC_ALIAS, "*", "live" }, false },
+        { "push", "digits", ACC_READ, { ACC_MODEL, "digits", NULL }, true },
+        { "push", "dig*", ACC_PUSH, { ACC_MODEL, "digits", NULL }, true },
+        { "push", "d*g*s", ACC_PUSH, { ACC_MODEL, "digits", NULL }, true },
+        { "push", "dig*x", ACC_PUSH, { ACC_MODEL, "digits", NULL }, false },
+        { "push", "dig\\*", ACC_PUSH, { ACC_MODEL, "digits", NULL }, false },
+        { "push", "dig\\*", ACC_PUSH, { ACC_MODEL, "dig*", NULL }, true },
+        { "push", "digits", ACC_PROMOTE, { ACC_MODEL, "digits", NULL }, false },
+        { "judge", "*", ACC_READ, { ACC_MODEL, "digits", NULL }, true },
+        { "judge", "*", ACC_JUDGE, { ACC_MODEL, "digits", NULL }, true },
+        { "judge", "digits", ACC_JUDGE, { ACC_GOLDEN, "digits", "exam" }, true },
+        { "judge",
+          "golden:digits/ex*",
+          ACC_JUDGE,
+          { ACC_GOLDEN, "digits", "exam" },
+          true },
+        { "judge", "golden:*/exam", ACC_JUDGE, { ACC_GOLDEN, "digits", "exam" }, true },
+        { "judge", "golden:*/exam", ACC_JUDGE, { ACC_GOLDEN, "digits", "xx" }, false },
+        { "judge", "policy:live", ACC_JUDGE, { ACC_POLICY, NULL, "live" }, true },
+        { "judge", "policy:live", ACC_JUDGE, { ACC_POLICY, "digits", "live" }, true },
+        { "judge", "digits", ACC_JUDGE, { ACC_POLICY, "digits", "live" }, true },
+        { "judge", "digits", ACC_JUDGE, { ACC_POLICY, NULL, "live" }, false },
+        { "judge", "policy:*", ACC_JUDGE, { ACC_POLICY, NULL, "target:web" }, true },
+        { "admin", "target:w*", ACC_ADMIN, { ACC_TARGET, NULL, "web" }, true },
+        { "admin", "target:w*", ACC_ADMIN, { ACC_HOOK, NULL, "web" }, false },
+        { "admin", "hook:web", ACC_ADMIN, { ACC_HOOK, NULL, "web" }, true },
+        { "admin", "key:store", ACC_ADMIN, { ACC_KEY, NULL, "store" }, true },
+        { "promote", "*", ACC_ADMIN, { ACC_STORE, NULL, NULL }, false },
+        { "admin", "*", ACC_ADMIN, { ACC_STORE, NULL, NULL }, true },
+        { "admin", "store", ACC_ADMIN, { ACC_STORE, NULL, NULL }, true },
+        { "admin", "store", ACC_ADMIN, { ACC_MODEL, "store", NULL }, false },
+        { "admin", "model:store", ACC_ADMIN, { ACC_MODEL, "store", NULL }, true },
+        { "admin", "model:store", ACC_ADMIN, { ACC_STORE, NULL, NULL }, false },
+        { "admin", "store", ACC_ADMIN, { ACC_TARGET, NULL, "web" }, false },
+        { "admin", "*", ACC_PROMOTE, { ACC_MODEL, "digits", NULL }, false },
+        { "read", "digits", ACC_NONE, { ACC_STORE, NULL, NULL }, true },
     };
     struct fixture f;
     struct err err = ERR_INIT;
@@ -75,48 +154,55 @@ TEST(test_acc_grant__table)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const char *me = acc_actor(f.acc);
 
-        CHECK_INT(acc_grant(f.acc, me, cases[i].granted, cases[i].on, &err), 1);
-        CHECK_INT(acc_grant(f.acc, me, cases[i].granted, cases[i].on, &err), 0);
+        CHECK_INT(give(&f, me, cases[i].what, cases[i].on), 1);
+        CHECK_INT(give(&f, me, cases[i].what, cases[i].on), 0);
         if (cases[i].allowed) {
-            CHECK_OK(acc_check(f.acc, cases[i].asked, cases[i].model, &err));
+            CHECK_OK(acc_check(f.acc, cases[i].asked, cases[i].about, &err));
         } else {
-            CHECK_INT(acc_check(f.acc, cases[i].asked, cases[i].model, &err),
+            struct buf object = BUF_INIT;
+
+            CHECK_INT(acc_check(f.acc, cases[i].asked, cases[i].about, &err),
                       -ERR_DENIED);
+            acc_object_text(&cases[i].about, &object);
             CHECK(strstr(err.msg, "boss") && strstr(err.msg, "sluice grant"));
             CHECK(strstr(err.msg, acc_right_text(cases[i].asked)));
+            CHECK(strstr(err.msg, buf_str(&object)));
+            buf_release(&object);
             err_clear(&err);
         }
-        CHECK_INT(acc_revoke(f.acc, me, cases[i].granted, cases[i].on, &err), 1);
-        CHECK_INT(acc_revoke(f.acc, me, cases[i].granted, cases[i].on, &err), 0);
+        CHECK_INT(take(&f, me, cases[i].what, cases[i].on), 1);
+        CHECK_INT(take(&f, me, cases[i].what, cases[i].on), 0);
         if (cases[i].asked != ACC_NONE)
-            CHECK_ERR(acc_check(f.acc, cases[i].asked, cases[i].model, &err),
+            CHECK_ERR(acc_check(f.acc, cases[i].asked, cases[i].about, &err),
                       ERR_DENIED);
     }
     fixture_close(&f);
 }
 
-TEST(test_acc_grant__subject_has_to_be_a_user)
+TEST(test_acc_grant__subject_has_to_be_somebody)
 {
     struct fixture f;
-    struct err err = ERR_INIT;
 
     fixture_new(&f);
-    CHECK_ERR(acc_grant(f.acc, "no-such-user-here", ACC_READ, "*", &err), ERR_NOTFOUND);
-    CHECK_ERR(acc_grant(f.acc, "", ACC_READ, "*", &err), ERR_NOTFOUND);
-    CHECK_ERR(acc_grant(f.acc, "uid:", ACC_READ, "*", &err), ERR_NOTFOUND);
-    CHECK_ERR(acc_grant(f.acc, "uid:12x", ACC_READ, "*", &err), ERR_NOTFOUND);
-    CHECK_INT(acc_grant(f.acc, "uid:1234", ACC_READ, "*", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "root", ACC_READ, "*", &err), 1);
+    CHECK_INT(give(&f, "no-such-user-here", "read", "*"), -ERR_NOTFOUND);
+    CHECK_INT(give(&f, "", "read", "*"), -ERR_NOTFOUND);
+    CHECK_INT(give(&f, "uid:", "read", "*"), -ERR_NOTFOUND);
+    CHECK_INT(give(&f, "uid:12x", "read", "*"), -ERR_NOTFOUND);
+    CHECK_INT(give(&f, "role:", "read", "*"), -ERR_INVALID);
+    CHECK_INT(give(&f, "role:a b", "read", "*"), -ERR_INVALID);
+    CHECK_INT(give(&f, "uid:1234", "read", "*"), 1);
+    CHECK_INT(give(&f, "root", "read", "*"), 1);
+    CHECK_INT(give(&f, "role:oncall", "rollback", "*@production"), 1);
     fixture_close(&f);
 }
 
 static int
-join(void *arg, const struct acc_grant_row *row, struct err *err)
+join(void *arg, const struct acc_grant *row, struct err *err)
 {
     (void)err;
-    buf_addf(arg, "%s %s %s by %s;", row->subject, row->right, row->model,
-             row->granted_by);
-    return row->time_ns > 0 ? 0 : -1;
+    buf_addf(arg, "%s %s %s by %s;", row->subject, row->what, row->object,
+             row->given_by);
+    return row->given_ns > 0 ? 0 : -1;
 }
 
 TEST(test_acc_grant__list)
@@ -124,13 +210,14 @@ TEST(test_acc_grant__list)
     struct fixture f;
     struct err err = ERR_INIT;
     struct buf all = BUF_INIT;
+    struct acc_grant_query q = { .subject = NULL };
     char want[256];
 
     fixture_new(&f);
-    CHECK_INT(acc_grant(f.acc, "uid:2", ACC_READ, "b", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "uid:2", ACC_PUSH, "a", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "uid:1", ACC_PROMOTE, "*", &err), 1);
-    CHECK_OK(acc_grants(f.acc, join, &all, &err));
+    CHECK_INT(give(&f, "uid:2", "read", "b"), 1);
+    CHECK_INT(give(&f, "uid:2", "push", "a"), 1);
+    CHECK_INT(give(&f, "uid:1", "promote", "*"), 1);
+    CHECK_OK(acc_grants(f.acc, &q, join, &all, &err));
     snprintf(want, sizeof(want),
              "uid:1 promote * by %s;uid:2 push a by %s;uid:2 read b by %s;",
              acc_actor(f.acc), acc_actor(f.acc), acc_actor(f.acc));
@@ -156,7 +243,7 @@ TEST(test_acc_grant__actor_is_the_kernels)
         bool good = setresuid(64321, 64321, 0) == 0 &&
                     acc_open(&a, f.dirfd, f.db, &err) == 0 &&
                     strcmp(acc_actor(a), "uid:64321") == 0 && !acc_is_owner(a) &&
-                    acc_check(a, ACC_READ, "digits", &err) == -ERR_DENIED;
+                    acc_check(a, ACC_READ, acc_model("digits"), &err) == -ERR_DENIED;
         _exit(good ? 0 : 1);
     }
     CHECK(waitpid(pid, &status, 0) == pid);
@@ -187,18 +274,25 @@ TEST(test_acc_grant__readers)
     struct seen s = { .n = 0 };
 
     fixture_new(&f);
-    CHECK_INT(acc_grant(f.acc, "uid:5001", ACC_READ, "digits", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "uid:5001", ACC_PUSH, "digits", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "uid:5002", ACC_PROMOTE, "*", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "uid:5003", ACC_READ, "fraud", &err), 1);
-    CHECK_INT(acc_grant(f.acc, "root", ACC_JUDGE, "digits", &err), 1);
+    CHECK_INT(give(&f, "uid:5001", "read", "digits"), 1);
+    CHECK_INT(give(&f, "uid:5001", "push", "digits"), 1);
+    CHECK_INT(give(&f, "uid:5002", "promote", "*"), 1);
+    CHECK_INT(give(&f, "uid:5003", "read", "fraud"), 1);
+    CHECK_INT(give(&f, "root", "judge", "digits"), 1);
+    CHECK_INT(give(&f, "uid:5004", "read", "digits"), 1);
+    CHECK_INT(give(&f, "uid:5004", "!read", "dig*"), 1);
+    CHECK_INT(give(&f, "uid:5005", "rollback", "digits"), 1); /* which reads nothing */
     /* not of this machine (any more), or of no machine at all */
     CHECK_OK(db_run(f.db, &err,
-                    "INSERT INTO grant_(subject, right_, model, granted_by, time_ns) "
-                    "VALUES('gone-since', 'read', 'digits', 'x', 0), "
-                    "('uid:99999999999', 'read', 'digits', 'x', 0)",
+                    "INSERT INTO rule(subject, effect, what, object, from_ns, "
+                    "until_ns, given_by, given_ns, reason, ended_ns, change) "
+                    "VALUES('gone-since', 'allow', 'read', 'digits', 0, "
+                    "9223372036854775807, 'x', 0, '', 9223372036854775807, 1000), "
+                    "('uid:99999999999', 'allow', 'read', 'digits', 0, "
+                    "9223372036854775807, 'x', 0, '', 9223372036854775807, 1001)",
                     ""));
-    CHECK_OK(acc_readers(f.acc, "digits", see, &s, &err));
+    fixture_reopen(&f); /* as another process would have written it */
+    CHECK_OK(acc_readers(f.acc, acc_alias("digits", "production"), see, &s, &err));
     CHECK_INT(s.n, 3); /* each user once, by name */
     CHECK_INT(s.uid[0], 0);
     CHECK_INT(s.uid[1], 5001);
