@@ -29,8 +29,10 @@ sending_new(struct sending *s)
     memset(s, 0, sizeof(*s));
     fixture_new(&s->f);
     s->big = xmalloc(BIG);
-    for (size_t i = 0; i < BIG; i++)
-        s->big[i] = (char)(i * i >> 7);
+    for (uint32_t i = 0, x = 1; i < BIG; i++) {
+        x = x * 1664525 + 1013904223;
+        s->big[i] = (char)(x >> 24);
+    }
     sha256_of(s->big, BIG, &s->big_digest);
     sha256_of(small, sizeof(small) - 1, &s->small_digest);
     open_uploads(s);
@@ -157,9 +159,7 @@ check_tree(struct sending *s, const struct repo_tree *t)
     check_clean(&s->f);
 }
 
-void test_repo_upload__parts_in_any_order_become_a_tree(void);
-void
-test_repo_upload__parts_in_any_order_become_a_tree(void)
+TEST(test_repo_upload__parts_in_any_order_become_a_tree)
 {
     struct sending s;
     struct repo_tree t, again;
@@ -188,9 +188,7 @@ test_repo_upload__parts_in_any_order_become_a_tree(void)
     sending_end(&s);
 }
 
-void test_repo_upload__a_part_that_lies_did_not_come(void);
-void
-test_repo_upload__a_part_that_lies_did_not_come(void)
+TEST(test_repo_upload__a_part_that_lies_did_not_come)
 {
     struct repo_part_sums sums = { .has_crc32c = true };
     struct sending s;
@@ -217,9 +215,7 @@ test_repo_upload__a_part_that_lies_did_not_come(void)
     sending_end(&s);
 }
 
-void test_repo_upload__a_file_with_another_digest_is_asked_for_again(void);
-void
-test_repo_upload__a_file_with_another_digest_is_asked_for_again(void)
+TEST(test_repo_upload__a_file_with_another_digest_is_asked_for_again)
 {
     struct sending s;
     struct repo_tree t;
@@ -240,9 +236,7 @@ test_repo_upload__a_file_with_another_digest_is_asked_for_again(void)
     sending_end(&s);
 }
 
-void test_repo_upload__a_commit_lists_what_was_begun(void);
-void
-test_repo_upload__a_commit_lists_what_was_begun(void)
+TEST(test_repo_upload__a_commit_lists_what_was_begun)
 {
     struct sending s;
     struct repo_tree t;
@@ -262,9 +256,7 @@ test_repo_upload__a_commit_lists_what_was_begun(void)
     sending_end(&s);
 }
 
-void test_repo_upload__lists_that_no_manifest_has_are_refused(void);
-void
-test_repo_upload__lists_that_no_manifest_has_are_refused(void)
+TEST(test_repo_upload__lists_that_no_manifest_has_are_refused)
 {
     static const char *const bad[] = { "../x", "/x",    "a//b",   "a/./b", "",
                                        "a\n",  "a\xff", "a/b/..", "." };
@@ -290,9 +282,7 @@ test_repo_upload__lists_that_no_manifest_has_are_refused(void)
     sending_end(&s);
 }
 
-void test_repo_upload__what_came_survives_a_restart(void);
-void
-test_repo_upload__what_came_survives_a_restart(void)
+TEST(test_repo_upload__what_came_survives_a_restart)
 {
     struct sending s;
     struct repo_tree t;
@@ -324,9 +314,7 @@ test_repo_upload__what_came_survives_a_restart(void)
     sending_end(&s);
 }
 
-void test_repo_upload__a_claimed_digest_gives_nobody_bytes(void);
-void
-test_repo_upload__a_claimed_digest_gives_nobody_bytes(void)
+TEST(test_repo_upload__a_claimed_digest_gives_nobody_bytes)
 {
     const struct acc_who bob = { .subject = "bob", .via = "test" };
     struct sending s;
@@ -355,9 +343,7 @@ test_repo_upload__a_claimed_digest_gives_nobody_bytes(void)
     sending_end(&s);
 }
 
-void test_repo_upload__pieces_of_an_object_are_copied(void);
-void
-test_repo_upload__pieces_of_an_object_are_copied(void)
+TEST(test_repo_upload__pieces_of_an_object_are_copied)
 {
     struct sending s;
     struct repo_tree t;
@@ -396,9 +382,7 @@ test_repo_upload__pieces_of_an_object_are_copied(void)
     sending_end(&s);
 }
 
-void test_repo_upload__sums_of_a_header(void);
-void
-test_repo_upload__sums_of_a_header(void)
+TEST(test_repo_upload__sums_of_a_header)
 {
     struct repo_part_sums sums;
     struct err err = ERR_INIT;
@@ -492,16 +476,9 @@ from_any_point(const char *what)
     }
 }
 
-void test_repo_upload__goes_on_from_wherever_it_was_killed(void);
-void
-test_repo_upload__goes_on_from_wherever_it_was_killed(void)
-{
-    from_any_point("kill");
-}
+TEST(test_repo_upload__goes_on_from_wherever_it_was_killed) { from_any_point("kill"); }
 
-void test_repo_upload__goes_on_when_the_disk_has_room_again(void);
-void
-test_repo_upload__goes_on_when_the_disk_has_room_again(void)
+TEST(test_repo_upload__goes_on_when_the_disk_has_room_again)
 {
     from_any_point("ENOSPC");
 }

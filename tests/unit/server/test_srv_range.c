@@ -20,9 +20,7 @@ gives(const char *header, const char *want)
     CHECK_STR(n == 0 ? "none" : n < 0 ? "all" : got, want);
 }
 
-void test_srv_range__forms(void);
-void
-test_srv_range__forms(void)
+TEST(test_srv_range__forms)
 {
     gives("bytes=0-0", "0+1");
     gives("bytes=0-", "0+1000");
@@ -39,9 +37,7 @@ test_srv_range__forms(void)
     gives("bytes=0-99999999999999999999999", "0+1000");
 }
 
-void test_srv_range__what_counts_for_nothing(void);
-void
-test_srv_range__what_counts_for_nothing(void)
+TEST(test_srv_range__what_counts_for_nothing)
 {
     static const char *const bad[] = { "",           "bytes",         "bytes=",
                                        "bytes=-",    "bytes=a-b",     "items=0-",
