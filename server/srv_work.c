@@ -138,21 +138,19 @@ static int
 call_as(struct svc *s, const cJSON *frame, int fd, cJSON **reply, struct err *err)
 {
     struct acc_who who = { text(frame, "subject"), text(frame, "via"),
-                           text(frame, "scope") };
+                           text(frame, "scope"), text(frame, "trace") };
     struct err second = ERR_INIT;
     *reply = NULL;
     if (!who.subject || !who.via)
         return err_set(err, ERR_CORRUPT, "a malformed call");
     if (svc_act_as(s, &who, err) < 0)
         return -(int)err->code;
-    svc_trace(s, text(frame, "trace"));
     int null AUTO(fs_close) = dup(STDOUT_FILENO);
     if (fd >= 0)
         dup2(fd, STDOUT_FILENO);
     int r = call(s, frame, reply, err);
     if (fd >= 0)
         dup2(null, STDOUT_FILENO);
-    svc_trace(s, NULL);
     if (svc_act_as(s, NULL, &second) < 0)
         BUG("back to the kernel's user: %s", second.msg);
     return r;

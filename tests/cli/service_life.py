@@ -127,6 +127,8 @@ def match():
     check("not by another", go("rollback", {"ref": "fraud@production"}, f'"{digest[2]}"') == 412)
     check("rollback, too", go("rollback", {"ref": "fraud@production"}, f'"{digest[3]}"') == 200)
     check("and freeze", go("freeze", {"ref": "fraud@production", "reason": "x"}, f'"{digest[3]}"') == 412)
+    detail = ask("GET", "/api/v1/audit/log?verb=promote&limit=1")[2]["events"][0]["detail"]
+    check("how it is known who moved it is on record", detail.get("via") == "socket" and "trace" in detail, detail)
     check("where it makes no sense it is refused", go("note", {"ref": "fraud@1", "text": "x"}, '"r1"') == 400)
 
 
