@@ -294,6 +294,9 @@ struct acc_log_query {
     const char *verb;  /* NULL: all */
     const char *actor; /* NULL: all */
     int64_t limit;     /* the newest n; 0: all */
+    /* 1: the row is told, 0: it is passed over, -code; NULL: all are told */
+    int (*shows)(void *arg, const struct acc_event_row *row, struct err *err);
+    void *arg;
 };
 /* Oldest first. */
 int acc_log(struct acc *a, const struct acc_log_query *q,
