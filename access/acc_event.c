@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -249,6 +250,12 @@ take_wanted(const struct acc_log_query *q, struct db_stmt *st,
     return q->shows ? q->shows(q->arg, out, err) : 1;
 }
 
+static int64_t
+before(const struct acc_log_query *q)
+{
+    return q->before_seq > 0 ? q->before_seq : INT64_MAX;
+}
+
 /* The seq from which on there are q->limit wanted events. */
 static int
 find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct err *err)
@@ -256,9 +263,11 @@ find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct er
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int64_t left = q->limit;
     int r = db_query(a->db, &st, err,
-                     "SELECT " ACC_ROW_COLUMNS " FROM event ORDER BY seq DESC", "");
+                     "SELECT " ACC_ROW_COLUMNS
+                     " FROM event WHERE seq > ? AND seq < ? ORDER BY seq DESC",
+                     "ii", q->after, before(q));
 
-    *seq = 0;
+    *seq = q->after + 1;
     while (r >= 0 && left > 0 && (r = db_step(st, err)) == 1) {
         char hex[DIGEST_HEX_BYTES];
         struct acc_event_row row;
@@ -281,16 +290,40 @@ acc_log(struct acc *a, const struct acc_log_query *q,
 
     if (r == 0)
         r = db_query(a->db, &st, err,
-                     "SELECT " ACC_ROW_COLUMNS " FROM event WHERE seq >= ? "
-                     "ORDER BY seq",
-                     "i", start);
-    while (r >= 0 && (r = db_step(st, err)) == 1) {
+                     q->newest_first
+                         ? "SELECT " ACC_ROW_COLUMNS
+                           " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq DESC"
+                         : "SELECT " ACC_ROW_COLUMNS
+                           " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq",
+                     "ii", start, before(q));
+    if (r < 0)
+        return r;
+    while ((r = db_step(st, err)) == 1) {
         char hex[DIGEST_HEX_BYTES];
         struct acc_event_row row;
 
         r = take_wanted(q, st, hex, &row, err);
-        if (r == 1)
-            r = fn(arg, &row, err);
+        if (r == 1 && (r = fn(arg, &row, err)) != 0)
+            return r < 0 ? r : 0;
     }
     return r;
+}
+
+int
+acc_figures(struct acc *a, struct acc_figures *out, struct err *err)
+{
+    struct acc_head slots[ACC_HEAD_SLOTS];
+    int fd AUTO(fs_close) = -1;
+    int r;
+
+    *out = (struct acc_figures){ .last_seq = 0 };
+    r = db_get_int(a->db, &out->last_seq, err, "SELECT max(seq) FROM event", "");
+    if (r >= 0)
+        r = db_get_int(a->db, &out->last_ns, err,
+                       "SELECT time_ns FROM event WHERE seq = ?", "i", out->last_seq);
+    if (r < 0 || (r = fs_open(&fd, a->dirfd, ACC_HEAD_FILE, O_RDONLY, 0, err)) < 0 ||
+        (r = acc_head_read(fd, slots, err)) < 0)
+        return r;
+    out->head_seq = slots[acc_head_newest(slots)].seq;
+    return 0;
 }

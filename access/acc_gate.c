@@ -83,6 +83,31 @@ acc_rules_now(struct acc *a, const struct acc_rules **out, struct err *err)
     return 0;
 }
 
+int
+acc_stays_until(struct acc *a, int64_t *until_ns, struct err *err)
+{
+    struct acc_cache *c = &a->cache;
+    const int64_t now_ns = clock_now_ns();
+    const struct acc_rules *rules;
+    int r = acc_rules_now(a, &rules, err);
+
+    *until_ns = c->until_ns;
+    if (r < 0 ||
+        (c->change >= 0 && c->change == c->until_change && now_ns < c->until_ns))
+        return r;
+    *until_ns = ACC_FOREVER;
+    r = db_get_int(a->db, until_ns, err,
+                   "SELECT min(t) FROM (SELECT from_ns AS t FROM rule WHERE "
+                   "ended_ns = ? AND from_ns > ? UNION ALL SELECT until_ns AS t FROM "
+                   "rule WHERE ended_ns = ? AND until_ns > ?) AS times",
+                   "iiii", ACC_FOREVER, now_ns, ACC_FOREVER, now_ns);
+    if (*until_ns == 0) /* no rule at all */
+        *until_ns = ACC_FOREVER;
+    c->until_ns = *until_ns;
+    c->until_change = c->change;
+    return r < 0 ? r : 0;
+}
+
 /* ---- scopes ---------------------------------------------------------------------- */
 
 #define NOBODY "" /* whom the rules of a scope are about */

@@ -23,6 +23,7 @@ struct acc_cache {
     int64_t change;     /* the last of them; -1: read again */
     int64_t db_version; /* nothing was committed by others since */
     bool touched;       /* this handle changes rules in the open transaction */
+    int64_t until_ns, until_change; /* acc_rules_until's answer, and of which change */
 };
 struct acc {
     int dirfd; /* the store's, borrowed */

@@ -158,6 +158,9 @@ int acc_check_any(struct acc *a, const char *verb, enum acc_right right,
 /* 1: allowed, 0: not. verb NULL: the right only. */
 int acc_may(struct acc *a, const char *verb_or_null, enum acc_right right,
             struct acc_object on, struct err *err) MUST_CHECK;
+/* For who keeps answers of the gate: until then they stay as they are now, unless a
+ * transaction changes something (db_version). INT64_MAX: for ever. */
+int acc_stays_until(struct acc *a, int64_t *until_ns, struct err *err) MUST_CHECK;
 /* 1: this subject has the right now, 0: not. */
 int acc_holds(struct acc *a, const char *subject, enum acc_right right,
               struct acc_object on, struct err *err) MUST_CHECK;
@@ -290,18 +293,27 @@ struct acc_event_row {
     const char *hash_hex; /* of the chain up to and including this event */
 };
 struct acc_log_query {
-    const char *model; /* NULL: all; else events on this model's objects */
-    const char *verb;  /* NULL: all */
-    const char *actor; /* NULL: all */
-    int64_t limit;     /* the newest n; 0: all */
+    const char *model;  /* NULL: all; else events on this model's objects */
+    const char *verb;   /* NULL: all */
+    const char *actor;  /* NULL: all */
+    int64_t limit;      /* the newest n; 0: all */
+    int64_t before_seq; /* only older ones than this; 0: all */
+    int64_t after;      /* only events behind this number */
+    bool newest_first;
     /* 1: the row is told, 0: it is passed over, -code; NULL: all are told */
     int (*shows)(void *arg, const struct acc_event_row *row, struct err *err);
     void *arg;
 };
-/* Oldest first. */
+/* Oldest first, unless said otherwise; fn ends it with 1. */
 int acc_log(struct acc *a, const struct acc_log_query *q,
             int (*fn)(void *arg, const struct acc_event_row *row, struct err *err),
             void *arg, struct err *err) MUST_CHECK;
+
+struct acc_figures {
+    int64_t last_seq, last_ns; /* of the newest event; 0: none */
+    int64_t head_seq;          /* what the newest signed head says it covers */
+};
+int acc_figures(struct acc *a, struct acc_figures *out, struct err *err) MUST_CHECK;
 
 struct acc_verify {
     int64_t n_events;

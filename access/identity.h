@@ -168,7 +168,7 @@ int acc_certs(struct acc *a, const char *subject_or_null,
 int acc_cert_find(struct acc *a, const char *kind, const char *value,
                   char subject[ACC_SUBJECT_BYTES], struct err *err) MUST_CHECK;
 
-/* ---- jobs of a CI system (acc_issuer.c) ----
+/* ---- jobs of pipelines (acc_issuer.c) ----
  * An issuer signs a statement about each job (OpenID Connect). Rules say which claims
  * make a job which subject; the first that fits decides. */
 

@@ -69,7 +69,7 @@ to_memory(const struct buf *b, int *fd, struct err *err)
     return lseek(*fd, 0, SEEK_SET) < 0 ? err_sys(err, errno, "request: seek") : 0;
 }
 
-/* "STATUS GRPC CUT MESSAGE\n", the body. */
+/* "STATUS GRPC CUT MAXAGE MESSAGE\n", the body. */
 static int
 read_answer(struct buf *said, struct http_answer *out, struct err *err)
 {
@@ -82,6 +82,7 @@ read_answer(struct buf *said, struct http_answer *out, struct err *err)
     out->status = (int)strtol(said->data, &at, 10);
     out->grpc_status = (int)strtol(at, &at, 10);
     out->cut = strtol(at, &at, 10) != 0;
+    out->max_age_s = strtol(at, &at, 10);
     at += *at == ' ';
     n = (size_t)(end - at);
     if (n >= sizeof(out->grpc_message))

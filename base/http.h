@@ -22,12 +22,13 @@ struct http_answer {
     int status;      /* 200 */
     int grpc_status; /* of its trailers; -1: none */
     char grpc_message[256];
+    long max_age_s; /* of its Cache-Control; 0: it is not to be kept, -1: not said */
     struct buf body;
     bool cut; /* it was longer than max_bytes: the beginning is there */
 };
 #define HTTP_ANSWER_INIT                                                               \
     {                                                                                  \
-        .grpc_status = -1                                                              \
+        .grpc_status = -1, .max_age_s = -1                                             \
     }
 void http_answer_release(struct http_answer *a); /* for AUTO */
 

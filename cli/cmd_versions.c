@@ -194,6 +194,18 @@ add_line(const char *sep, const char *key, const char *text, struct buf *out)
         buf_addc(out, *text == '\n' || *text == '\t' ? ' ' : *text);
 }
 
+/* "4,211 look-ups", of an event that stands for several. */
+static void
+add_lookups(const cJSON *detail, const char *sep, struct buf *out)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%.0f", cli_num(detail, "lookups"));
+    buf_adds(out, sep);
+    for (int i = 0; i < n; i++)
+        buf_addf(out, "%s%c", i > 0 && (n - i) % 3 == 0 ? "," : "", digits[i]);
+    buf_adds(out, n == 1 && digits[0] == '1' ? " look-up" : " look-ups");
+}
+
 /* What an event did, in a few words; used by `log` and `audit log`. */
 static void
 add_detail(const cJSON *detail, struct buf *out)
@@ -204,6 +216,10 @@ add_detail(const cJSON *detail, struct buf *out)
         "tags",    "removed", "onto",    "checkpoint", "reason", "why",  "error"
     };
     const char *sep = "";
+    if (json_has(detail, "lookups")) {
+        add_lookups(detail, sep, out);
+        sep = "; ";
+    }
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(detail, keys[i]);
         bool plain = strcmp(keys[i], "state") == 0 && cJSON_IsString(v) &&

@@ -227,6 +227,10 @@ void deploy_question_release(struct deploy_question *q); /* for AUTO */
  * frozen. */
 int deploy_freeze(struct repo *r, const char *model, const char *alias,
                   const char *reason_or_null_to_unfreeze, struct err *err) MUST_CHECK;
+/* Only while this release is live (0: whatever is); ERR_CONFLICT. */
+int deploy_freeze_at(struct repo *r, const char *model, const char *alias,
+                     int64_t expect_release, const char *reason_or_null_to_unfreeze,
+                     struct err *err) MUST_CHECK;
 
 /* What became of a release that somebody intended, by row: 1 and a report like that of
  * deploy_change (without gates and targets; also after an error), 0: cancelled. One
@@ -308,5 +312,24 @@ int deploy_drift(struct repo *r, const char *name_or_null, bool repair, cJSON **
  * replaced at since_ns or later; 0, -code. */
 int deploy_in_use(struct repo *r, int64_t version_id, int64_t since_ns,
                   struct err *err) MUST_CHECK;
+
+/* ---- figures (deploy_figures.c) ---- */
+
+/* An alias of a model, or with a target what that shows of it. All text is lent. */
+struct deploy_figure {
+    const char *model, *alias, *target; /* target NULL: the alias as a whole */
+    int64_t intended;                   /* number of the release that is live */
+    int64_t intended_ns;                /* since */
+    int64_t version;                    /* number of its member that leads */
+    bool can_observe;    /* every server of it can be asked, or its links are read */
+    int64_t observed;    /* number of the newest release that was seen; 0: none was */
+    int64_t observed_ns; /* first seen so; 0: never */
+    bool is_frozen;
+};
+/* Of each alias, then of each target that can be asked; *n_unfinished: releases that
+ * were intended and have no end. Rows only: no directory or server is looked at. */
+int deploy_figures(struct repo *r, int64_t *n_unfinished,
+                   int (*fn)(void *arg, const struct deploy_figure *f, struct err *err),
+                   void *arg, struct err *err) MUST_CHECK;
 
 #endif

@@ -34,6 +34,28 @@ int
 deploy_freeze(struct repo *r, const char *model, const char *alias,
               const char *reason_or_null_to_unfreeze, struct err *err)
 {
+    return deploy_freeze_at(r, model, alias, 0, reason_or_null_to_unfreeze, err);
+}
+
+/* In the transaction of the freeze. */
+static int
+check_live(struct repo *r, const char *model, const char *alias, int64_t expect,
+           struct err *err)
+{
+    struct deploy_release rel = { .number = 0 };
+    int e = expect ? deploy_live(r, model, alias, &rel, err) : 0;
+
+    if (e < 0 || rel.number == expect)
+        return e < 0 ? e : 0;
+    return err_set(err, ERR_CONFLICT, "%s@%s: release %lld is live, not %lld", model,
+                   alias, (long long)rel.number, (long long)expect);
+}
+
+int
+deploy_freeze_at(struct repo *r, const char *model, const char *alias,
+                 int64_t expect_release, const char *reason_or_null_to_unfreeze,
+                 struct err *err)
+{
     const char *reason = reason_or_null_to_unfreeze;
     struct db *tx AUTO(tx_end_p) = NULL;
     cJSON *body AUTO(json_free) = cJSON_CreateObject();
@@ -58,7 +80,9 @@ deploy_freeze(struct repo *r, const char *model, const char *alias,
     snprintf(object, sizeof(object), "%s@%s", model, alias);
     if (reason)
         json_put_str(body, "reason", reason);
-    e = set(r, model, alias, reason, err);
+    e = check_live(r, model, alias, expect_release, err);
+    if (e == 0)
+        e = set(r, model, alias, reason, err);
     if (e == 0)
         e = acc_key_claim(r->acc, 0, err);
     if (e == 0)

@@ -135,6 +135,12 @@ struct repo_manifest {
     struct digest digest;
 };
 void repo_manifest_release(struct repo_manifest *m); /* for AUTO */
+/* Appends the canonical text; the files must be in order. */
+void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
+/* ERR_CORRUPT names the line and the rule; `what` names the text. Fills everything,
+ * m->digest too. On failure *out is empty. */
+int repo_manifest_parse(struct repo_manifest *out, struct str text, const char *what,
+                        struct err *err) MUST_CHECK;
 int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *out,
                       struct err *err) MUST_CHECK;
 
@@ -412,5 +418,22 @@ struct repo_check {
 int repo_check(struct repo *r, struct repo_check *out,
                int (*fn)(void *arg, const char *problem, struct err *err), void *arg,
                struct err *err) MUST_CHECK;
+
+/* ---- figures (repo_figures.c) ---- */
+
+struct repo_figures {
+    int64_t n_models;
+    struct {
+        char state[16];
+        int64_t n;
+    } versions[8]; /* by state */
+    int n_states;
+    int64_t n_objects, object_bytes, cold_bytes, trash_bytes;
+    int64_t free_bytes;     /* of the file system */
+    int64_t min_free_bytes; /* what pushes leave free */
+    int64_t reserve_bytes;  /* what is left of the reserve */
+};
+/* Counts rows: some milliseconds with 10,000 versions. */
+int repo_figures(struct repo *r, struct repo_figures *out, struct err *err) MUST_CHECK;
 
 #endif

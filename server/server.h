@@ -14,6 +14,7 @@ struct srv_options {
     const char *tls_cert, *tls_key; /* PEM; NULL: plain HTTP */
     const char *client_ca; /* PEM: who signs client certificates; NULL: none is asked */
     const char *access_log; /* a file, "-" stderr; NULL: none */
+    bool metrics_open;      /* /metrics for everybody on this machine */
     bool stdio;             /* one connection, on descriptors 0 and 1 */
     const char *as;         /* with stdio: whom the forced command speaks for; NULL: the
                              * kernel's user */
@@ -27,6 +28,8 @@ int srv_open(struct srv **out, const struct srv_options *opts,
  * finishes what is under way. A second signal ends it at once. SIGHUP: the access log
  * is opened anew. */
 int srv_run(struct srv *srv, struct err *err) MUST_CHECK;
+/* One more connection, on a stream socket that does not block; takes it. */
+void srv_add(struct srv *srv, int fd);
 void srv_close(struct srv *srv);
 void srv_close_p(struct srv **srv); /* for AUTO */
 

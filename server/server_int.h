@@ -45,6 +45,7 @@ enum srv_kind { SRV_TCP, SRV_UNIX, SRV_STDIO };
 /* A connection, for as long as it lasts. */
 struct srv_conn {
     struct srv_conn *prev, *next;
+    struct srv *srv;
     int fd;
     enum srv_kind kind;
     bool tls;
@@ -54,20 +55,28 @@ struct srv_conn {
     int64_t moved_ns;  /* when its first bytes of a request were seen; 0: it is idle */
     uint64_t n_before; /* bytes received when the last request was over */
     struct srv_req *req; /* under way */
+    char subject[64];    /* srv_auth.c: uid's name; "" not looked up */
+    int64_t vouched_ns;  /* srv_tls.c: when its certificate was last found to hold */
 };
+struct srv_tls;      /* srv_tls.c */
 struct srv_pool;     /* srv_worker.c */
 struct srv_log;      /* srv_log.c */
 struct srv_metrics;  /* srv_metrics.c */
+struct srv_lookup;   /* srv_lookup.h */
 struct srv_auth;     /* srv_auth.c */
 struct srv_net;      /* srv_run.c */
 struct srv_sessions; /* srv_session.c */
+struct repo_uploads; /* repo/upload.h */
 struct srv {
     const struct srv_options *opts;
     struct srv_pool *pool;
     struct srv_log *log;         /* NULL: none */
     struct srv_metrics *metrics; /* never NULL */
+    struct srv_lookup *lookup;
     struct srv_auth *auth;
+    struct srv_tls *tls; /* NULL: plain HTTP only */
     struct srv_sessions *sessions;
+    struct repo_uploads *uploads; /* NULL: the store is read-only */
     struct srv_net *net;
     _Atomic bool draining; /* ends soon: answers say Connection: close */
 };
@@ -75,6 +84,7 @@ struct srv {
 /* Each is opened by srv_open and closed by srv_close (NULL allowed). */
 int srv_auth_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_auth_close(struct srv *srv);
+void srv_auth_reload(struct srv *srv); /* SIGHUP: certificates, and says how it went */
 int srv_metrics_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_metrics_close(struct srv *srv);
 int srv_log_open(struct srv *srv, struct err *err) MUST_CHECK;
@@ -82,15 +92,27 @@ void srv_log_reopen(struct srv *srv); /* SIGHUP */
 void srv_log_close(struct srv *srv);
 int srv_sessions_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_sessions_close(struct srv *srv);
+int srv_uploads_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_uploads_close(struct srv *srv);
 int srv_pool_open(struct srv *srv, struct err *err) MUST_CHECK;
 /* Lets go of workers that have been idle for long; `all`: of every one. */
 void srv_pool_sweep(struct srv *srv, bool all);
+struct srv_pool_figures {
+    int n_busy, n_idle, n_max, n_waiting;
+    int64_t n_died; /* at work, ever */
+};
+void srv_pool_figures(struct srv *srv, struct srv_pool_figures *out);
+/* Open connections by enum srv_kind (srv_run.c). */
+void srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1]);
 void srv_pool_close(struct srv *srv);
 /* Options of libmicrohttpd for TLS, up to `cap` (srv_tls.c); *n of them. What they
  * point to lives as long as srv. */
 struct MHD_OptionItem;
 int srv_tls_options(struct srv *srv, struct MHD_OptionItem *out, int cap, int *n,
                     struct err *err) MUST_CHECK;
+/* SIGHUP: certificate, key and client CAs are read again; on an error they stay. */
+int srv_tls_reload(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_tls_close(struct srv *srv);
 
 /* ---- who asks (srv_auth.c) ---- */
 
@@ -104,7 +126,8 @@ struct srv_who {
 void srv_who_release(struct srv_who *w); /* for AUTO */
 struct srv_req;
 /* Fills q->who by its connection and headers, on a thread of the daemon. 0: also when
- * nobody said. ERR_DENIED: what was said does not hold (401). */
+ * nobody said. ERR_DENIED: what was said does not hold (401). ERR_BUSY: not known yet
+ * (503). */
 int srv_auth(struct srv_req *q, struct err *err) MUST_CHECK;
 
 /* ---- a request ---- */
@@ -149,6 +172,7 @@ struct srv_req {
     char id[24];        /* X-Request-Id */
     /* For the access log and metrics; a handler fills in what it knows. */
     char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    int64_t number;   /* of the version that it was about; 0: not known */
     const char *verb; /* static */
     int status;
     int64_t sent_bytes, got_bytes;
@@ -210,8 +234,14 @@ int srv_reply_stream(struct srv_req *q, int status, const char *type,
  * returns: 0, or -1: broken off. */
 struct srv_sink;
 int srv_reply_run(struct srv_req *q, int status, const char *type,
-                  int (*run)(void *arg, struct srv_sink *to), void (*done)(void *arg),
-                  void *arg);
+                  int (*run)(void *arg, struct srv_sink *to, struct err *err),
+                  void (*done)(void *arg), void *arg);
+/* The same on a slow handler's thread, which waits for the first byte: when `run` fails
+ * before that, its error is the answer. */
+int srv_reply_run_checked(struct srv_req *q, int status, const char *type,
+                          int (*run)(void *arg, struct srv_sink *to, struct err *err),
+                          void (*done)(void *arg), void *arg,
+                          struct err *err) MUST_CHECK;
 /* Waits while the client takes nothing. -1: it is gone. */
 int srv_sink_write(struct srv_sink *to, const void *p, size_t n);
 bool srv_sink_is_gone(struct srv_sink *to);
@@ -235,6 +265,10 @@ bool srv_is_gone(const struct srv_req *q);
 int srv_session_take(struct srv_req *q, struct svc **out, struct repo **repo,
                      struct err *err) MUST_CHECK;
 void srv_session_give(struct srv_req *q, struct svc *s);
+/* One in nobody's name, for what outlives its request or has none. */
+int srv_session_any(struct srv *srv, struct svc **out, struct repo **repo,
+                    struct err *err) MUST_CHECK;
+void srv_session_back(struct srv *srv, struct svc *s);
 
 /* ---- workers (srv_worker.c) ---- */
 
@@ -245,7 +279,8 @@ struct srv_call_hooks {
     /* What the verb writes to standard output (cat); NULL: that is an error. */
     int (*bytes)(void *arg, const char *p, size_t n);
     void *arg;
-    const char *trace; /* NULL: none */
+    const char *trace;    /* NULL: none */
+    const char *if_match; /* an ETag of the alias that the verb moves; NULL: none */
 };
 /* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
  * Paths of trees (server/tree.h) are brought in and out. */
@@ -257,6 +292,10 @@ int srv_worker_call(struct srv *srv, const struct srv_who *who, const char *verb
 
 /* After each answer. */
 void srv_metrics_count(struct srv *srv, const struct srv_req *q);
+/* What a verb replied, also after a failure (NULL: nothing): counts what its gates
+ * said. The number of the version that it was about, for q->number; 0: it does not say.
+ */
+int64_t srv_metrics_reply(struct srv *srv, const cJSON *reply_or_null);
 void srv_log_request(struct srv *srv, const struct srv_req *q);
 
 #endif

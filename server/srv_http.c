@@ -316,18 +316,26 @@ start_slow(struct srv_req *q)
 
 /* Headers are whole. 0, or -code with *status. */
 static int
-begin(struct srv_req *q, const char *method, const char *version, int *status,
-      struct err *err)
+begin(struct srv_req *q, const char *method, const char *url, const char *version,
+      int *status, struct err *err)
 {
     struct buf allow AUTO(buf_release) = BUF_INIT;
+    const bool asks_options = strcmp(method, "OPTIONS") == 0;
     *status = 400;
     q->method = method;
     identify(q);
     q->close = true; /* what breaks the rules ends its connection */
-    if (srv_http_check(q, version, status, err) < 0 || read_target(q, err) < 0)
+    if (srv_http_check(q, url, version, status, err) < 0 ||
+        (!(asks_options && strcmp(q->raw, "*") == 0) && read_target(q, err) < 0))
         return -(int)err->code;
     q->close = false;
     if (srv_route_find(q, &allow, err) < 0) {
+        if (asks_options && (allow.len || strcmp(q->raw, "*") == 0)) {
+            err_clear(err);
+            srv_reply_header(q, "Allow",
+                             allow.len ? buf_str(&allow) : "GET, HEAD, POST, OPTIONS");
+            return srv_reply_empty(q, 204);
+        }
         *status = err->code == ERR_NOTFOUND ? 404 : 405;
         if (allow.len)
             srv_reply_header(q, "Allow", buf_str(&allow));
@@ -369,15 +377,15 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
     struct srv_req *q = *con_cls;
     struct err err = ERR_INIT;
     int status = 0;
-    (void)arg, (void)mhd, (void)url;
+    (void)arg, (void)mhd;
     switch (q->phase) {
     case NEW:
         q->phase = BODY;
-        if (begin(q, method, version, &status, &err) < 0) {
+        if (begin(q, method, url, version, &status, &err) < 0) {
             fail(q, status, &err);
             return send_reply(q);
         }
-        if (q->route->begin)
+        if (!q->reply && q->route->begin)
             answer(q, q->route->begin);
         return q->reply ? send_reply(q) : MHD_YES;
     case BODY:

@@ -17,7 +17,7 @@ void srv_http_end(void *arg, struct MHD_Connection *mhd, void **con_cls,
 
 /* Forms of HTTP that two readers may take for two different requests are refused
  * (srv_check.c). Fills q->body_bytes. */
-int srv_http_check(struct srv_req *q, const char *version, int *status,
+int srv_http_check(struct srv_req *q, const char *url, const char *version, int *status,
                    struct err *err) MUST_CHECK;
 
 /* A request begins and ends on a connection (srv_run.c). */

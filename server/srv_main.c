@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluice-server: started by `sluice serve`, and by itself for each worker. */
-#include "server/server_int.h"
+#include "server/srv_openapi.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WORKER_FD = 3 };
 
@@ -15,7 +16,9 @@ complain(const struct err *err)
     return err_exit_status(err->code);
 }
 
-/* Flags as `sluice serve` has them; 1: --worker. */
+enum { SERVE, WORKER, OPENAPI };
+
+/* Flags as `sluice serve` has them, and what to do. */
 static int
 read_flags(int argc, char **argv, struct srv_options *o, struct err *err)
 {
@@ -33,15 +36,19 @@ read_flags(int argc, char **argv, struct srv_options *o, struct err *err)
                   { "--access_log", &o->access_log, NULL },
                   { "--threads", NULL, &o->threads },
                   { "--workers", NULL, &o->workers } };
-    int worker = 0;
+    int what = SERVE;
     for (int i = 1; i < argc; i++) {
         size_t k = 0, n = sizeof flags / sizeof flags[0];
         while (k < n && strcmp(argv[i], flags[k].name) != 0)
             k++;
         if (strcmp(argv[i], "--worker") == 0)
-            worker = 1;
+            what = WORKER;
+        else if (strcmp(argv[i], "--openapi") == 0)
+            what = OPENAPI;
         else if (strcmp(argv[i], "--stdio") == 0)
             o->stdio = true;
+        else if (strcmp(argv[i], "--metrics_open") == 0)
+            o->metrics_open = true;
         else if (k == n || i + 1 >= argc)
             return err_set(err, ERR_USAGE, "%s: no such flag, or it lacks its value",
                            argv[i]);
@@ -50,7 +57,19 @@ read_flags(int argc, char **argv, struct srv_options *o, struct err *err)
         else
             *flags[k].number = (int)strtol(argv[++i], NULL, 10);
     }
-    return worker;
+    return what;
+}
+
+static int
+print_openapi(void)
+{
+    cJSON *doc AUTO(json_free) = srv_openapi();
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    struct err err = ERR_INIT;
+    json_print(doc, &out, false);
+    return fs_write_all(STDOUT_FILENO, out.data, out.len, "standard output", &err) < 0
+               ? complain(&err)
+               : 0;
 }
 
 int
@@ -60,11 +79,13 @@ main(int argc, char **argv)
     struct err err = ERR_INIT;
     crypto_setup();
     json_setup();
-    int worker = read_flags(argc, argv, &options, &err);
-    if (worker < 0 || fs_maps_guard(&err) < 0)
+    int what = read_flags(argc, argv, &options, &err);
+    if (what < 0 || fs_maps_guard(&err) < 0)
         return complain(&err);
-    if (worker)
+    if (what == WORKER)
         return srv_work(WORKER_FD, options.store);
+    if (what == OPENAPI)
+        return print_openapi();
     struct srv *srv AUTO(srv_close_p) = NULL;
     if (srv_open(&srv, &options, &err) < 0 || srv_run(srv, &err) < 0)
         return complain(&err);

@@ -1,46 +1,399 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /metrics */
-#include "server/server_int.h"
+/* /metrics, and what is counted for it. */
+#include "server/srv_metrics.h"
 
-#include <stdatomic.h>
+#include "base/clock.h"
+#include "server/server_int.h"
+#include "server/srv_lookup.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum {
+    CLASSES = 4,      /* of statuses: 2xx to 5xx; what is below is none of ours */
+    MODELS_MAX = 500, /* models and versions with figures of their own */
+    MODEL_SLOTS = 1024,
+    GATES_MAX = 64
+};
+static const char *const class_names[CLASSES] = { "2xx", "3xx", "4xx", "5xx" };
+
+struct counts {
+    _Atomic uint64_t n[CLASSES];
+    struct srv_histogram took;
+    _Atomic uint64_t received, sent;
+};
+struct model {
+    struct counts counts;
+    char version[24];
+    char name[REPO_NAME_BYTES];
+};
+struct gate {
+    char name[64];
+    _Atomic uint64_t n[2]; /* refused, passed */
+};
 
 struct srv_metrics {
-    _Atomic int64_t n_requests;
+    struct counts *operations; /* verbs, then routes, then what had no route */
+    int n_verbs, n_operations;
+    struct srv_figures *figures;
+    _Atomic(struct model *) models[MODEL_SLOTS]; /* open addressing */
+    struct model other;
+    struct gate gates[GATES_MAX];
+    pthread_mutex_t lock; /* over what follows, and places in models and gates */
+    int n_models;
+    _Atomic int n_gates;
+    _Atomic int64_t n_audit_failures;
 };
+
+/* ---- counting ---- */
+
+static int
+class_of(int status)
+{
+    return status >= 500 ? 3 : status >= 400 ? 2 : status >= 300 ? 1 : 0;
+}
+
+static void
+count(struct counts *c, const struct srv_req *q, int64_t ns)
+{
+    atomic_fetch_add_explicit(&c->n[class_of(q->status)], 1, memory_order_relaxed);
+    srv_histogram_add(&c->took, ns);
+    if (q->got_bytes > 0)
+        atomic_fetch_add_explicit(&c->received, (uint64_t)q->got_bytes,
+                                  memory_order_relaxed);
+    if (q->sent_bytes > 0)
+        atomic_fetch_add_explicit(&c->sent, (uint64_t)q->sent_bytes,
+                                  memory_order_relaxed);
+}
+
+static int
+operation_of(const struct srv_metrics *m, const struct srv_req *q)
+{
+    const struct svc_verb *v = q->verb ? svc_find(q->verb) : NULL;
+
+    if (v)
+        return v->index;
+    return q->route ? m->n_verbs + (int)(q->route - srv_route_at(0))
+                    : m->n_operations - 1;
+}
+
+static const char *
+operation_name(const struct srv_metrics *m, int i)
+{
+    return i < m->n_verbs            ? svc_verb_at(i)->name
+           : i < m->n_operations - 1 ? srv_route_at(i - m->n_verbs)->name
+                                     : "none";
+}
+
+static unsigned
+hash_of(const char *name, const char *version)
+{
+    unsigned h = 2166136261U;
+
+    for (const char *p = name; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619U;
+    h = (h ^ 0xff) * 16777619U;
+    for (const char *p = version; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619U;
+    return h;
+}
+
+/* NULL: it has no place. Places are taken and never given back. */
+static struct model *
+find_model(struct srv_metrics *m, const char *name, const char *version, bool add)
+{
+    unsigned at = hash_of(name, version) % MODEL_SLOTS;
+    struct model *found;
+
+    while ((found = atomic_load_explicit(&m->models[at], memory_order_acquire)) &&
+           (strcmp(found->name, name) != 0 || strcmp(found->version, version) != 0))
+        at = (at + 1) % MODEL_SLOTS;
+    if (found || !add || m->n_models >= MODELS_MAX)
+        return found;
+    found = xcalloc(1, sizeof(*found));
+    snprintf(found->name, sizeof(found->name), "%s", name);
+    snprintf(found->version, sizeof(found->version), "%s", version);
+    atomic_store_explicit(&m->models[at], found, memory_order_release);
+    m->n_models++;
+    return found;
+}
+
+/* Models get a place by an answer that went well: what a caller only names is counted
+ * with "other". */
+static void
+count_model(struct srv_metrics *m, const struct srv_req *q, int64_t ns)
+{
+    char name[REPO_NAME_BYTES + REPO_ALIAS_BYTES], version[24] = "";
+    const bool good = q->status < 400;
+    struct model *of;
+    char *at;
+
+    snprintf(name, sizeof(name), "%s", q->object);
+    if (!name[0] || strncmp(name, "sha256:", 7) == 0)
+        return;
+    at = strchr(name, '@');
+    if (at)
+        *at = '\0';
+    if (q->number > 0)
+        snprintf(version, sizeof(version), "%lld", (long long)q->number);
+    else if (at && at[1] >= '1' && at[1] <= '9')
+        snprintf(version, sizeof(version), "%.20s", at + 1);
+    of = find_model(m, name, version, false);
+    if (!of && good) {
+        pthread_mutex_lock(&m->lock);
+        of = find_model(m, name, version, true);
+        if (of)
+            (void)find_model(m, name, "", true);
+        pthread_mutex_unlock(&m->lock);
+    } else if (!of) {
+        of = find_model(m, name, "", false);
+    }
+    count(of ? &of->counts : &m->other.counts, q, ns);
+}
+
+void
+srv_metrics_count(struct srv *srv, const struct srv_req *q)
+{
+    struct srv_metrics *m = srv->metrics;
+    const int64_t ns = clock_mono_ns() - q->begun_ns;
+
+    count(&m->operations[operation_of(m, q)], q, ns);
+    count_model(m, q, ns);
+}
+
+static void
+count_gate(struct srv_metrics *m, const char *name, bool passed)
+{
+    int n = m->n_gates, i = 0;
+
+    while (i < n && strcmp(m->gates[i].name, name) != 0)
+        i++;
+    if (i == n) {
+        pthread_mutex_lock(&m->lock);
+        for (n = m->n_gates; i < n && strcmp(m->gates[i].name, name) != 0;)
+            i++;
+        if (i == n && n < GATES_MAX) {
+            snprintf(m->gates[i].name, sizeof(m->gates[i].name), "%s", name);
+            m->n_gates = n + 1;
+        }
+        pthread_mutex_unlock(&m->lock);
+    }
+    if (i < GATES_MAX)
+        atomic_fetch_add(&m->gates[i].n[passed], 1);
+}
+
+int64_t
+srv_metrics_reply(struct srv *srv, const cJSON *reply)
+{
+    struct srv_metrics *m = srv->metrics;
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(reply, "number");
+    const cJSON *entry, *gate;
+
+    if (json_has(reply, "log_note"))
+        atomic_fetch_add(&m->n_audit_failures, 1);
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(reply, "gates"))
+    {
+        cJSON_ArrayForEach(gate, cJSON_GetObjectItemCaseSensitive(entry, "gates"))
+        {
+            const char *name =
+                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(gate, "gate"));
+
+            if (name)
+                count_gate(m, name,
+                           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(gate, "ok")));
+        }
+    }
+    return cJSON_IsNumber(number) && number->valuedouble > 0 &&
+                   number->valuedouble < 9e15
+               ? (int64_t)number->valuedouble
+               : 0;
+}
+
+/* ---- text ---- */
+
+static uint64_t
+load(const _Atomic uint64_t *n)
+{
+    return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+static uint64_t
+total(const struct counts *c)
+{
+    return load(&c->n[0]) + load(&c->n[1]) + load(&c->n[2]) + load(&c->n[3]);
+}
+
+static void
+add_operations(struct srv_text *t, const struct srv_metrics *m)
+{
+    static const enum srv_metric which[] = { SRV_M_REQUESTS, SRV_M_DURATION,
+                                             SRV_M_RECEIVED, SRV_M_SENT };
+
+    for (size_t k = 0; k < sizeof(which) / sizeof(which[0]); k++)
+        for (int i = 0; i < m->n_operations; i++) {
+            const struct counts *c = &m->operations[i];
+            const char *name = operation_name(m, i);
+
+            if (total(c) == 0)
+                continue;
+            for (int s = 0; which[k] == SRV_M_REQUESTS && s < CLASSES; s++)
+                if (load(&c->n[s]) > 0 || s == 0)
+                    srv_text_int(t, which[k], (int64_t)load(&c->n[s]), name,
+                                 class_names[s]);
+            if (which[k] == SRV_M_DURATION)
+                srv_text_histogram(t, which[k], &c->took, 1, name);
+            else if (which[k] == SRV_M_RECEIVED)
+                srv_text_int(t, which[k], (int64_t)load(&c->received), name);
+            else if (which[k] == SRV_M_SENT)
+                srv_text_int(t, which[k], (int64_t)load(&c->sent), name);
+        }
+}
+
+static void
+add_model(struct srv_text *t, const struct model *of, bool requests)
+{
+    if (total(&of->counts) == 0)
+        return;
+    if (!requests)
+        srv_text_histogram(t, SRV_M_MODEL_DURATION, &of->counts.took, 3, of->name,
+                           of->version);
+    for (int s = 0; requests && s < CLASSES; s++)
+        if (load(&of->counts.n[s]) > 0)
+            srv_text_int(t, SRV_M_MODEL_REQUESTS, (int64_t)load(&of->counts.n[s]),
+                         of->name, of->version, class_names[s]);
+}
+
+static void
+add_models(struct srv_text *t, const struct srv_metrics *m)
+{
+    for (int requests = 1; requests >= 0; requests--) {
+        for (int i = 0; i < MODEL_SLOTS; i++) {
+            const struct model *of =
+                atomic_load_explicit(&m->models[i], memory_order_acquire);
+
+            if (of)
+                add_model(t, of, requests);
+        }
+        add_model(t, &m->other, requests);
+    }
+}
+
+static void
+add_service(struct srv_text *t, struct srv *srv, int64_t *n_log_failures)
+{
+    static const char *const kinds[] = { "tcp", "unix", "stdio" };
+    const struct srv_metrics *m = srv->metrics;
+    struct srv_pool_figures pool;
+    struct srv_lookup_stats look;
+    int64_t conns[SRV_STDIO + 1];
+
+    srv_conn_figures(srv, conns);
+    for (int i = 0; i <= SRV_STDIO; i++)
+        srv_text_int(t, SRV_M_CONNECTIONS, conns[i], kinds[i]);
+    srv_pool_figures(srv, &pool);
+    srv_text_int(t, SRV_M_WORKERS, pool.n_busy, "busy");
+    srv_text_int(t, SRV_M_WORKERS, pool.n_idle, "idle");
+    srv_text_int(t, SRV_M_WORKERS_MAX, pool.n_max);
+    srv_text_int(t, SRV_M_QUEUED, pool.n_waiting);
+    srv_text_int(t, SRV_M_RESTARTS, pool.n_died);
+    for (int i = 0; i < m->n_gates; i++)
+        for (int passed = 0; passed < 2; passed++)
+            srv_text_int(t, SRV_M_GATES, (int64_t)load(&m->gates[i].n[passed]),
+                         m->gates[i].name, passed ? "passed" : "refused");
+    srv_lookup_stats(srv->lookup, &look);
+    srv_text_int(t, SRV_M_LOOKUPS, look.n_hits, "memory");
+    srv_text_int(t, SRV_M_LOOKUPS, look.n_misses, "store");
+    srv_text_int(t, SRV_M_LOOKUPS_WAIT, look.reads.n_waiting);
+    srv_text_int(t, SRV_M_LOOKUPS_DONE, look.reads.n_recorded);
+    *n_log_failures = look.reads.n_failed_writes + m->n_audit_failures;
+}
+
+/* ---- who may read them ---- */
+
+static bool
+is_here(const struct srv_req *q)
+{
+    return q->conn && (q->conn->kind != SRV_TCP || strcmp(q->conn->peer, "::1") == 0 ||
+                       strncmp(q->conn->peer, "127.", 4) == 0);
+}
+
+/* They name models: for who may read the store, or, if its owner says so, for
+ * everybody on this machine. */
+static int
+check(struct srv_req *q, struct err *err)
+{
+    struct svc *s;
+    struct repo *repo;
+    int e;
+
+    if (q->srv->opts->metrics_open && is_here(q))
+        return 0;
+    if (!q->who.is_known)
+        return err_set(err, ERR_DENIED,
+                       "metrics name models: they need a token of somebody who may "
+                       "read the store");
+    if (srv_session_take(q, &s, &repo, err) < 0)
+        return -(int)err->code;
+    e = acc_check(repo->acc, ACC_READ, acc_store(), err);
+    srv_session_give(q, s);
+    return e;
+}
+
+int
+srv_do_metrics(struct srv_req *q, struct err *err)
+{
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    struct srv_text t = { .out = &out, .last = -1 };
+    int64_t n_log_failures;
+
+    if (check(q, err) < 0) {
+        if (q->who.is_known)
+            return -(int)err->code;
+        srv_reply_status(q, 401, err);
+        err_clear(err);
+        return 0;
+    }
+    srv_text_int(&t, SRV_M_BUILD, 1, SLUICE_VERSION);
+    add_operations(&t, q->srv->metrics);
+    add_models(&t, q->srv->metrics);
+    add_service(&t, q->srv, &n_log_failures);
+    srv_figures_text(q->srv->metrics->figures, n_log_failures, &t);
+    srv_process_text(&t);
+    return srv_reply_text(q, 200, SRV_METRICS_TYPE, (struct str){ out.data, out.len });
+}
+
+/* ---- life ---- */
 
 int
 srv_metrics_open(struct srv *srv, struct err *err)
 {
+    struct srv_metrics *m = xcalloc(1, sizeof(*m));
+
     (void)err;
-    srv->metrics = xcalloc(1, sizeof *srv->metrics);
+    m->n_verbs = svc_n_verbs();
+    m->n_operations = m->n_verbs + srv_n_routes() + 1;
+    m->operations = xcalloc((size_t)m->n_operations, sizeof(*m->operations));
+    snprintf(m->other.name, sizeof(m->other.name), "other");
+    snprintf(m->other.version, sizeof(m->other.version), "other");
+    pthread_mutex_init(&m->lock, NULL);
+    m->figures = srv_figures_new(srv->opts->store);
+    srv->metrics = m;
     return 0;
 }
 
 void
 srv_metrics_close(struct srv *srv)
 {
-    free(srv->metrics);
+    struct srv_metrics *m = srv->metrics;
+
+    for (int i = 0; i < MODEL_SLOTS; i++)
+        free(m->models[i]);
+    srv_figures_free(m->figures);
+    pthread_mutex_destroy(&m->lock);
+    free(m->operations);
+    free(m);
     srv->metrics = NULL;
-}
-
-void
-srv_metrics_count(struct srv *srv, const struct srv_req *q)
-{
-    (void)q;
-    atomic_fetch_add(&srv->metrics->n_requests, 1);
-}
-
-int
-srv_do_metrics(struct srv_req *q, struct err *err)
-{
-    (void)err;
-    struct buf out AUTO(buf_release) = BUF_INIT;
-    buf_addf(&out,
-             "# HELP sluice_requests_total Requests that were answered.\n"
-             "# TYPE sluice_requests_total counter\n"
-             "sluice_requests_total %lld\n",
-             (long long)atomic_load(&q->srv->metrics->n_requests));
-    return srv_reply_text(q, 200, "text/plain; version=0.0.4; charset=utf-8",
-                          (struct str){ out.data, out.len });
 }

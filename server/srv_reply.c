@@ -115,7 +115,10 @@ problem(struct srv_req *q, int status, const struct err *err, cJSON *reply_or_nu
     cJSON *o AUTO(json_free) = cJSON_CreateObject();
     struct buf out AUTO(buf_release) = BUF_INIT;
     if (status == 401)
-        srv_reply_header(q, "WWW-Authenticate", "Bearer realm=\"sluice\"");
+        srv_reply_header(q, "WWW-Authenticate",
+                         srv_header(q, "Authorization")
+                             ? "Bearer realm=\"sluice\", error=\"invalid_token\""
+                             : "Bearer realm=\"sluice\"");
     if (status == 503)
         srv_reply_header(q, "Retry-After", "1");
     srv_problem_json(q, status, err, reply_or_null, o);
@@ -153,12 +156,13 @@ struct srv_sink {
     struct MHD_Connection *mhd;
     struct srv_req *q; /* until its end; only for the daemon's thread */
     char *ring;
-    size_t at, n; /* filled part */
-    bool ended, broken, gone, asleep;
-    int refs; /* the thread's, the response's */
-    int (*run)(void *arg, struct srv_sink *to);
+    size_t at, n;                          /* filled part */
+    bool any, ended, broken, gone, asleep; /* any: something was written */
+    int refs;                              /* the thread's, the response's */
+    int (*run)(void *arg, struct srv_sink *to, struct err *err);
     void (*done)(void *arg);
     void *arg;
+    struct err err; /* of run */
 };
 
 static void
@@ -243,6 +247,9 @@ srv_sink_write(struct srv_sink *s, const void *p, size_t n)
         s->n += k;
         from += k;
         n -= k;
+        if (!s->any)
+            pthread_cond_broadcast(&s->moved);
+        s->any = true;
     }
     wake(s);
     int r = s->gone ? -1 : 0;
@@ -265,26 +272,27 @@ sink_thread(void *arg)
 {
     struct srv_sink *s = arg;
     struct srv *srv = s->srv;
-    int r = s->run(s->arg, s);
+    int r = s->run(s->arg, s, &s->err);
     if (s->done)
         s->done(s->arg);
     pthread_mutex_lock(&s->lock);
     s->ended = true;
     s->broken = r < 0;
     wake(s);
+    pthread_cond_broadcast(&s->moved);
     pthread_mutex_unlock(&s->lock);
     sink_unref(s);
     srv_slow_end(srv);
     return NULL;
 }
 
-int
-srv_reply_run(struct srv_req *q, int status, const char *type,
-              int (*run)(void *arg, struct srv_sink *to), void (*done)(void *arg),
-              void *arg)
+/* A thread that runs; NULL: none can be started, and `done` was called. */
+static struct srv_sink *
+sink_start(struct srv_req *q,
+           int (*run)(void *arg, struct srv_sink *to, struct err *err),
+           void (*done)(void *arg), void *arg, struct err *err)
 {
     struct srv_sink *s = xcalloc(1, sizeof *s);
-    struct err err = ERR_INIT;
     pthread_attr_t attr;
     pthread_t t;
     *s = (struct srv_sink){
@@ -298,22 +306,61 @@ srv_reply_run(struct srv_req *q, int status, const char *type,
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STREAM_STACK_BYTES);
-    if (!begun || pthread_create(&t, &attr, sink_thread, s) != 0) {
-        if (begun)
-            srv_slow_end(q->srv);
-        if (done)
-            done(arg);
-        s->refs = 1;
-        sink_unref(s);
-        pthread_attr_destroy(&attr);
-        err_set(&err, ERR_BUSY, "too many streams are under way: try again");
-        return srv_reply_problem(q, &err, NULL);
-    }
+    bool runs = begun && pthread_create(&t, &attr, sink_thread, s) == 0;
     pthread_attr_destroy(&attr);
+    if (runs)
+        return s;
+    if (begun)
+        srv_slow_end(q->srv);
+    if (done)
+        done(arg);
+    s->refs = 1;
+    sink_unref(s);
+    err_set(err, ERR_BUSY, "too many streams are under way: try again");
+    return NULL;
+}
+
+static void
+sink_reply(struct srv_req *q, int status, const char *type, struct srv_sink *s)
+{
     put(q, status, type,
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 * 1024, sink_read, s,
                                           sink_gone));
+}
+
+int
+srv_reply_run(struct srv_req *q, int status, const char *type,
+              int (*run)(void *arg, struct srv_sink *to, struct err *err),
+              void (*done)(void *arg), void *arg)
+{
+    struct err err = ERR_INIT;
+    struct srv_sink *s = sink_start(q, run, done, arg, &err);
+    if (!s)
+        return srv_reply_problem(q, &err, NULL);
+    sink_reply(q, status, type, s);
     return 0;
+}
+
+int
+srv_reply_run_checked(struct srv_req *q, int status, const char *type,
+                      int (*run)(void *arg, struct srv_sink *to, struct err *err),
+                      void (*done)(void *arg), void *arg, struct err *err)
+{
+    struct srv_sink *s = sink_start(q, run, done, arg, err);
+    if (!s)
+        return -(int)err->code;
+    pthread_mutex_lock(&s->lock);
+    while (!s->any && !s->ended)
+        pthread_cond_wait(&s->moved, &s->lock);
+    bool failed = !s->any && s->broken;
+    pthread_mutex_unlock(&s->lock);
+    if (!failed) {
+        sink_reply(q, status, type, s);
+        return 0;
+    }
+    *err = s->err;
+    sink_unref(s);
+    return -(int)err->code;
 }
 
 /* ---- the same, pulled ---- */
@@ -325,8 +372,9 @@ struct pull {
 };
 
 static int
-pull_run(void *arg, struct srv_sink *to)
+pull_run(void *arg, struct srv_sink *to, struct err *err)
 {
+    (void)err;
     struct pull *p = arg;
     enum { PIECE_BYTES = 64 * 1024 };
     char *piece AUTO(free_ptr) = xmalloc(PIECE_BYTES);

@@ -7,6 +7,7 @@
 #include "server/srv_http.h"
 
 #include "base/clock.h"
+#include "server/srv_lookup.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
@@ -31,7 +32,7 @@ enum {
     LISTEN_MAX = 8,
     CONNECTIONS_MAX = 20000,
     PER_ADDRESS_MAX = 1000,   /* of one other machine; this one is a proxy, or ours */
-    MEMORY_BYTES = 48 * 1024, /* of a connection: its headers, and those it gets */
+    MEMORY_BYTES = 40 * 1024, /* of a connection: its headers, and those it gets */
     HEAD_S = 20,       /* from a request's first byte to the end of its headers */
     BODY_GRACE_S = 30, /* then a body must have come at BODY_BYTES_S on average */
     BODY_BYTES_S = 1024,
@@ -84,6 +85,17 @@ srv_conn_idle(struct srv *srv, struct srv_conn *c)
     c->moved_ns = 0;
     c->n_before = 0; /* the sweep looks it up */
     srv->net->n_requests--;
+    pthread_mutex_unlock(&srv->net->lock);
+}
+
+void
+srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1])
+{
+    for (int i = 0; i <= SRV_STDIO; i++)
+        out[i] = 0;
+    pthread_mutex_lock(&srv->net->lock);
+    for (const struct srv_conn *c = srv->net->conns; c; c = c->next)
+        out[c->kind]++;
     pthread_mutex_unlock(&srv->net->lock);
 }
 
@@ -142,6 +154,7 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
         struct srv_conn *c = xcalloc(1, sizeof *c);
         const union MHD_ConnectionInfo *d =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        c->srv = srv;
         c->fd = i->connect_fd;
         c->uid = (uid_t)-1;
         c->tls = d && d->tls_session;
@@ -245,6 +258,13 @@ add_connection(struct srv *srv, int fd, bool is_tcp)
     /* on failure it has closed fd */
     (void)MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
                              fd, (struct sockaddr *)&a, n);
+}
+
+void
+srv_add(struct srv *srv, int fd)
+{
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    add_connection(srv, fd, false);
 }
 
 static void
@@ -402,7 +422,7 @@ start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err
         leave_escaped, NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_THREAD_POOL_SIZE,
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)(srv->opts->stdio ? 0 : threads), MHD_OPTION_ARRAY, more,
         MHD_OPTION_END);
     return *out ? 0
@@ -439,8 +459,10 @@ srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
-        srv_metrics_open(srv, err) < 0 || srv_auth_open(srv, err) < 0 ||
-        srv_log_open(srv, err) < 0 || srv_pool_open(srv, err) < 0 ||
+        srv_uploads_open(srv, err) < 0 || srv_metrics_open(srv, err) < 0 ||
+        srv_lookup_open(&srv->lookup, opts->store, err) < 0 ||
+        srv_auth_open(srv, err) < 0 || srv_log_open(srv, err) < 0 ||
+        srv_pool_open(srv, err) < 0 ||
         start_daemon(srv, false, &srv->net->plain, err) < 0 ||
         (opts->tls_cert && start_daemon(srv, true, &srv->net->tls, err) < 0) ||
         listen_given(srv, err) < 0 || (opts->listen && listen_tcp(srv, err) < 0) ||
@@ -457,21 +479,31 @@ srv_close(struct srv *srv)
     if (!srv)
         return;
     struct srv_net *net = srv->net;
+    struct err ignored = ERR_INIT;
     for (int i = 0; i < net->n_fds; i++)
         close(net->fds[i]);
+    if (atomic_load(&net->n_slow) > 0) {
+        /* Its time is over, and it will not be told: the process ends next. */
+        if (net->socket_path)
+            unlink(net->socket_path);
+        return;
+    }
     if (net->plain)
         MHD_stop_daemon(net->plain);
     if (net->tls)
         MHD_stop_daemon(net->tls);
+    srv_tls_close(srv);
     if (net->socket_path)
         unlink(net->socket_path);
     if (srv->pool)
         srv_pool_close(srv);
+    (void)!srv_lookup_close(srv->lookup, &ignored); /* srv_run has told */
     srv_log_close(srv);
     if (srv->auth)
         srv_auth_close(srv);
     if (srv->metrics)
         srv_metrics_close(srv);
+    srv_uploads_close(srv);
     srv_sessions_close(srv);
     fs_close(&net->signal_fd);
     pthread_mutex_destroy(&net->lock);
@@ -535,13 +567,12 @@ bridge_stdio(struct srv *srv, struct bridge b[2], pthread_t *out, struct err *er
     pthread_t in;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "make a pair of sockets");
-    fcntl(pair[1], F_SETFL, O_NONBLOCK);
     b[0] = (struct bridge){ STDIN_FILENO, pair[0] };
     b[1] = (struct bridge){ pair[0], STDOUT_FILENO };
     if (pthread_create(&in, NULL, carry, &b[0]) != 0 || pthread_detach(in) != 0 ||
         pthread_create(out, NULL, carry, &b[1]) != 0)
         return err_set(err, ERR_IO, "no thread can be started");
-    add_connection(srv, pair[1], false);
+    srv_add(srv, pair[1]);
     srv->net->had_stdio = true;
     return 0;
 }
@@ -553,10 +584,12 @@ take_signals(struct srv *srv)
     struct signalfd_siginfo s;
     int ends = 0;
     while (read(srv->net->signal_fd, &s, sizeof s) == (ssize_t)sizeof s) {
-        if (s.ssi_signo == SIGHUP)
+        if (s.ssi_signo == SIGHUP) {
             srv_log_reopen(srv);
-        else
+            srv_auth_reload(srv);
+        } else {
             ends++;
+        }
     }
     return ends;
 }
@@ -636,5 +669,5 @@ srv_run(struct srv *srv, struct err *err)
     drain(srv);
     if (net->had_stdio)
         pthread_join(out, NULL);
-    return 0;
+    return srv_lookup_flush(srv->lookup, err);
 }

@@ -3,7 +3,9 @@
 #include "server/srv_frame.h"
 
 #include "base/clock.h"
+#include "deploy/deploy.h"
 #include "server/server_int.h"
+#include "server/srv_reach.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -70,24 +72,87 @@ text(const cJSON *o, const char *key)
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, key));
 }
 
+/* The release that If-Match stands for: the alias's ETag is the digest of the version
+ * that is live, or "rN". The verb checks the number again, in its own transaction. */
 static int
-call(struct svc *s, const cJSON *frame, int fd, cJSON **reply, struct err *err)
+match(struct repo *r, const struct svc_verb *verb, const char *tag, cJSON *request,
+      struct err *err)
+{
+    const bool is_promote = strcmp(verb->name, "promote") == 0;
+    const char *ref = text(request, "ref"), *alias = text(request, "to");
+    struct repo_ref parsed;
+    struct deploy_release live;
+    char digest[REPO_DIGEST_BYTES] = "", number[24] = "";
+    if (!ref || repo_ref_parse(ref, &parsed, err) < 0)
+        return ref ? -(int)err->code : 0; /* svc_call says that it is missing */
+    alias = is_promote ? alias : parsed.alias;
+    if (!alias)
+        return 0;
+    if (acc_check_verb(r->acc, verb->name, verb->right, acc_alias(parsed.model, alias),
+                       err) < 0)
+        return -(int)err->code;
+    int r_live = deploy_live(r, parsed.model, alias, &live, err);
+    if (r_live < 0)
+        return r_live;
+    if (r_live == 1) {
+        struct repo_version v;
+        snprintf(number, sizeof number, "r%lld", (long long)live.number);
+        if (live.n_members == 1) {
+            if (repo_version_get(r, live.members[0].version_id, &v, err) < 0)
+                return -(int)err->code;
+            repo_digest_text(&v.digest, digest);
+        }
+    }
+    if (r_live == 0 || (strcmp(tag, digest) != 0 && strcmp(tag, number) != 0))
+        return err_set(err, ERR_CONFLICT,
+                       "%s@%s: If-Match \"%s\", but what is live is \"%s\" (%s)",
+                       parsed.model, alias, tag, digest, r_live ? number : "nothing");
+    if (!json_has(request, "expect"))
+        json_put_int(request, "expect", live.number);
+    return 0;
+}
+
+static int
+call(struct svc *s, const cJSON *frame, cJSON **reply, struct err *err)
+{
+    struct srv_reached x AUTO(srv_reached_end) = SRV_REACHED_INIT;
+    const char *name = text(frame, "verb"), *tag = text(frame, "if_match");
+    const struct svc_verb *verb = name ? svc_find(name) : NULL;
+    const cJSON *request = cJSON_GetObjectItemCaseSensitive(frame, "request");
+    struct repo *repo;
+    if (!verb || !cJSON_IsObject(request))
+        return err_set(err, ERR_CORRUPT, "a malformed call");
+    if (svc_store(s, &repo, err) < 0 ||
+        srv_reach_in(&x, repo, verb, request, err) < 0 ||
+        (tag && match(repo, verb, tag, x.request, err) < 0))
+        return -(int)err->code;
+    int r = svc_call(s, name, x.request, reply, err);
+    struct err second = ERR_INIT;
+    if (*reply && srv_reach_out(&x, repo, *reply, r < 0 ? &second : err) < 0 && r >= 0)
+        r = -(int)err->code;
+    return r;
+}
+
+/* In the name of who asks, with fd as standard output. */
+static int
+call_as(struct svc *s, const cJSON *frame, int fd, cJSON **reply, struct err *err)
 {
     struct acc_who who = { text(frame, "subject"), text(frame, "via"),
                            text(frame, "scope") };
-    const char *verb = text(frame, "verb");
-    const cJSON *request = cJSON_GetObjectItemCaseSensitive(frame, "request");
+    struct err second = ERR_INIT;
     *reply = NULL;
-    if (!verb || !cJSON_IsObject(request) || !who.subject || !who.via)
+    if (!who.subject || !who.via)
         return err_set(err, ERR_CORRUPT, "a malformed call");
     if (svc_act_as(s, &who, err) < 0)
         return -(int)err->code;
     svc_trace(s, text(frame, "trace"));
-    svc_out(s, fd);
-    int r = svc_call(s, verb, request, reply, err);
+    int null AUTO(fs_close) = dup(STDOUT_FILENO);
+    if (fd >= 0)
+        dup2(fd, STDOUT_FILENO);
+    int r = call(s, frame, reply, err);
+    if (fd >= 0)
+        dup2(null, STDOUT_FILENO);
     svc_trace(s, NULL);
-    svc_out(s, -1);
-    struct err second = ERR_INIT;
     if (svc_act_as(s, NULL, &second) < 0)
         BUG("back to the kernel's user: %s", second.msg);
     return r;
@@ -136,7 +201,7 @@ srv_work(int sock, const char *store_or_null)
         if (kind == SRV_FRAME_STOP)
             continue; /* it came too late */
         w = (struct work){ .sock = sock };
-        r = call(s, frame, fd, &reply, &failure);
+        r = call_as(s, frame, fd, &reply, &failure);
         fs_close(&fd); /* its end, before the answer */
         if (answer(&w, r, &failure, reply) < 0)
             return 0;

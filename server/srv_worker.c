@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct srv_pool {
     struct worker *free;
     char *program;
     int n_busy[N_LANES], max[N_LANES], n_waiting;
+    _Atomic int64_t n_died;
 };
 
 static const char *
@@ -175,6 +177,21 @@ srv_pool_close(struct srv *srv)
     free(srv->pool->program);
     free(srv->pool);
     srv->pool = NULL;
+}
+
+void
+srv_pool_figures(struct srv *srv, struct srv_pool_figures *out)
+{
+    struct srv_pool *p = srv->pool;
+    pthread_mutex_lock(&p->lock);
+    *out = (struct srv_pool_figures){ .n_waiting = p->n_waiting, .n_died = p->n_died };
+    for (int i = 0; i < N_LANES; i++) {
+        out->n_busy += p->n_busy[i];
+        out->n_max += p->max[i];
+    }
+    for (const struct worker *w = p->free; w; w = w->next)
+        out->n_idle++;
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- a call ---- */
@@ -358,10 +375,11 @@ follow(struct worker *w, int *out, const struct srv_call_hooks *h, cJSON **reply
 }
 
 static int
-has_died(struct worker *w, const char *verb, struct err *err)
+has_died(struct srv *srv, struct worker *w, const char *verb, struct err *err)
 {
     const struct svc_verb *v = svc_find(verb);
     char text[48];
+    atomic_fetch_add(&srv->pool->n_died, 1);
     kill(-w->pid, SIGKILL); /* and whatever it started */
     int status = reap(w);
     char *why = xstrdup(err->msg);
@@ -393,6 +411,8 @@ call_worker(struct srv *srv, const struct srv_who *who, const char *verb,
         json_put_str(frame, "scope", who->scope);
     if (h && h->trace)
         json_put_str(frame, "trace", h->trace);
+    if (h && h->if_match)
+        json_put_str(frame, "if_match", h->if_match);
     if (h && h->bytes && pipe2(pipes, O_CLOEXEC) < 0)
         return err_sys(err, errno, "make a pipe");
     int out AUTO(fs_close) = pipes[0], theirs AUTO(fs_close) = pipes[1];
@@ -409,7 +429,7 @@ call_worker(struct srv *srv, const struct srv_who *who, const char *verb,
     }
     fs_close(&theirs);
     if (follow(w, &out, h, reply, &failure, err) < 0)
-        return has_died(w, verb, err);
+        return has_died(srv, w, verb, err);
     put_worker(srv, w);
     if (failure.code == ERR_OK)
         return 0;

@@ -56,6 +56,11 @@ const struct svc_verb *svc_find(const char *name);
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
+/* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
+bool svc_is_path(const char *text);
+/* The first field of the request that names a version; NULL: none. */
+const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
+
 /* The tables of all modules, for repo_init and repo_open. */
 enum { SVC_N_SCHEMAS = 4 };
 int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);
@@ -74,8 +79,6 @@ int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
 /* W3C trace id of the calls that follow: into each event's body; NULL: none. Lent. */
 void svc_trace(struct svc *s, const char *trace_or_null);
-/* Where cat, and others that write bytes to standard output, write; at first 1. */
-void svc_out(struct svc *s, int fd);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */
@@ -107,5 +110,35 @@ void svc_on_tell(struct svc *s, svc_tell_fn *fn, void *arg);
  * NULL otherwise. */
 int svc_call(struct svc *s, const char *verb, const cJSON *request, cJSON **reply,
              struct err *err) MUST_CHECK;
+
+/* ---- look-ups: resolve, thousands of times a second ---- */
+
+/* What the event of a call of resolve says; number: of the version, 0: not known. */
+struct svc_look {
+    int64_t number;
+    char object[REPO_NAME_BYTES + REPO_ALIAS_BYTES];
+    char digest[REPO_DIGEST_BYTES];
+};
+/* resolve as svc_call does it (rights too), but that its event is the caller's to
+ * record. *reply is NULL after an error. */
+int svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+                struct err *err) MUST_CHECK;
+
+/* So many look-ups of one subject, with one answer: one event. */
+struct svc_lookups {
+    struct acc_who who;
+    struct svc_look about;
+    enum err_code code; /* of the failure; ERR_OK */
+    const char *error;  /* its message; NULL */
+    int64_t n, first_ns, last_ns;
+};
+struct svc_recorded {
+    bool stands;     /* the events are in the catalogue */
+    bool is_allowed; /* after an error: reads are given out all the same */
+};
+/* All of them in one transaction, and published. An error: as for a read that cannot be
+ * recorded; one that only keeps the log's files behind a full disk is none. */
+int svc_record_lookups(struct svc *s, const struct svc_lookups *list, int n,
+                       struct svc_recorded *out, struct err *err) MUST_CHECK;
 
 #endif

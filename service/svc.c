@@ -36,7 +36,6 @@ svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
     struct svc *s = xcalloc(1, sizeof *s);
     s->store_path = store_path_or_null ? xstrdup(store_path_or_null) : NULL;
     s->view = (struct repo_view)REPO_VIEW_INIT;
-    s->out_fd = STDOUT_FILENO;
     *out = s;
     return 0;
 }
@@ -45,12 +44,6 @@ void
 svc_trace(struct svc *s, const char *trace_or_null)
 {
     s->trace = trace_or_null;
-}
-
-void
-svc_out(struct svc *s, int fd)
-{
-    s->out_fd = fd;
 }
 
 int
@@ -134,6 +127,12 @@ bool
 svc_flag(const struct svc_call *c, const char *field)
 {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->req, field));
+}
+
+bool
+svc_is_stopped(const struct svc_call *c)
+{
+    return c->s->stop && c->s->stop(c->s->progress_arg);
 }
 
 enum { WORDS_BYTES = 64 };
@@ -296,18 +295,13 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
     return r;
 }
 
-/* An argument that contains "/" or begins with "." is a path, else a reference;
- * MLflow's form has a "/" and is one too. */
-static bool
-is_path(const char *text)
-{
-    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
-}
-
-/* What is no version may be meant as the path that it also is. Returns -code. */
+/* What is no version may be meant as the path that it also is; of whom a service speaks
+ * for, the paths are elsewhere. Returns -code. */
 static int
-hint_path(const char *text, bool is_ref, struct err *err)
+hint_path(const struct svc *s, const char *text, bool is_ref, struct err *err)
 {
+    if (s->who)
+        return -(int)err->code;
     char *index AUTO(free_ptr) = xasprintf("%s.index", text);
     size_t n = strlen(err->msg);
     if (access(text, F_OK) == 0 || access(index, F_OK) == 0)
@@ -315,20 +309,6 @@ hint_path(const char *text, bool is_ref, struct err *err)
                  is_ref ? "; for what lies here: --dir %s" : "; what lies here is ./%s",
                  text);
     return -(int)err->code;
-}
-
-/* The first field of the request that names a version; NULL: none. */
-static const char *
-names_version(const struct svc_verb *verb, const cJSON *request)
-{
-    for (int i = 0; i < verb->n_fields; i++) {
-        const char *text = cJSON_GetStringValue(
-            cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
-        if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
-                     (verb->fields[i].type == SVC_ANY && !is_path(text))))
-            return text;
-    }
-    return NULL;
 }
 
 /* These must work when nothing is free any more. */
@@ -358,10 +338,11 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     };
     const char *ref = svc_str(&c, "ref");
     const char *version =
-        verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
+        verb->needs == SVC_MAYBE ? svc_names_version(verb, request) : NULL;
     if (verb->needs == SVC_STORE || version) {
         if (svc_need_store(s, err) < 0)
-            return version ? hint_path(version, version == ref, err) : -(int)err->code;
+            return version ? hint_path(s, version, version == ref, err)
+                           : -(int)err->code;
         c.repo = s->repo;
     }
     c.reply = cJSON_CreateObject();
@@ -378,7 +359,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     if (err->code == ERR_IO && err->sys == ENOENT)
         r = -(int)(err->code = ERR_NOTFOUND);
     if (r < 0 && version && version == ref && !c.digest[0])
-        hint_path(ref, true, err);
+        hint_path(s, ref, true, err);
     if (c.repo) {
         db_rollback(c.repo->db); /* what a failing handler left open */
         repo_lease_end(c.repo);
@@ -398,6 +379,33 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     }
     *reply = c.reply;
     return r < 0 ? r : 0;
+}
+
+int
+svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *about,
+            struct err *err)
+{
+    cJSON *request AUTO(json_free) = cJSON_CreateObject();
+    struct svc_call c = {
+        .s = s, .verb = svc_find("resolve"), .req = request, .n_cut = fs_maps_n_cut()
+    };
+    json_put_str(request, "ref", ref);
+    *reply = NULL;
+    if (svc_need_store(s, err) < 0)
+        return -(int)err->code;
+    c.repo = s->repo;
+    c.reply = cJSON_CreateObject();
+    c.body = cJSON_CreateObject();
+    int r = do_call(&c, handlers[c.verb->index], err);
+    memcpy(about->object, c.object, sizeof c.object);
+    memcpy(about->digest, c.digest, sizeof c.digest);
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(c.reply, "number");
+    about->number = number ? (int64_t)number->valuedouble : 0;
+    cJSON_Delete(c.body);
+    if (r < 0)
+        json_free(&c.reply);
+    *reply = c.reply;
+    return r;
 }
 
 /* ---- common pieces ---- */
@@ -478,10 +486,10 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     struct repo_version v;
     const char *text = svc_str(c, field);
     *out = (struct svc_dir){ .path = text };
-    if (is_path(text))
+    if (svc_is_path(text))
         return 0;
     if (svc_resolve(c, text, ACC_READ, &v, err) < 0)
-        return hint_path(text, false, err);
+        return hint_path(c->s, text, false, err);
     if (repo_view_open(c->repo, &v.digest, &out->view, err) < 0)
         return -(int)err->code;
     out->path = out->view.path;

@@ -57,6 +57,7 @@ svc_do_audit_log(struct svc_call *c, struct err *err)
     struct acc_log_query q = { .model = svc_str(c, "model"),
                                .verb = svc_str(c, "verb"),
                                .actor = svc_str(c, "user"),
+                               .before_seq = svc_int(c, "before", 0),
                                .limit = svc_int(c, "limit", 0),
                                .shows = shows,
                                .arg = c };

@@ -221,6 +221,8 @@ collect(struct svc_call *c, struct repo_gc *g, struct err *err)
     put_versions(c->reply, "purged", &due);
     put_totals(c->reply, &totals);
     put_totals(c->body, &totals);
+    if (dry)
+        json_put_bool(c->body, "dry_run", true);
     return 0;
 }
 

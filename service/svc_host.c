@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int
 svc_do_cat(struct svc_call *c, struct err *err)
@@ -28,7 +29,7 @@ svc_do_cat(struct svc_call *c, struct err *err)
     cJSON_ArrayForEach(p, list) paths[n++] = p->valuestring;
     json_put_int(c->body, "files", n);
     json_put_int(c->body, "offset", offset);
-    return repo_send(c->repo, &v.digest, paths, n, offset, c->s->out_fd, err);
+    return repo_send(c->repo, &v.digest, paths, n, offset, STDOUT_FILENO, err);
 }
 
 /* ---- asked and said by hosts ---- */

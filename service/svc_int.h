@@ -18,7 +18,6 @@ struct svc {
     struct repo_view view;     /* made by exec, for svc_take_view */
     const struct acc_who *who; /* NULL: the kernel's user */
     const char *trace;         /* NULL: none */
-    int out_fd;                /* standard output of a verb */
 };
 
 /* One call under way. */
@@ -51,6 +50,9 @@ typedef int svc_do_fn(struct svc_call *c, struct err *err);
 const char *svc_str(const struct svc_call *c, const char *field);
 int64_t svc_int(const struct svc_call *c, const char *field, int64_t fallback);
 bool svc_flag(const struct svc_call *c, const char *field);
+
+/* svc_on_stop's function says that the caller waits no more. */
+bool svc_is_stopped(const struct svc_call *c);
 
 /* The version that field `ref` names; it becomes the event's object. */
 int svc_version(struct svc_call *c, struct repo_version *out,
@@ -131,6 +133,8 @@ int svc_put_provenance(struct svc_call *c, cJSON *to, struct err *err) MUST_CHEC
  * result, which the log can spoil: a read that cannot be recorded is not given out,
  * unless the store says otherwise. */
 int svc_log_call(struct svc_call *c, int result, struct err *err) MUST_CHECK;
+const char *svc_outcome(enum err_code code); /* of acc_event */
+bool svc_is_full(const struct err *err);     /* no room on the disk */
 /* Before anything is done: what cannot be recorded or changed is refused at once. */
 int svc_check_read_only(struct svc_call *c, struct err *err) MUST_CHECK;
 

@@ -54,18 +54,23 @@ svc_commit(struct svc_call *c, struct err *err)
     return 0;
 }
 
+const char *
+svc_outcome(enum err_code code)
+{
+    return code == ERR_OK                            ? "ok"
+           : code == ERR_DENIED                      ? "denied"
+           : code == ERR_REFUSED || code == ERR_HOOK ? "refused"
+                                                     : "failed";
+}
+
 /* Reads, refusals and failures leave their event in a transaction of its own. A log
  * that cannot be written fails a call that succeeded (an unrecorded read is not given
  * out), and is added to the message of one that failed. */
 static int
 record_apart(struct svc_call *c, const struct err *failure, struct err *err)
 {
-    const char *outcome = c->replayed ? "replayed" : "ok";
+    const char *outcome = c->replayed ? "replayed" : svc_outcome(failure->code);
     if (failure->code != ERR_OK) {
-        outcome = failure->code == ERR_DENIED ? "denied"
-                  : failure->code == ERR_REFUSED || failure->code == ERR_HOOK
-                      ? "refused"
-                      : "failed";
         char *line = xstrndup(failure->msg, 600); /* a list of gates is several lines */
         for (char *p = strchr(line, '\n'); p; p = strchr(p, '\n'))
             *p = ' ';
@@ -89,8 +94,8 @@ is_read(const struct svc_verb *verb)
            strcmp(verb->name, "fsck") == 0; /* looks; it is for who administers */
 }
 
-static bool
-is_full(const struct err *err)
+bool
+svc_is_full(const struct err *err)
 {
     return err->code == ERR_IO && (err->sys == ENOSPC || err->sys == EDQUOT);
 }
@@ -118,7 +123,7 @@ svc_log_call(struct svc_call *c, int r, struct err *err)
         return r;
     if (r < 0)
         return err_ctx(err, "(and the log: %s)", why.msg);
-    if (c->recorded && is_full(&why)) {
+    if (c->recorded && svc_is_full(&why)) {
         /* The event stands in the catalogue; the next call completes the files. */
         char *note AUTO(free_ptr) = xasprintf(
             "done, but the log's files are behind until there is room: %s", why.msg);

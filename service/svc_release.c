@@ -401,7 +401,8 @@ freeze(struct svc_call *c, const char *reason, struct err *err)
     json_put_str(c->reply, "alias", c->object);
     json_put_bool(c->reply, "frozen", reason != NULL);
     svc_key_reply(c);
-    if (deploy_freeze(c->repo, ref.model, ref.alias, reason, err) < 0) {
+    if (deploy_freeze_at(c->repo, ref.model, ref.alias, svc_int(c, "expect", 0), reason,
+                         err) < 0) {
         svc_no_reply(c);
         return -(int)err->code;
     }

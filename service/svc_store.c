@@ -2,6 +2,7 @@
 /* init push pull list log inspect */
 #include "deploy/deploy.h"
 #include "repo/gc.h"
+#include "repo/tree.h"
 #include "service/svc_int.h"
 
 #include <errno.h>
@@ -162,6 +163,21 @@ name_way_out(struct err *err)
     return -(int)err->code;
 }
 
+/* Whether it fits the model that it comes with. */
+static int
+check_golden(struct svc_call *c, const char *golden, struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char *sent AUTO(free_ptr) = NULL;
+    const char *dir = svc_str(c, "dir"), *name;
+    struct digest d;
+    int is_tree = dir ? repo_tree_parse(dir, &d, &name, err) : 0;
+    if (is_tree < 0 ||
+        (is_tree == 1 && repo_tree_open(c->repo, dir, &view, &sent, err) < 0))
+        return -(int)err->code;
+    return svc_golden_check(golden, false, sent ? sent : dir, "", err);
+}
+
 int
 svc_do_push(struct svc_call *c, struct err *err)
 {
@@ -173,7 +189,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
     int r = svc_put_provenance(c, from, err);
     if (r >= 0 && golden)
-        r = svc_golden_check(golden, false, svc_str(c, "dir"), "", err);
+        r = check_golden(c, golden, err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)
@@ -239,6 +255,13 @@ svc_do_pull(struct svc_call *c, struct err *err)
     } else {
         repo_name_encode(v.model, &dest);
         buf_addf(&dest, "-%lld", (long long)v.number);
+    }
+    /* Whom a service speaks for gets the version's files one by one, as a tree. */
+    if (strcmp(buf_str(&dest), "tree:") == 0 && c->s->who) {
+        cJSON_Delete(c->reply);
+        c->reply = svc_version_json(&v);
+        json_put_str(c->reply, "path", "");
+        return 0;
     }
     if (lease_pull(c, &v, err) < 0 ||
         repo_checkout(c->repo, &v.digest, AT_FDCWD, buf_str(&dest),
@@ -422,8 +445,10 @@ add_log_event(void *arg, const struct acc_event_row *row, struct err *err)
         return 0;
     cJSON *o = cJSON_CreateObject();
     svc_put_event(o, "what", row);
-    cJSON_InsertItemInArray(l->into, 0, o); /* newest first */
-    return 0;
+    json_put_int(o, "seq", row->seq);
+    cJSON_AddItemToArray(l->into, o);
+    const int64_t limit = svc_int(l->c, "limit", 0);
+    return limit > 0 && cJSON_GetArraySize(l->into) >= limit;
 }
 
 int
@@ -434,11 +459,8 @@ svc_do_log(struct svc_call *c, struct err *err)
     if (need_model(c, model, &id, err) < 0)
         return -(int)err->code;
     struct listing l = { .c = c, .into = cJSON_AddArrayToObject(c->reply, "history") };
-    struct acc_log_query q = { .model = model };
-    if (acc_log(c->repo->acc, &q, add_log_event, &l, err) < 0)
-        return -(int)err->code;
-    int64_t limit = svc_int(c, "limit", 0);
-    while (limit > 0 && cJSON_GetArraySize(l.into) > limit)
-        cJSON_DeleteItemFromArray(l.into, cJSON_GetArraySize(l.into) - 1);
-    return 0;
+    struct acc_log_query q = { .model = model,
+                               .before_seq = svc_int(c, "before", 0),
+                               .newest_first = true };
+    return acc_log(c->repo->acc, &q, add_log_event, &l, err);
 }

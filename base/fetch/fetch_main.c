@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluice-fetch: one HTTP request, for base/http.c, which says what stands on its
- * standard input. Writes "STATUS GRPC CUT MESSAGE" and a newline (GRPC: grpc-status of
- * the trailers, -1 without; CUT 1: the body was longer than asked for), then the body.
+ * standard input. Writes "STATUS GRPC CUT MAXAGE MESSAGE" and a newline (GRPC:
+ * grpc-status of the trailers, -1 without; CUT 1: the body was longer than asked for;
+ * MAXAGE: of Cache-Control, 0 no-store and no-cache, -1 without), then the body.
  * Ends with 0 for any answer; 1: nobody answered, 3: not in time, with a line that says
  * why. */
 #include "base/fs.h"
@@ -17,7 +18,7 @@
 struct answer {
     struct buf body;
     bool cut;
-    long grpc_status;
+    long grpc_status, max_age_s;
     char grpc_message[200];
     char why[CURL_ERROR_SIZE]; /* no answer */
 };
@@ -33,16 +34,29 @@ take(char *p, size_t size, size_t n, void *arg)
     return a->cut ? 0 : bytes; /* 0 ends the transfer */
 }
 
+static long
+max_age(const char *value)
+{
+    const char *at = strcasestr(value, "max-age=");
+
+    if (strcasestr(value, "no-store") || strcasestr(value, "no-cache"))
+        return 0;
+    return at ? labs(strtol(at + strlen("max-age="), NULL, 10)) : -1;
+}
+
 static size_t
 take_header(char *p, size_t size, size_t n, void *arg)
 {
     static const char status[] = "grpc-status:", message[] = "grpc-message:";
+    static const char cache[] = "cache-control:";
     struct answer *a = arg;
     char *line AUTO(free_ptr) = xstrndup(p, size * n);
 
     line[strcspn(line, "\r\n")] = '\0';
     if (strncasecmp(line, status, sizeof(status) - 1) == 0)
         a->grpc_status = strtol(line + sizeof(status) - 1, NULL, 10);
+    if (strncasecmp(line, cache, sizeof(cache) - 1) == 0)
+        a->max_age_s = max_age(line + sizeof(cache) - 1);
     if (strncasecmp(line, message, sizeof(message) - 1) == 0) {
         const char *text = line + sizeof(message) - 1;
 
@@ -129,7 +143,8 @@ print(const struct answer *a, long status)
 {
     struct err err = ERR_INIT;
 
-    printf("%ld %ld %d %s\n", status, a->grpc_status, a->cut, a->grpc_message);
+    printf("%ld %ld %d %ld %s\n", status, a->grpc_status, a->cut, a->max_age_s,
+           a->grpc_message);
     if (fflush(stdout) != 0)
         return 1;
     return fs_write_all(STDOUT_FILENO, buf_str(&a->body), a->body.len, "answer", &err) <
@@ -142,7 +157,7 @@ int
 main(void)
 {
     struct buf in AUTO(buf_release) = BUF_INIT;
-    struct answer a = { .grpc_status = -1 };
+    struct answer a = { .grpc_status = -1, .max_age_s = -1 };
     struct request r = { .headers = NULL };
     struct err err = ERR_INIT;
     CURL *curl = curl_easy_init();

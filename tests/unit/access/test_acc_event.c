@@ -188,3 +188,36 @@ TEST(test_acc_event__log_lines_are_json)
     buf_release(&log);
     fixture_close(&f);
 }
+
+TEST(test_acc_event__figures_and_events_behind_a_number)
+{
+    struct err err = ERR_INIT;
+    struct acc_figures figures;
+    struct fixture f;
+    struct seen s;
+
+    fixture_new(&f);
+    CHECK_OK(acc_figures(f.acc, &figures, &err));
+    CHECK_INT(figures.last_seq, 0);
+    CHECK_INT(figures.last_ns, 0);
+    for (int i = 0; i < 4; i++)
+        record(&f, "push", "digits@1");
+    CHECK_OK(acc_figures(f.acc, &figures, &err));
+    CHECK_INT(figures.last_seq, 4);
+    CHECK(figures.last_ns > 0);
+    CHECK_INT(figures.head_seq, 0);
+    CHECK_OK(acc_publish(f.acc, &err));
+    CHECK_OK(acc_figures(f.acc, &figures, &err));
+    CHECK_INT(figures.head_seq, 4);
+
+    s = query(&f, (struct acc_log_query){ .after = 2 });
+    CHECK_INT(s.n, 2);
+    CHECK_INT(s.first, 3);
+    s = query(&f, (struct acc_log_query){ .after = 2, .limit = 1 });
+    CHECK_INT(s.first, 4);
+    s = query(&f, (struct acc_log_query){ .after = 2, .limit = 9 });
+    CHECK_INT(s.n, 2);
+    s = query(&f, (struct acc_log_query){ .after = 4 });
+    CHECK_INT(s.n, 0);
+    fixture_close(&f);
+}

@@ -443,6 +443,26 @@ TEST(test_db__misuse_aborts)
     }
 }
 
+/* What is kept in memory holds until somebody else commits. */
+TEST(test_db__version_changes_with_commits_of_others)
+{
+    struct db *db AUTO(db_close_p) = open_test_db(), *other AUTO(db_close_p) = NULL;
+    struct err err = ERR_INIT;
+    int64_t before, after;
+
+    CHECK_OK(db_open(&other, db_file(), 0, &err));
+    CHECK_OK(db_version(db, &before, &err));
+    CHECK_OK(db_version(db, &after, &err));
+    CHECK_INT(before, after);
+    CHECK_OK(db_begin(other, &err));
+    CHECK_OK(db_run(other, &err, "CREATE TABLE seen_by_all(x INTEGER)", ""));
+    CHECK_OK(db_version(db, &after, &err));
+    CHECK_INT(before, after);
+    CHECK_OK(db_commit(other, &err));
+    CHECK_OK(db_version(db, &after, &err));
+    CHECK(before != after);
+}
+
 #ifdef TEST_FAULT
 
 TEST(test_db__failed_commit_is_rolled_back)

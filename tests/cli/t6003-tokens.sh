@@ -1,6 +1,6 @@
 #!/bin/sh
 # users, tokens, certificates, issuers: what is made, told, kept, and refused. How a
-# service asks for them: t91*.
+# service asks for them: t8101.
 . "$(dirname "$0")/lib.sh"
 
 sl init

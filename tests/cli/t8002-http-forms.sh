@@ -1,0 +1,27 @@
+#!/bin/sh
+# HTTP that is malformed, or that two readers may take for two different requests.
+. "$(dirname "$0")/lib.sh"
+
+command -v python3 >/dev/null 2>&1 || {
+    skip "forms of HTTP" "python3 is not installed"
+    finish
+    exit 0
+}
+sl init
+sluice serve --socket "$scratch/sock" 2>serve.err &
+pid=$!
+tries=0
+while [ ! -S sock ] && [ $tries -lt 100 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+python3 "$top/tests/cli/http_forms.py" "$scratch/sock" >forms 2>&1
+check "all forms were tried" [ "$(grep -c '^[gb]' forms)" -gt 60 ]
+is "each is taken or refused as it must be, and its connection ended" "$(grep -v '^good' forms)" ""
+check "the service lives" kill -0 $pid
+kill $pid
+wait $pid
+is "and ends well" $? 0
+is "without a word" "$(cat serve.err)" ""
+
+finish
