@@ -48,6 +48,7 @@ static const struct {
 } kinds[] = {
     { "target", ACC_TARGET }, { "golden", ACC_GOLDEN }, { "policy", ACC_POLICY },
     { "hook", ACC_HOOK },     { "key", ACC_KEY },       { "model", ACC_MODEL },
+    { "host", ACC_HOST },
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -136,8 +137,9 @@ acc_object_parse(const char *text, struct buf *canonical, struct err *err)
         return err_set(err, ERR_INVALID,
                        "'%.300s' is nothing a grant can be on: there are '*' "
                        "(everything), store, MODEL, MODEL@ALIAS, target:NAME, "
-                       "golden:MODEL/SET, policy:ALIAS, policy:target:NAME, hook:NAME "
-                       "and key:NAME; a * in a name stands for anything (team-*)",
+                       "golden:MODEL/SET, policy:ALIAS, policy:target:NAME, hook:NAME, "
+                       "key:NAME and host:NAME; a * in a name stands for anything "
+                       "(team-*)",
                        text);
     if (p.kind == ACC_MODEL && !p.all && !str_is(p.model, "store"))
         buf_add(canonical, p.model.p, p.model.n);
@@ -182,6 +184,7 @@ acc_object_text(const struct acc_object *o, struct buf *out)
     case ACC_POLICY:
     case ACC_HOOK:
     case ACC_KEY:
+    case ACC_HOST:
         for (size_t i = 0; i < N_KINDS; i++)
             if (kinds[i].kind == o->kind)
                 buf_addf(out, "%s:", kinds[i].word);

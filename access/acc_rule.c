@@ -354,7 +354,8 @@ covering(const struct acc_object *o, struct buf *room, const char *out[MAX_COVER
 {
     static const char *const words[] = {
         [ACC_STORE] = "store",    [ACC_TARGET] = "target:", [ACC_GOLDEN] = "golden:",
-        [ACC_POLICY] = "policy:", [ACC_HOOK] = "hook:",     [ACC_KEY] = "key:"
+        [ACC_POLICY] = "policy:", [ACC_HOOK] = "hook:",     [ACC_KEY] = "key:",
+        [ACC_HOST] = "host:"
     };
     int n = 0;
 

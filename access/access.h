@@ -40,7 +40,8 @@ enum acc_kind {
     ACC_POLICY, /* of an alias, or "target:NAME" of a target; with a model: that one's
                  */
     ACC_HOOK,
-    ACC_KEY
+    ACC_KEY,
+    ACC_HOST /* that follows this store, and speaks for itself */
 };
 struct acc_object {
     enum acc_kind kind;
@@ -66,6 +67,11 @@ static inline struct acc_object
 acc_target(const char *name)
 {
     return (struct acc_object){ ACC_TARGET, NULL, name };
+}
+static inline struct acc_object
+acc_host(const char *name)
+{
+    return (struct acc_object){ ACC_HOST, NULL, name };
 }
 /* Appends what a grant on it would name: "fraud@production", "target:web". */
 void acc_object_text(const struct acc_object *o, struct buf *out);

@@ -18,9 +18,9 @@
  *   MODEL                its versions, aliases, golden sets, and policies of its own
  *   MODEL@ALIAS          what is asked about that alias of that model
  *   target:NAME golden:MODEL/NAME policy:ALIAS policy:target:NAME hook:NAME key:NAME
- * In each part of a name * stands for any bytes (team-*, *@production, *@staging);
- * a backslash takes that away from the character that follows. A model that is called
- * "store" is model:store. */
+ * host:NAME In each part of a name * stands for any bytes (team-*, *@production,
+ * *@staging); a backslash takes that away from the character that follows. A model that
+ * is called "store" is model:store. */
 #ifndef ACCESS_RULE_H
 #define ACCESS_RULE_H
 

@@ -43,6 +43,26 @@ may_read(void *arg, const char *model)
                      &err) >= 0;
 }
 
+/* Through a service, who speaks for a host is the host (a subject of its name), or has
+ * the verb host_report, or admin, on it. */
+static int
+check_speaks(struct svc_call *c, struct err *err)
+{
+    struct acc *acc = c->repo->acc;
+    const char *host = svc_str(c, "host"), *actor = acc_actor(acc);
+    struct err no = ERR_INIT;
+    if (!c->s->who || strcmp(actor, host) == 0 ||
+        acc_check_verb(acc, "host_report", ACC_ADMIN, acc_host(host), &no) >= 0)
+        return 0;
+    if (no.code != ERR_DENIED)
+        return err_set(err, no.code, "%s", no.msg);
+    return err_set(err, ERR_DENIED,
+                   "%s may not speak for the host %s: let its agent show a token of a "
+                   "subject with its name (sluice user add %s --service; sluice token "
+                   "create %s), or: sluice grant %s host_report host:%s",
+                   actor, host, host, host, actor, host);
+}
+
 /* Every few seconds, by every host: what comes of it is recorded, the question is not.
  */
 int
@@ -50,6 +70,8 @@ svc_do_host_want(struct svc_call *c, struct err *err)
 {
     cJSON *out = NULL;
     struct buf store AUTO(buf_release) = BUF_INIT;
+    if (check_speaks(c, err) < 0)
+        return -(int)err->code;
     if (deploy_host_want(c->repo, svc_str(c, "host"), svc_str(c, "alias"), may_read, c,
                          &out, err) < 0)
         return err_ctx(err, "host want");
@@ -68,7 +90,7 @@ svc_do_host_report(struct svc_call *c, struct err *err)
 {
     struct repo_ref ref;
     struct buf why AUTO(buf_release) = BUF_INIT;
-    if (svc_alias(c, &ref, err) < 0)
+    if (svc_alias(c, &ref, err) < 0 || check_speaks(c, err) < 0)
         return -(int)err->code;
     struct host_report h = { .host = svc_str(c, "host"),
                              .model = ref.model,

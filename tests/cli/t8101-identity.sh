@@ -117,6 +117,22 @@ as "$child" /api/v1/token/revoke -d "{\"id\": \"$(name "$whole")\"}"
 says "nor does it end others" 403 'may not'
 as "$whole" /api/v1/token/create -d "{\"subject\": \"$(id -un)\"}"
 says "nor one of somebody else" 403 'ci may not'
+sl user add web-1 --service
+sl grant web-1 read '*'
+agent=$(token web-1)
+report='"ref": "digits@production", "release": 1, "state": "observed"'
+as "$agent" /api/v1/host/want -d '{"host": "web-1", "alias": "production"}'
+says "a host's agent speaks for the host of its name" 200 '"models"'
+as "$agent" /api/v1/host/want -d '{"host": "web-2", "alias": "production"}'
+says "not for another" 403 'may not speak for the host web-2'
+as "$agent" /api/v1/host/report -d "{\"host\": \"web-2\", $report}"
+says "whatever it says" 403 'sluice grant web-1 host_report host:web-2'
+sl grant web-1 host_report 'host:web-*'
+ok "for several: a grant on them"
+as "$agent" /api/v1/host/want -d '{"host": "web-2", "alias": "production"}'
+says "then for those" 200 '"models"'
+as "$agent" /api/v1/host/want -d '{"host": "db-1", "alias": "production"}'
+says "and no others" 403 'may not speak'
 ask $list --unix-socket socket
 says "on a socket the kernel says who" 200 '"digits"'
 as "$other" $list --unix-socket socket
