@@ -316,9 +316,7 @@ acc_log(struct acc *a, const struct acc_log_query *q,
                          : "SELECT " ACC_ROW_COLUMNS
                            " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq",
                      "ii", start, before(q));
-    if (r < 0)
-        return r;
-    while ((r = db_step(st, err)) == 1) {
+    while (r >= 0 && (r = db_step(st, err)) == 1) {
         char hex[DIGEST_HEX_BYTES];
         struct acc_event_row row;
 
