@@ -73,8 +73,8 @@ reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword
 libs_of = $(foreach m,$(call reverse,$(1)),$(LIB_$(m)))
 
 RUNNER_MODULES := base savedmodel runtime runtime/runner
-SLUICE_MODULES := $(filter-out runtime server,$(MODULES))
-HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server
+SLUICE_MODULES := $(filter-out runtime server client,$(MODULES))
+HELPERS := sluice-runner sluice-unpack sluice-http sluice-fetch sluice-server sluice-client
 PROGRAMS := $(D)/bin/sluice $(addprefix $(D)/bin/,$(HELPERS))
 
 all: $(PROGRAMS) ## the programs, in build/release/bin
@@ -104,6 +104,14 @@ SERVER_MODULES := $(filter-out runtime cli,$(MODULES))
 $(D)/bin/sluice-server: $(D)/server/srv_main.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ $(filter-out -lcrypto,$(STATIC_LIBS)) $(SERVER_LIBS)
+
+# What `sluice --server` becomes: no SQLite.
+CLIENT_MODULES := base savedmodel access repo service client cli
+CLIENT_OBJS := $(D)/cli/sluice_client_main.o $(call libs_of,$(CLIENT_MODULES))
+$(D)/bin/sluice-client: $(CLIENT_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -no-pie -static-libgcc -Wl,-Bstatic $(CLIENT_LIBS) -lcrypto -lsodium \
+	    -lzstd -Wl,-Bdynamic -lcjson -lm -ldl -pthread
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,19 +57,14 @@ end_file(struct tar_out *t, struct err *err)
     return pad > 0 ? fs_write_all(t->fd, zeros, pad, "tar", err) : 0;
 }
 
-int
-tar_file(struct tar_out *t, const char *name, int64_t size_bytes, mode_t mode,
-         struct err *err)
+/* One block; a name that is too long for it is cut. */
+static void
+add_head(struct buf *out, const char *name, int64_t size_bytes, char type, mode_t mode)
 {
     char h[BLOCK] = { 0 };
-    int r = end_file(t, err);
+    const size_t n = strlen(name);
 
-    if (r < 0)
-        return r;
-    if (strlen(name) > NAME_MAX_BYTES)
-        return err_set(err, ERR_LIMIT, "%s: a name in a tar has at most %d bytes", name,
-                       NAME_MAX_BYTES);
-    memcpy(h, name, strlen(name));
+    memcpy(h, name, n < NAME_MAX_BYTES ? n : NAME_MAX_BYTES);
     snprintf(h + 100, 8, "%07o", (unsigned)mode & 0777);
     snprintf(h + 108, 8, "%07o", 0);
     snprintf(h + 116, 8, "%07o", 0);
@@ -80,13 +76,58 @@ tar_file(struct tar_out *t, const char *name, int64_t size_bytes, mode_t mode,
             h[SIZE_AT + 4 + i] = (char)(size_bytes >> (56 - 8 * i));
     }
     snprintf(h + 136, 12, "%011o", 0);
-    h[TYPE_AT] = '0';
+    h[TYPE_AT] = type;
     memcpy(h + MAGIC_AT, "ustar\00000", 8);
     snprintf(h + SUM_AT, 8, "%06o", checksum((const uint8_t *)h));
     h[SUM_AT + 7] = ' ';
+    buf_add(out, h, BLOCK);
+}
+
+void
+tar_head(struct buf *out, const char *name, int64_t size_bytes, char type, mode_t mode)
+{
+    static const char zeros[BLOCK];
+    const size_t n = strlen(name) + sizeof(" path=\n") - 1;
+
+    if (strlen(name) > NAME_MAX_BYTES) {
+        char *line;
+        size_t all = n, last = 0;
+
+        while (all != last) { /* the length counts its own digits */
+            last = all;
+            all = n + (size_t)snprintf(NULL, 0, "%zu", last);
+        }
+        line = xasprintf("%zu path=%s\n", all, name);
+        add_head(out, "pax", (int64_t)all, 'x', 0644);
+        buf_add(out, line, all);
+        buf_add(out, zeros, (size_t)padding((int64_t)all));
+        free(line);
+    }
+    add_head(out, name, size_bytes, type, mode);
+}
+
+size_t
+tar_padding(int64_t size_bytes)
+{
+    return (size_t)padding(size_bytes);
+}
+
+int
+tar_file(struct tar_out *t, const char *name, int64_t size_bytes, mode_t mode,
+         struct err *err)
+{
+    struct buf head AUTO(buf_release) = BUF_INIT;
+    int r = end_file(t, err);
+
+    if (r < 0)
+        return r;
+    if (strlen(name) > NAME_MAX_BYTES)
+        return err_set(err, ERR_LIMIT, "%s: a name in a tar has at most %d bytes", name,
+                       NAME_MAX_BYTES);
+    tar_head(&head, name, size_bytes, '0', mode);
     t->left = size_bytes;
     t->pad = padding(size_bytes);
-    return fs_write_all(t->fd, h, BLOCK, "tar", err);
+    return fs_write_all(t->fd, head.data, head.len, "tar", err);
 }
 
 int

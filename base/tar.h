@@ -24,6 +24,13 @@ int tar_write(struct tar_out *t, const void *p, size_t n, struct err *err) MUST_
 /* The two blocks that end a stream; not synced. */
 int tar_end(struct tar_out *t, struct err *err) MUST_CHECK;
 
+/* The same in pieces, for who does not write to a descriptor: the blocks before an
+ * entry's bytes, appended (type '0' a file, '5' a directory; any name), and the zeros
+ * after them, of which there are at most 511. A stream ends with 1024 zeros. */
+void tar_head(struct buf *out, const char *name, int64_t size_bytes, char type,
+              mode_t mode);
+size_t tar_padding(int64_t size_bytes);
+
 struct tar_in {
     int fd;
     const char *what;  /* for messages */

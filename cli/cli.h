@@ -23,6 +23,27 @@ const struct cli_command *cli_command(const char *verb);
 #include "cli/commands.def"
 #undef CMD
 
+/* ---- a command ---- */
+
+struct cli_call;
+/* Who carries calls out: the service in this process, or one that is elsewhere. */
+struct cli_ends {
+    /* Once the words are understood; may become another program. *status -1: go on,
+     * else it is done, and the process ends so. */
+    int (*first)(const struct cli_call *call, char **argv, int *status,
+                 struct err *err);
+    int (*open)(void **session, const struct cli_call *call, struct err *err);
+    void (*on_progress)(void *session, svc_progress_fn *fn, void *arg);
+    void (*on_tell)(void *session, svc_tell_fn *fn, void *arg);
+    int (*call)(void *session, const char *verb, const cJSON *request, cJSON **reply,
+                struct err *err);
+    /* After a call of what cli_becomes, ends the session; returns only when that cannot
+     * be: a status. */
+    int (*become)(void **session, const struct cli_call *call, const cJSON *reply);
+    void (*leave)(void *session); /* the process ends next */
+};
+int cli_run(int argc, char **argv, const struct cli_ends *ends);
+
 /* ---- flags -> request ---- */
 
 struct cli_call {
@@ -33,8 +54,14 @@ struct cli_call {
     bool json, help;
     cJSON *request;
 };
-/* ERR_USAGE names the word and the way out. The caller frees request. */
+/* ERR_USAGE names the word and the way out. The caller frees request. --store counts
+ * more than $SLUICE_SERVER; with --server it is ERR_USAGE. */
 int cli_parse(int argc, char **argv, struct cli_call *out, struct err *err) MUST_CHECK;
+/* It is done by this machine's sluice also when there is a server: it touches no store,
+ * or names no version. */
+bool cli_is_local(const struct cli_call *call);
+/* It is about this machine, whatever else there is: init, agent … */
+bool cli_is_only_local(const struct svc_verb *verb);
 /* One more element of a list in a request. */
 void cli_add_to_list(cJSON *request, const char *field, const char *value);
 /* What the CI system that runs us says of its build, as `provenance` of a push; what
@@ -87,13 +114,15 @@ void cli_plan(const cJSON *reply, struct buf *out);
 int cli_secret_file(cJSON *request, char **path, struct err *err) MUST_CHECK;
 int cli_secret_write(cJSON *reply, const char *path, struct err *err) MUST_CHECK;
 
-/* exec, after its call succeeded: becomes the program. Returns only when that cannot
- * be: 127 there is no such program, 126 it does not run. */
-int cli_exec(struct svc **svc, const cJSON *request, const cJSON *reply);
+/* exec, after its call succeeded: becomes the program, which keeps lock_fd. Returns
+ * only when that cannot be: 127 there is no such program, 126 it does not run. */
+int cli_exec(int lock_fd, const cJSON *request, const cJSON *reply);
+/* Its answer is that this process becomes another program. */
+bool cli_becomes(const struct svc_verb *verb);
 
 /* serve, after its call succeeded: becomes sluice-server. Returns only when that cannot
  * be. */
-int cli_serve(struct svc **svc, const cJSON *request, const cJSON *reply);
+int cli_serve(const cJSON *request, const cJSON *reply);
 
 /* agent: looks once, or until it is told to end. Returns the exit status. */
 int cli_agent(const struct cli_call *call);

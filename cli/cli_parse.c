@@ -172,9 +172,33 @@ verb_flag(const struct svc_verb *verb, char **argv, int argc, int *i, cJSON *req
     return put_value(request, f, argv[++*i], err);
 }
 
+bool
+cli_is_only_local(const struct svc_verb *verb)
+{
+    static const char *const all[] = { "init", "restore", "agent", "serve" };
+    bool found = false;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        found |= strcmp(verb->name, all[i]) == 0;
+    return found;
+}
+
+bool
+cli_is_local(const struct cli_call *call)
+{
+    bool may_name = false;
+    if (cli_is_only_local(call->verb) || call->verb->needs == SVC_NONE)
+        return true;
+    for (int i = 0; i < call->verb->n_fields; i++)
+        may_name |= strcmp(call->verb->fields[i].name, "ref") == 0 ||
+                    call->verb->fields[i].type == SVC_ANY;
+    return call->verb->needs == SVC_MAYBE && may_name &&
+           !svc_names_version(call->verb, call->request);
+}
+
 int
 cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
 {
+    const char *server = getenv("SLUICE_SERVER");
     *out = (struct cli_call){ .request = cJSON_CreateObject() };
     bool only_words = false;
     for (int i = 1; i < argc; i++) {
@@ -214,5 +238,15 @@ cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
             return -(int)err->code;
         }
     }
+    if (out->store && out->server)
+        return err_set(
+            err, ERR_USAGE,
+            "--store is a directory of this machine, --server a store that is "
+            "elsewhere: one of them");
+    if (out->server && out->verb && cli_is_only_local(out->verb))
+        return err_set(err, ERR_USAGE, "%s works on a store of this machine: --store",
+                       out->verb->name);
+    if (!out->server && !out->store && server && *server)
+        out->server = server;
     return 0;
 }

@@ -30,15 +30,18 @@ words_of(const cJSON *list)
     return argv;
 }
 
-int
-cli_exec(struct svc **svc, const cJSON *request, const cJSON *reply)
+bool
+cli_becomes(const struct svc_verb *verb)
 {
-    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    return strcmp(verb->name, "exec") == 0 || strcmp(verb->name, "serve") == 0;
+}
+
+int
+cli_exec(int lock_fd, const cJSON *request, const cJSON *reply)
+{
     char **argv AUTO(free_ptr) =
         words_of(cJSON_GetObjectItemCaseSensitive(request, "command"));
-    svc_take_view(*svc, &view);
-    svc_close_p(svc); /* the store is not held open for as long as the program runs */
-    bool ready = fcntl(view.lock_fd, F_SETFD, 0) == 0 &&
+    bool ready = fcntl(lock_fd, F_SETFD, 0) == 0 &&
                  setenv("SLUICE_MODEL_DIR", cli_str(reply, "model_dir"), 1) == 0 &&
                  setenv("SLUICE_VERSION", cli_str(reply, "version"), 1) == 0 &&
                  setenv("SLUICE_DIGEST", cli_str(reply, "digest"), 1) == 0;

@@ -16,7 +16,7 @@ cmd_serve(const cJSON *reply, bool failed, struct buf *out)
 }
 
 int
-cli_serve(struct svc **svc, const cJSON *request, const cJSON *reply)
+cli_serve(const cJSON *request, const cJSON *reply)
 {
     struct err err = ERR_INIT;
     struct buf program AUTO(buf_release) = BUF_INIT;
@@ -24,7 +24,6 @@ cli_serve(struct svc **svc, const cJSON *request, const cJSON *reply)
     const char *argv[2 * 16] = { "sluice-server", "--store", store };
     char *flags[16];
     int n = 3, n_flags = 0;
-    svc_close_p(svc); /* it opens the store itself */
     if (proc_helper_path("sluice-server", &program, &err) < 0)
         return cli_complain(&err);
     for (const cJSON *f = request->child; f; f = f->next) {

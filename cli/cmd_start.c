@@ -18,6 +18,9 @@ cmd_version(const cJSON *reply, bool failed, struct buf *out)
     if (cli_str(reply, "sqlite")[0])
         buf_addf(out, "SQLite %s, cJSON %s\n", cli_str(reply, "sqlite"),
                  cli_str(reply, "cjson"));
+    if (cli_str(reply, "openssl")[0])
+        buf_addf(out, "OpenSSL %s, cJSON %s, the client alone\n",
+                 cli_str(reply, "openssl"), cli_str(reply, "cjson"));
 }
 
 void

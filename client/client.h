@@ -17,14 +17,37 @@ int client_open(struct client **out, const char *server, const char *token_or_nu
 void client_close(struct client *c);
 void client_on_progress(struct client *c, svc_progress_fn *fn, void *arg);
 void client_on_tell(struct client *c, svc_tell_fn *fn, void *arg);
+/* What a verb writes to standard output (cat, export -, backup -); else it is dropped.
+ */
+void client_on_bytes(struct client *c,
+                     int (*fn)(void *arg, const char *p, size_t n, struct err *err),
+                     void *arg);
 /* As svc_call: files that the request names go there first, and what the verb makes
- * comes back. What did not answer is asked again as long as that is safe; then
- * ERR_BUSY (75). */
+ * comes back. A call that changes something has an Idempotency-Key, so that it can be
+ * asked again when its answer was lost: it happens once. ERR_BUSY (75): nobody answered
+ * in time. ERR_UNSUPPORTED: the other side is older, and does not know the verb or one
+ * of its fields. */
 int client_call(struct client *c, const char *verb, const cJSON *request, cJSON **reply,
                 struct err *err) MUST_CHECK;
 
+/* A version's files, in a directory here that stays as it is for as long as lock_fd, or
+ * a copy of it in another process, is open. */
+struct client_view {
+    char *path;
+    int lock_fd;
+};
+#define CLIENT_VIEW_INIT                                                               \
+    {                                                                                  \
+        .lock_fd = -1                                                                  \
+    }
+/* Kept in the user's cache from one call to the next. *reply: as the verb exec says. */
+int client_view_open(struct client *c, const char *ref, struct client_view *out,
+                     cJSON **reply, struct err *err) MUST_CHECK;
+void client_view_close(struct client_view *v); /* for AUTO */
+
 /* ---- one request and its answer (client_http.c) ---- */
 
+struct client_answer;
 struct client_ask {
     const char *method, *path;  /* "/api/v1/promote"; already encoded */
     const char *const *headers; /* "Name: value" …, NULL */
@@ -38,6 +61,8 @@ struct client_ask {
     /* Takes the body of a 2xx as it comes; NULL: kept in `body` (at most 64 MiB), as
      * that of any other answer is. */
     int (*sink)(void *arg, const char *p, size_t n, struct err *err);
+    /* Asked once its headers are there whether it is for the sink; NULL: it is. */
+    bool (*wants)(void *arg, const struct client_answer *a);
     void *arg;
 };
 struct client_answer {

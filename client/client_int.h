@@ -8,6 +8,8 @@
  *   client_http.c   one request and its answer; the pool; asking again
  *   client_event.c  an answer that comes as events
  *   client.c        a verb: request out, reply in
+ *   client_files.c  the files that a request names; client_take.c those it makes
+ *   client_view.c   versions that are kept here for programs that read them
  *   client_push.c   trees that go; client_pull.c trees that come */
 #ifndef CLIENT_CLIENT_INT_H
 #define CLIENT_CLIENT_INT_H
@@ -31,6 +33,13 @@ struct client_place {
     bool anywhere;      /* plain TCP also to other machines ($SLUICE_INSECURE) */
     char *host_header;  /* "example.org:8600" */
 };
+/* As client_call, but what the verb makes stays there: the reply's "trees" name it. */
+int client_call_trees(struct client *c, const char *verb, const cJSON *request,
+                      cJSON **reply, struct err *err) MUST_CHECK;
+
+/* A problem document, or a part of an answer, as an error. */
+int client_problem_set(const struct client *c, int status, const cJSON *doc,
+                       struct err *err);
 int client_place_parse(const char *text, struct client_place *out,
                        struct err *err) MUST_CHECK;
 void client_place_release(struct client_place *p); /* for AUTO */
@@ -85,11 +94,12 @@ struct client_parse {
     http_parser http;
     struct client_answer *out;
     int (*sink)(void *arg, const char *p, size_t n, struct err *err);
+    bool (*wants)(void *arg, const struct client_answer *a);
     void *arg;
     struct err *err; /* of the call that is under way */
     int64_t sunk_bytes;
     size_t n_begun; /* bytes of this answer, in all */
-    bool is_head, in_value, is_interim, done, keep;
+    bool is_head, in_value, is_interim, done, keep, to_sink;
 };
 /* `sink`: as in struct client_ask. */
 void client_parse_start(struct client_parse *p, const struct client_ask *ask,
@@ -115,7 +125,51 @@ struct client {
     void *progress_arg;
     svc_tell_fn *tell;
     void *tell_arg;
+    int (*bytes)(void *arg, const char *p, size_t n, struct err *err);
+    void *bytes_arg;
 };
+
+/* ---- an answer that comes as events (text/event-stream) ---- */
+
+struct client_events {
+    struct buf line, event, data; /* what is half read */
+    bool any_data;
+    /* One event; 1 ends the reading. */
+    int (*fn)(void *arg, const char *event, struct str data, struct err *err);
+    void *arg;
+};
+void client_events_start(struct client_events *e,
+                         int (*fn)(void *arg, const char *event, struct str data,
+                                   struct err *err),
+                         void *arg);
+/* The next bytes. ERR_LIMIT: an event that is too long; or what fn said. */
+int client_events_feed(struct client_events *e, const char *p, size_t n,
+                       struct err *err) MUST_CHECK;
+void client_events_release(struct client_events *e); /* for AUTO */
+
+/* ---- files of a request (client_files.c) ---- */
+
+struct client_moved {
+    char *path; /* here */
+    char *tree; /* its name there: "tree:sha256:…/NAME" */
+    const char *field;
+    bool out; /* the verb makes it */
+};
+struct client_files {
+    struct client_moved *v;
+    int n;
+};
+void client_files_release(struct client_files *f); /* for AUTO */
+/* Sends what the request names, and puts the names of there in its place. */
+int client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
+                      struct client_files *out, struct err *err) MUST_CHECK;
+/* Brings what the verb made; the reply speaks of it as if it was made here. */
+int client_files_take(struct client *c, const struct svc_verb *verb,
+                      const cJSON *request, cJSON *reply, struct client_files *f,
+                      struct err *err) MUST_CHECK;
+/* The names of there in texts become those of here. */
+void client_files_rename(const struct client_files *f, cJSON *value);
+void client_files_rename_err(const struct client_files *f, struct err *err);
 /* How long something is asked again: pauses that grow, up to a time in all. */
 struct client_patience {
     int64_t until_ns; /* monotonic; 0: nothing failed yet */

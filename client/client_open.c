@@ -233,3 +233,12 @@ client_on_tell(struct client *c, svc_tell_fn *fn, void *arg)
     c->tell = fn;
     c->tell_arg = arg;
 }
+
+void
+client_on_bytes(struct client *c,
+                int (*fn)(void *arg, const char *p, size_t n, struct err *err),
+                void *arg)
+{
+    c->bytes = fn;
+    c->bytes_arg = arg;
+}

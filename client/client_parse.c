@@ -63,6 +63,8 @@ on_headers_end(http_parser *h)
         err_set(p->err, ERR_INVALID, "it wants to speak something else than HTTP");
         return -1;
     }
+    p->to_sink =
+        p->sink && h->status_code / 100 == 2 && (!p->wants || p->wants(p->arg, p->out));
     return p->is_head ? 1 : 0; /* 1: whatever its length says, no body comes */
 }
 
@@ -71,7 +73,7 @@ on_body(http_parser *h, const char *at, size_t n)
 {
     struct client_parse *p = of(h);
 
-    if (p->sink && p->out->status / 100 == 2) {
+    if (p->to_sink) {
         p->sunk_bytes += (int64_t)n;
         return p->sink(p->arg, at, n, p->err) < 0 ? -1 : 0;
     }
@@ -98,6 +100,7 @@ client_parse_start(struct client_parse *p, const struct client_ask *ask,
 {
     *p = (struct client_parse){ .out = out,
                                 .sink = ask->sink,
+                                .wants = ask->wants,
                                 .arg = ask->arg,
                                 .is_head = strcmp(ask->method, "HEAD") == 0 };
     http_parser_init(&p->http, HTTP_RESPONSE);

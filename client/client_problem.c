@@ -89,8 +89,9 @@ no_problem(const struct client *c, const struct client_answer *a, struct err *er
                    a->status, way_out(c, a->status));
 }
 
-static void
-set_problem(const struct client *c, int status, const cJSON *doc, struct err *err)
+int
+client_problem_set(const struct client *c, int status, const cJSON *doc,
+                   struct err *err)
 {
     const cJSON *exit_code = cJSON_GetObjectItemCaseSensitive(doc, "exit_code");
     const char *name =
@@ -112,11 +113,9 @@ set_problem(const struct client *c, int status, const cJSON *doc, struct err *er
         buf_addc(&text, *p == '\n' && p[1] == ' ' && p[2] == ' ' ? '\n'
                         : (unsigned char)*p < ' ' || *p == 127   ? ' '
                                                                  : *p);
-    if (status == 401)
-        err_set(err, code, "%s: %s%s", c->place.text, buf_str(&text),
-                way_out(c, status));
-    else
-        err_set(err, code, "%s", buf_str(&text));
+    return status == 401 ? err_set(err, code, "%s: %s%s", c->place.text, buf_str(&text),
+                                   way_out(c, status))
+                         : err_set(err, code, "%s", buf_str(&text));
 }
 
 int
@@ -136,7 +135,7 @@ client_problem(const struct client *c, const struct client_answer *a, cJSON **re
         err_clear(&why);
         return no_problem(c, a, err);
     }
-    set_problem(c, a->status, doc, err);
+    (void)client_problem_set(c, a->status, doc, err);
     if (reply && cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
         *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
     return -(int)err->code;

@@ -6,10 +6,11 @@
 
 #include "repo/cold.h"
 #include "repo/repo_int.h"
+#include "savedmodel/savedmodel.h"
 
-#define COLD_PATH_BYTES 80                 /* "objects/ab/" + 62 digits + NUL */
-#define COLD_LEAF_BYTES ((int64_t)4 << 20) /* most of a leaf, and of a zstd piece */
-#define COLD_BLOCK_BYTES ((size_t)4096)    /* leaves that differ are compared by it */
+#define COLD_PATH_BYTES 80              /* "objects/ab/" + 62 digits + NUL */
+#define COLD_LEAF_BYTES SM_CUT_BYTES    /* most of a leaf, and of a zstd piece */
+#define COLD_BLOCK_BYTES ((size_t)4096) /* leaves that differ are compared by it */
 #define COLD_PIECES_MAX ((uint64_t)4 * 1000000) /* of one delta */
 
 /* "objects/ab/cdef…" or "cold/ab/cdef…" */
@@ -118,14 +119,9 @@ struct leaf_list {
     struct digest root; /* RFC 6962, over the digests */
 };
 void leaf_list_release(struct leaf_list *l); /* for AUTO */
-/* Where tensors lie in a file, as an index says: a hint. Any order, any numbers. */
-struct leaf_hint {
-    int64_t at, size_bytes;
-    uint64_t tag;
-};
 /* Cuts and hashes what `rd` reads. Hints are sorted. */
-int leaf_list_make(struct leaf_list *out, struct cold_reader *rd,
-                   struct leaf_hint *hints, size_t n_hints, struct err *err) MUST_CHECK;
+int leaf_list_make(struct leaf_list *out, struct cold_reader *rd, struct sm_hint *hints,
+                   size_t n_hints, struct err *err) MUST_CHECK;
 /* As stored: of each leaf its length (4 bytes), tag (8), digest (32). False: not such
  * a list, or not of an object of that size. */
 void leaf_list_format(const struct leaf_list *l, struct buf *out);

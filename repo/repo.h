@@ -135,6 +135,12 @@ struct repo_manifest {
     struct digest digest;
 };
 void repo_manifest_release(struct repo_manifest *m); /* for AUTO */
+/* Appends the canonical text; the files must be in order. */
+void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
+/* ERR_CORRUPT names the line and the rule; `what` names the text. Fills everything,
+ * m->digest too. On failure *out is empty. */
+int repo_manifest_parse(struct repo_manifest *out, struct str text, const char *what,
+                        struct err *err) MUST_CHECK;
 int repo_manifest_get(struct repo *r, const struct digest *d, struct repo_manifest *out,
                       struct err *err) MUST_CHECK;
 

@@ -41,16 +41,15 @@ is_saved_model(const struct repo_manifest *m)
     return false;
 }
 
-/* Calls fn for each directory of the tree but its root, parents first. */
-static int
-each_dir(const struct repo_manifest *m, int dirfd,
-         int (*fn)(int dirfd, const char *path, struct err *err), struct err *err)
+int
+repo_manifest_dirs(const struct repo_manifest *m, repo_dir_fn *fn, void *arg,
+                   struct err *err)
 {
     struct buf last AUTO(buf_release) = BUF_INIT;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < N_ALWAYS && is_saved_model(m); i++)
-        r = fn(dirfd, always[i], err);
+        r = fn(arg, always[i], err);
     for (int i = 0; r == 0 && i < m->n_files; i++) {
         const char *path = m->files[i].path;
 
@@ -59,7 +58,7 @@ each_dir(const struct repo_manifest *m, int dirfd,
 
             /* the parents of neighbours are mostly the same */
             if (strncmp(buf_str(&last), path, (size_t)(s - path) + 1) != 0)
-                r = fn(dirfd, dir, err);
+                r = fn(arg, dir, err);
             free(dir);
         }
         buf_clear(&last);
@@ -69,15 +68,15 @@ each_dir(const struct repo_manifest *m, int dirfd,
 }
 
 static int
-make_dir(int dirfd, const char *path, struct err *err)
+make_dir(void *dirfd, const char *path, struct err *err)
 {
-    return fs_mkdirs(dirfd, path, 0755, err);
+    return fs_mkdirs(*(const int *)dirfd, path, 0755, err);
 }
 
 static int
-sync_dir(int dirfd, const char *path, struct err *err)
+sync_dir(void *dirfd, const char *path, struct err *err)
 {
-    return fs_fsync_dir(dirfd, path, err);
+    return fs_fsync_dir(*(const int *)dirfd, path, err);
 }
 
 /* Hashes an object while somebody else copies it from the same cached pages: on large
@@ -192,7 +191,7 @@ static int
 fill(struct repo *r, const struct repo_manifest *m, int dirfd,
      enum repo_checkout_how how, struct err *err)
 {
-    int rc = each_dir(m, dirfd, make_dir, err);
+    int rc = repo_manifest_dirs(m, make_dir, &dirfd, err);
 
     for (int i = 0; rc == 0 && i < m->n_files; i++) {
         repo_lease_keep(r);
@@ -217,7 +216,7 @@ checkout(struct repo *r, const struct repo_manifest *m, int parent_fd,
     if (rc == 0)
         rc = fill(r, m, fd, how, err);
     if (rc == 0 && sync)
-        rc = each_dir(m, fd, sync_dir, err);
+        rc = repo_manifest_dirs(m, sync_dir, &fd, err);
     if (rc == 0 && sync)
         rc = fs_fsync_dir(fd, ".", err);
     if (rc == 0)

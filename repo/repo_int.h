@@ -21,20 +21,18 @@ void repo_path_encode(const char *path, struct buf *out);
 char *repo_path_decode(struct str text);
 /* Relative, without empty, "." and ".." parts. */
 bool repo_path_is_clean(const char *path);
-/* Appends the canonical text; the files must be in order. */
-void repo_manifest_format(const struct repo_manifest *m, struct buf *out);
 /* Its first line, appended. */
 void repo_manifest_begin(struct buf *out);
-/* ERR_CORRUPT names the line and the rule; `what` names the text. Fills everything,
- * m->digest too. On failure *out is empty. */
-int repo_manifest_parse(struct repo_manifest *out, struct str text, const char *what,
-                        struct err *err) MUST_CHECK;
-
 /* In the caller's transaction: the object's row. ERR_BUSY: it has gone meanwhile. */
 int repo_object_record(struct repo *r, const struct digest *d, int64_t size_bytes,
                        int64_t now_ns, struct err *err) MUST_CHECK;
 
 /* ---- repo_checkout.c ------------------------------------------------------------- */
+
+/* Calls fn for each directory of the tree but its root, parents first. */
+typedef int repo_dir_fn(void *arg, const char *path, struct err *err);
+int repo_manifest_dirs(const struct repo_manifest *m, repo_dir_fn *fn, void *arg,
+                       struct err *err) MUST_CHECK;
 
 /* A new file f->path with the object's bytes, verified and synced. */
 int repo_object_copy(struct repo *r, const struct repo_file *f, int dirfd,

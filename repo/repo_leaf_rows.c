@@ -3,7 +3,6 @@
  * object. */
 #include "repo/cold_int.h"
 
-#include "base/farmhash.h"
 #include "savedmodel/savedmodel.h"
 
 #include <inttypes.h>
@@ -58,14 +57,13 @@ open_index(struct repo *r, const struct repo_file *index, struct repo_view *view
 /* Whatever is wrong with an index, there are only fewer hints. */
 static size_t
 read_hints(struct repo *r, const struct repo_manifest *m, const struct repo_file *f,
-           struct leaf_hint **out)
+           struct sm_hint **out)
 {
     struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
     struct sm_bundle *bundle AUTO(sm_bundle_close_p) = NULL;
     struct err err = ERR_INIT;
     int shard = 0;
     const struct repo_file *index = find_index(m, f, &shard);
-    size_t n = 0;
 
     *out = NULL;
     if (!index)
@@ -74,16 +72,7 @@ read_hints(struct repo *r, const struct repo_manifest *m, const struct repo_file
         err_clear(&err);
         return 0;
     }
-    *out = xcalloc((size_t)sm_bundle_n_entries(bundle) + 1, sizeof(**out));
-    for (int i = 0; i < sm_bundle_n_entries(bundle); i++) {
-        const struct sm_entry *e = sm_bundle_entry(bundle, i);
-
-        if (e->shard_id == shard && e->n_slices == 0)
-            (*out)[n++] = (struct leaf_hint){ .at = e->offset,
-                                              .size_bytes = e->size_bytes,
-                                              .tag = farm64(e->key) };
-    }
-    return n;
+    return sm_bundle_hints(bundle, shard, out);
 }
 
 static int
@@ -115,7 +104,7 @@ repo_leaves_get(struct repo *r, const struct repo_manifest *m,
                 const struct repo_file *f, struct leaf_list *out, struct err *err)
 {
     struct cold_reader rd AUTO(cold_reader_close) = COLD_READER_INIT;
-    struct leaf_hint *hints AUTO(free_ptr) = NULL;
+    struct sm_hint *hints AUTO(free_ptr) = NULL;
     struct db_stmt *st = NULL;
     size_t n;
     int rc = db_query(r->db, &st, err, "SELECT leaves FROM leaf_list WHERE object = ?",

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Leaf lists. A file is cut where its tensors start, as variables.index says, and each
- * part every 4 MiB from there; what the index does not cover, or covers twice, is cut
- * every 4 MiB from where that part starts. Tensors below 4 KiB that follow each other
- * share leaves: a leaf costs 44 bytes. An index is a hint: a wrong one gives other
- * leaves, never wrong ones. */
+/* Leaf lists: the pieces that savedmodel cuts a file into (sm_cuts), hashed. */
 #include "repo/cold_int.h"
 
-#include "base/farmhash.h"
+#include "savedmodel/savedmodel.h"
 
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROW_BYTES 44
-#define SMALL_BYTES 4096
 
 void
 leaf_list_release(struct leaf_list *l)
@@ -69,87 +64,26 @@ make_root(struct leaf_list *l)
 
 /* ---- cutting and hashing ---- */
 
-struct cutter {
-    struct leaf_list *out;
-    struct cold_reader *rd;
-    char *chunk;
-    size_t n_alloc;
-};
-
-/* [at, end) in leaves; `tag` is the first one's, those after it count on from there. */
-static int
-cut(struct cutter *c, int64_t at, int64_t end, uint64_t tag, struct err *err)
-{
-    struct leaf_list *l = c->out;
-
-    for (uint64_t i = 0; at < end; i++) {
-        const int64_t n = end - at < COLD_LEAF_BYTES ? end - at : COLD_LEAF_BYTES;
-        struct leaf *leaf;
-        int r = cold_read(c->rd, at, c->chunk, (size_t)n, err);
-
-        if (r < 0)
-            return r;
-        if (l->n == c->n_alloc) {
-            c->n_alloc = c->n_alloc ? 2 * c->n_alloc : 64;
-            l->v = xreallocarray(l->v, c->n_alloc, sizeof(*l->v));
-        }
-        leaf = &l->v[l->n++];
-        *leaf = (struct leaf){ .at = at, .length = (uint32_t)n };
-        leaf->tag = tag ? farm_cat(tag, i) : 0;
-        sha256_of(c->chunk, (size_t)n, &leaf->digest);
-        at += n;
-    }
-    return 0;
-}
-
-static int
-compare_hints(const void *a, const void *b)
-{
-    const struct leaf_hint *x = a, *y = b;
-
-    return x->at != y->at     ? (x->at < y->at ? -1 : 1)
-           : x->tag != y->tag ? (x->tag < y->tag ? -1 : 1)
-                              : 0;
-}
-
 int
-leaf_list_make(struct leaf_list *out, struct cold_reader *rd, struct leaf_hint *hints,
+leaf_list_make(struct leaf_list *out, struct cold_reader *rd, struct sm_hint *hints,
                size_t n_hints, struct err *err)
 {
-    char *chunk AUTO(free_ptr) = xmalloc((size_t)COLD_LEAF_BYTES);
-    struct cutter c = { .out = out, .rd = rd, .chunk = chunk };
-    /* what lies in [from, at) is not cut yet: a gap, or small tensors */
-    int64_t from = 0, at = 0;
-    uint64_t tag = 0;
-    bool is_small = false;
+    char *chunk AUTO(free_ptr) = xmalloc((size_t)SM_CUT_BYTES);
+    struct sm_cut *cuts AUTO(free_ptr) = NULL;
+    const size_t n = sm_cuts(hints, n_hints, rd->size_bytes, &cuts);
     int r = 0;
 
-    *out = (struct leaf_list){ .v = NULL };
-    if (n_hints > 0)
-        qsort(hints, n_hints, sizeof(*hints), compare_hints);
-    for (size_t i = 0; r == 0 && i < n_hints; i++) {
-        const struct leaf_hint *h = &hints[i];
+    *out = (struct leaf_list){ .v = xcalloc(n + 1, sizeof(*out->v)) };
+    for (; r == 0 && out->n < n; out->n++) {
+        const struct sm_cut *c = &cuts[out->n];
+        struct leaf *leaf = &out->v[out->n];
 
-        if (h->size_bytes <= 0 || h->at < at || h->at > rd->size_bytes ||
-            h->size_bytes > rd->size_bytes - h->at)
-            continue; /* overlaps another, or lies outside */
-        if (is_small && h->size_bytes < SMALL_BYTES && h->at == at &&
-            at + h->size_bytes - from <= COLD_LEAF_BYTES) {
-            at += h->size_bytes;
-            continue;
-        }
-        r = cut(&c, from, at, tag, err);
-        if (r == 0)
-            r = cut(&c, at, h->at, 0, err);
-        from = h->at;
-        at = h->at + h->size_bytes;
-        tag = h->tag;
-        is_small = h->size_bytes < SMALL_BYTES;
+        *leaf = (struct leaf){ .at = c->at,
+                               .length = (uint32_t)c->size_bytes,
+                               .tag = c->tag };
+        r = cold_read(rd, c->at, chunk, (size_t)c->size_bytes, err);
+        sha256_of(chunk, (size_t)c->size_bytes, &leaf->digest);
     }
-    if (r == 0)
-        r = cut(&c, from, at, tag, err);
-    if (r == 0)
-        r = cut(&c, at, rd->size_bytes, 0, err);
     if (r < 0)
         leaf_list_release(out);
     else

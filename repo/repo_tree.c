@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/tree.h"
 
+#include "repo/cold_int.h"
 #include "repo/gc.h"
-#include "repo/repo_int.h"
+
+#include "savedmodel/savedmodel.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "tree:sha256:"
+#define CHECK_BYTES ((size_t)1 << 20)
 #define AGE_NS "coalesce((SELECT age_ns FROM store_age), 0)"
 
 int
@@ -268,4 +271,105 @@ repo_tree_make(struct repo *r, const char *path, struct buf *text, struct err *e
         return rc;
     repo_tree_text(&in.manifest.digest, name, text);
     return 1;
+}
+
+/* ---- a push of a tree ---- */
+
+/* One shard against its index, with what of it cannot be held against bytes alone. */
+static int
+check_shard(struct repo *r, const struct repo_file *f, struct sm_bundle *bundle,
+            bool is_checked, struct err *err)
+{
+    struct objects_crc *crcs AUTO(free_ptr) = NULL;
+    struct objects_file file = { .size_bytes = f->size_bytes };
+    struct repo_crc_run run = { .file = &file, .what = f->path };
+    char *chunk AUTO(free_ptr) = xmalloc(CHECK_BYTES);
+    int fd AUTO(fs_close) = -1;
+    int64_t at = 0;
+    int rc = r->objects->ops->open(r->objects, &f->digest, &fd, err);
+
+    file.n_crcs = repo_model_crcs(bundle, f->path, &crcs);
+    file.crcs = crcs;
+    while (rc == 0 && !is_checked && at < f->size_bytes) {
+        const int64_t n = fs_read_at(fd, chunk, CHECK_BYTES, at, f->path, err);
+
+        if (n <= 0)
+            rc = n < 0 ? (int)n
+                       : err_set(err, ERR_CORRUPT, "%s: its object is too short",
+                                 f->path);
+        else
+            rc = repo_crc_run(&run, chunk, (size_t)n, at, err);
+        at += n > 0 ? n : 0;
+    }
+    return rc < 0 ? rc : repo_model_check_strings(bundle, f->path, err);
+}
+
+static int
+check_model(struct repo *r, const struct repo_manifest *m, const char *name,
+            bool is_checked, struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    struct sm_bundle *bundle AUTO(sm_bundle_close_p) = NULL;
+    int rc = repo_view_open(r, &m->digest, &view, err);
+
+    if (rc == 0)
+        rc = repo_model_check(view.lock_fd, name, &bundle, err);
+    for (int i = 0; rc == 0 && bundle && i < m->n_files; i++)
+        if (repo_model_is_shard(m->files[i].path))
+            rc = check_shard(r, &m->files[i], bundle, is_checked, err);
+    return rc;
+}
+
+int
+repo_tree_take(struct repo *r, const struct digest *d, bool is_model, const char *name,
+               struct repo_ingest *out, struct err *err)
+{
+    struct repo_tree t;
+    int64_t one;
+    int rc = repo_tree_get(r, d, &t, err);
+
+    *out = (struct repo_ingest){ .n_new_files = 0 };
+    if (rc == 0)
+        rc = repo_lease(r, NULL, err);
+    if (rc == 0)
+        rc = repo_manifest_get(r, d, &out->manifest, err);
+    if (rc < 0)
+        return rc;
+    out->is_new = xcalloc((size_t)out->manifest.n_files + 1, sizeof(*out->is_new));
+    out->n_new_files = (int)t.n_new_files;
+    out->new_bytes = out->read_bytes = t.new_bytes;
+    rc = is_model
+             ? db_get_int(r->db, &one, err, "SELECT 1 FROM version WHERE digest = ?",
+                          "b", d->b, sizeof(d->b))
+             : 1;
+    if (rc == 0)
+        rc = check_model(r, &out->manifest, name, t.is_checked, err);
+    if (rc < 0)
+        repo_ingest_release(out);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- pieces ---- */
+
+int
+repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn, void *arg,
+                   struct err *err)
+{
+    struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
+    struct leaf_list leaves AUTO(leaf_list_release) = { .v = NULL };
+    struct digest manifest;
+    char hex[DIGEST_HEX_BYTES];
+    int rc = repo_object_tree(r, d, &manifest, err);
+
+    digest_hex(d, hex);
+    if (rc == 0)
+        return err_set(err, ERR_NOTFOUND, "there is no object sha256:%s", hex);
+    if (rc == 1)
+        rc = repo_manifest_get(r, &manifest, &m, err);
+    for (int i = 0; rc == 0 && i < m.n_files && !leaves.v; i++)
+        if (digest_eq(&m.files[i].digest, d))
+            rc = repo_leaves_get(r, &m, &m.files[i], &leaves, err);
+    for (size_t i = 0; rc == 0 && i < leaves.n; i++)
+        rc = fn(arg, leaves.v[i].at, leaves.v[i].length, &leaves.v[i].digest, err);
+    return rc;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define FOLDER "uploads"
+#define DONE_S 600
 #define ABOUT_MAX ((size_t)64 << 20)
 #define PARTS_MAX ((size_t)256 << 20)
 #define BASE_BYTES ((int64_t)4 << 20) /* a smaller file is sent whole */
@@ -615,9 +616,9 @@ look_at(void *arg, int dirfd, const char *id, struct err *err)
 {
     struct search *s = arg;
     struct repo_upload *u;
+    char *tree AUTO(free_ptr) = xasprintf("%s/tree", id);
 
-    (void)dirfd;
-    if (s->found)
+    if (s->found || faccessat(dirfd, tree, F_OK, 0) == 0)
         return 0;
     if (find(&u, s->us, id, err) < 0) {
         err_clear(err); /* half made, or somebody forgets it just now */
@@ -753,6 +754,7 @@ find_or_make(struct repo_upload **out, struct repo_uploads *us, struct search *s
     int rc;
 
     pthread_mutex_lock(&us->lock);
+    shrink(us);
     rc = each_id(us->store_dirfd, look_at, s, err);
     if (rc == 0 && !s->found && s->n_own >= REPO_UPLOADS_MAX)
         rc = err_set(err, ERR_LIMIT,
@@ -870,13 +872,18 @@ static int
 sweep_one(void *arg, int dirfd, const char *id, struct err *err)
 {
     char *parts AUTO(free_ptr) = xasprintf("%s/parts", id);
+    char *tree AUTO(free_ptr) = xasprintf("%s/tree", id);
+    int64_t stays_s = DONE_S; /* committed: only for who did not hear the answer */
     struct stat st;
 
     (void)arg;
-    if (fstatat(dirfd, parts, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-        fstatat(dirfd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    if (time(NULL) - st.st_mtime > REPO_UPLOAD_S && fs_remove_tree(dirfd, id, err) < 0)
+    if (fstatat(dirfd, tree, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        stays_s = REPO_UPLOAD_S;
+        if (fstatat(dirfd, parts, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+            fstatat(dirfd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return 0;
+    }
+    if (time(NULL) - st.st_mtime > stays_s && fs_remove_tree(dirfd, id, err) < 0)
         err_clear(err); /* the next one tries again */
     return 0;
 }

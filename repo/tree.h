@@ -38,11 +38,23 @@ int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
  * of _parse and _get; ERR_NOTFOUND: no such NAME. */
 int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
                    char **path, struct err *err) MUST_CHECK;
+/* The files of a tree for a push, as repo_ingest gives those of a directory, without
+ * reading what was read when it came; with is_model as there. `name`: for messages. */
+int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
+                   const char *name, struct repo_ingest *out,
+                   struct err *err) MUST_CHECK;
 /* The other way: a verb has written `path`, a file or directory below stage/; its files
  * become a tree of the caller's. text: as _text, with the file's name; outside a
  * transaction. 1: made; 0: there is no file in it. */
 int repo_tree_make(struct repo *r, const char *path, struct buf *text,
                    struct err *err) MUST_CHECK;
+
+/* The files of a manifest as a tar, or a tar.zst, with the directories that a checkout
+ * makes: always the same bytes. Each file is hashed on the way; a damaged one breaks
+ * the stream off: ERR_CORRUPT. */
+int repo_tree_tar(struct repo *r, const struct digest *manifest, bool is_zstd,
+                  int (*to)(void *arg, const void *p, size_t n, struct err *err),
+                  void *arg, struct err *err) MUST_CHECK;
 
 /* 1: the caller may have the bytes of this object, or of all files of this manifest: it
  * is of a tree of his, or of a version (or attached to one) of a model that he may
@@ -51,6 +63,14 @@ int repo_object_may_read(struct repo *r, const struct digest *d,
                          struct err *err) MUST_CHECK;
 int repo_tree_may_read(struct repo *r, const struct digest *manifest,
                        struct err *err) MUST_CHECK;
+/* The pieces that the object is cut into where it is held against another: at its
+ * tensors, when an index of a tree that the caller may read says where they lie, and
+ * each 4 MiB from there. Made when first asked for (all of it is read), then kept.
+ * Outside a transaction. ERR_NOTFOUND: as repo_object_may_read's 0. */
+typedef int repo_piece_fn(void *arg, int64_t at, int64_t size_bytes,
+                          const struct digest *d, struct err *err);
+int repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn,
+                       void *arg, struct err *err) MUST_CHECK;
 /* A manifest that has this object, of those that the caller may read. 1, 0. */
 int repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
                      struct err *err) MUST_CHECK;

@@ -454,6 +454,26 @@ int sm_match_checkpoint(struct sm_matches *out, const struct sm_meta *meta,
                         struct sm_bundle *model, struct sm_bundle *ckpt,
                         const char *path, struct err *err) MUST_CHECK;
 void sm_matches_release(struct sm_matches *m); /* for AUTO */
+/* ---- pieces of a file that are told apart by their digests (savedmodel/sm_cut.c) ----
+ */
+
+#define SM_CUT_BYTES ((int64_t)4 << 20) /* most of a piece */
+/* Where tensors lie in a file, as an index says: a hint. Any order, any numbers. */
+struct sm_hint {
+    int64_t at, size_bytes;
+    uint64_t tag; /* of the tensor's name */
+};
+struct sm_cut {
+    int64_t at, size_bytes;
+    uint64_t tag; /* of the tensor's name and the piece's place in it; 0: none */
+};
+/* The cuts of a file, in order, without gaps; the caller frees them. Hints are sorted.
+ * The same hints and size give the same cuts; a wrong hint gives others. */
+size_t sm_cuts(struct sm_hint *hints, size_t n_hints, int64_t size_bytes,
+               struct sm_cut **out);
+/* Of one shard; the caller frees them. */
+size_t sm_bundle_hints(const struct sm_bundle *b, int shard, struct sm_hint **out);
+
 /* ---- writing one (savedmodel/sm_bundle_write.c) ---- */
 
 /* A bundle of one data shard, as TensorFlow writes the same tensors in the same order,

@@ -66,6 +66,7 @@ struct srv_lookup;   /* srv_lookup.h */
 struct srv_auth;     /* srv_auth.c */
 struct srv_net;      /* srv_run.c */
 struct srv_sessions; /* srv_session.c */
+struct repo_uploads; /* repo/upload.h */
 struct srv {
     const struct srv_options *opts;
     struct srv_pool *pool;
@@ -75,6 +76,7 @@ struct srv {
     struct srv_auth *auth;
     struct srv_tls *tls; /* NULL: plain HTTP only */
     struct srv_sessions *sessions;
+    struct repo_uploads *uploads; /* NULL: the store is read-only */
     struct srv_net *net;
     _Atomic bool draining; /* ends soon: answers say Connection: close */
 };
@@ -90,6 +92,8 @@ void srv_log_reopen(struct srv *srv); /* SIGHUP */
 void srv_log_close(struct srv *srv);
 int srv_sessions_open(struct srv *srv, struct err *err) MUST_CHECK;
 void srv_sessions_close(struct srv *srv);
+int srv_uploads_open(struct srv *srv, struct err *err) MUST_CHECK;
+void srv_uploads_close(struct srv *srv);
 int srv_pool_open(struct srv *srv, struct err *err) MUST_CHECK;
 /* Lets go of workers that have been idle for long; `all`: of every one. */
 void srv_pool_sweep(struct srv *srv, bool all);
@@ -261,6 +265,10 @@ bool srv_is_gone(const struct srv_req *q);
 int srv_session_take(struct srv_req *q, struct svc **out, struct repo **repo,
                      struct err *err) MUST_CHECK;
 void srv_session_give(struct srv_req *q, struct svc *s);
+/* One in nobody's name, for what outlives its request or has none. */
+int srv_session_any(struct srv *srv, struct svc **out, struct repo **repo,
+                    struct err *err) MUST_CHECK;
+void srv_session_back(struct srv *srv, struct svc *s);
 
 /* ---- workers (srv_worker.c) ---- */
 

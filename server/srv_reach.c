@@ -139,13 +139,6 @@ is_tree(const char *text)
     return strncmp(text, TREE_PREFIX, sizeof TREE_PREFIX - 1) == 0;
 }
 
-/* As service/svc.c takes an argument for a path. */
-static bool
-is_path(const char *text)
-{
-    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
-}
-
 static int
 refuse(const struct one *o, const char *text, struct err *err)
 {
@@ -244,7 +237,7 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
         return bring_pairs(o, text, out, err);
     case MODEL:
         return is_tree(text) ? bring(o, text, out, err)
-               : is_path(text) || json_has(o->x->request, "dir") ? refuse(o, text, err)
+               : svc_is_path(text) || json_has(o->x->request, "dir") ? refuse(o, text, err)
                                                                  : 0;
     case NO_HTTP:
         return check_backend(o, text, err);

@@ -452,7 +452,7 @@ srv_open(struct srv **out, const struct srv_options *opts, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (catch_signals(srv->net, err) < 0 || srv_sessions_open(srv, err) < 0 ||
-        srv_metrics_open(srv, err) < 0 ||
+        srv_uploads_open(srv, err) < 0 || srv_metrics_open(srv, err) < 0 ||
         srv_lookup_open(&srv->lookup, opts->store, err) < 0 ||
         srv_auth_open(srv, err) < 0 || srv_log_open(srv, err) < 0 ||
         srv_pool_open(srv, err) < 0 ||
@@ -490,6 +490,7 @@ srv_close(struct srv *srv)
         srv_auth_close(srv);
     if (srv->metrics)
         srv_metrics_close(srv);
+    srv_uploads_close(srv);
     srv_sessions_close(srv);
     fs_close(&net->signal_fd);
     pthread_mutex_destroy(&net->lock);

@@ -14,8 +14,8 @@ struct srv_sessions {
     int n;
 };
 
-static int
-take(struct srv *srv, struct svc **out, struct repo **repo, struct err *err)
+int
+srv_session_any(struct srv *srv, struct svc **out, struct repo **repo, struct err *err)
 {
     struct srv_sessions *all = srv->sessions;
     struct svc *s = NULL;
@@ -33,8 +33,8 @@ take(struct srv *srv, struct svc **out, struct repo **repo, struct err *err)
     return 0;
 }
 
-static void
-give(struct srv *srv, struct svc *s)
+void
+srv_session_back(struct srv *srv, struct svc *s)
 {
     struct srv_sessions *all = srv->sessions;
     pthread_mutex_lock(&all->lock);
@@ -53,9 +53,10 @@ srv_sessions_open(struct srv *srv, struct err *err)
     struct repo *repo;
     srv->sessions = xcalloc(1, sizeof *srv->sessions);
     pthread_mutex_init(&srv->sessions->lock, NULL);
-    if (take(srv, &s, &repo, err) < 0) /* a store that does not open is told now */
+    if (srv_session_any(srv, &s, &repo, err) <
+        0) /* a store that does not open is told now */
         return -(int)err->code;
-    give(srv, s);
+    srv_session_back(srv, s);
     return 0;
 }
 
@@ -75,7 +76,7 @@ int
 srv_session_take(struct srv_req *q, struct svc **out, struct repo **repo,
                  struct err *err)
 {
-    if (take(q->srv, out, repo, err) < 0)
+    if (srv_session_any(q->srv, out, repo, err) < 0)
         return -(int)err->code;
     q->acts_as = (struct acc_who){ q->who.subject, q->who.via, q->who.scope };
     if (q->who.is_known && svc_act_as(*out, &q->acts_as, err) < 0) {
@@ -94,5 +95,5 @@ srv_session_give(struct srv_req *q, struct svc *s)
     if (svc_act_as(s, NULL, &err) < 0)
         svc_close(s);
     else
-        give(q->srv, s);
+        srv_session_back(q->srv, s);
 }

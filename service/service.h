@@ -56,6 +56,11 @@ const struct svc_verb *svc_find(const char *name);
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
+/* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
+bool svc_is_path(const char *text);
+/* The first field of the request that names a version; NULL: none. */
+const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
+
 /* The tables of all modules, for repo_init and repo_open. */
 enum { SVC_N_SCHEMAS = 4 };
 int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);

@@ -297,14 +297,6 @@ do_call(struct svc_call *c, svc_do_fn *fn, struct err *err)
     return r;
 }
 
-/* An argument that contains "/" or begins with "." is a path, else a reference;
- * MLflow's form has a "/" and is one too. */
-static bool
-is_path(const char *text)
-{
-    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
-}
-
 /* What is no version may be meant as the path that it also is; of whom a service speaks
  * for, the paths are elsewhere. Returns -code. */
 static int
@@ -319,20 +311,6 @@ hint_path(const struct svc *s, const char *text, bool is_ref, struct err *err)
                  is_ref ? "; for what lies here: --dir %s" : "; what lies here is ./%s",
                  text);
     return -(int)err->code;
-}
-
-/* The first field of the request that names a version; NULL: none. */
-static const char *
-names_version(const struct svc_verb *verb, const cJSON *request)
-{
-    for (int i = 0; i < verb->n_fields; i++) {
-        const char *text = cJSON_GetStringValue(
-            cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
-        if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
-                     (verb->fields[i].type == SVC_ANY && !is_path(text))))
-            return text;
-    }
-    return NULL;
 }
 
 /* These must work when nothing is free any more. */
@@ -362,7 +340,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     };
     const char *ref = svc_str(&c, "ref");
     const char *version =
-        verb->needs == SVC_MAYBE ? names_version(verb, request) : NULL;
+        verb->needs == SVC_MAYBE ? svc_names_version(verb, request) : NULL;
     if (verb->needs == SVC_STORE || version) {
         if (svc_need_store(s, err) < 0)
             return version ? hint_path(s, version, version == ref, err)
@@ -510,7 +488,7 @@ svc_any_open(struct svc_call *c, const char *field, struct svc_dir *out,
     struct repo_version v;
     const char *text = svc_str(c, field);
     *out = (struct svc_dir){ .path = text };
-    if (is_path(text))
+    if (svc_is_path(text))
         return 0;
     if (svc_resolve(c, text, ACC_READ, &v, err) < 0)
         return hint_path(c->s, text, false, err);

@@ -3,7 +3,9 @@
 #include "service/svc_int.h"
 
 #include "repo/gc.h"
+#include "repo/tree.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 static void
@@ -20,6 +22,27 @@ tell_unpacked(void *arg, int64_t done_bytes)
     s->progress(s->progress_arg, "unpacking", done_bytes, 0);
 }
 
+/* A directory that came over the network: 1 taken, 0: it is none. */
+static int
+take_tree(struct svc_call *c, const char *text, bool is_model, struct svc_taken *files,
+          struct err *err)
+{
+    struct digest d;
+    const char *name;
+    int r = repo_tree_parse(text, &d, &name, err);
+    if (r <= 0 || name[0])
+        return r < 0 ? r : 0;
+    if (svc_flag(c, "reread"))
+        return err_set(err, ERR_USAGE, "--reread is for files that lie here");
+    files->r = c->repo;
+    files->kept = true; /* the tree has them */
+    if (repo_tree_take(c->repo, &d, is_model, text, &files->in, err) < 0 ||
+        repo_room_for_files(c->repo, is_model ? svc_str(c, "model") : NULL,
+                            &files->in.manifest, err) < 0)
+        return -(int)err->code;
+    return 1;
+}
+
 int
 svc_take_dir(struct svc_call *c, const char *path, bool is_model,
              struct svc_taken *files, struct err *err)
@@ -32,7 +55,17 @@ svc_take_dir(struct svc_call *c, const char *path, bool is_model,
                                      .name = path,
                                      .progress = c->s->progress ? tell_pushed : NULL,
                                      .arg = c->s };
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char *sent AUTO(free_ptr) = NULL;
     struct stat st;
+    int r = take_tree(c, path, is_model, files, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    if (strncmp(path, "tree:", 5) == 0) { /* a file of one: an archive */
+        if (repo_tree_open(c->repo, path, &view, &sent, err) < 0)
+            return -(int)err->code;
+        path = sent;
+    }
     if (is_model && stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
         if (repo_unpack(c->repo, path, c->s->progress ? tell_unpacked : NULL, c->s,
                         &stage, &root, err) < 0)

@@ -2,6 +2,7 @@
 /* init push pull list log inspect */
 #include "deploy/deploy.h"
 #include "repo/gc.h"
+#include "repo/tree.h"
 #include "service/svc_int.h"
 
 #include <errno.h>
@@ -162,6 +163,21 @@ name_way_out(struct err *err)
     return -(int)err->code;
 }
 
+/* Whether it fits the model that it comes with. */
+static int
+check_golden(struct svc_call *c, const char *golden, struct err *err)
+{
+    struct repo_view view AUTO(repo_view_close) = REPO_VIEW_INIT;
+    char *sent AUTO(free_ptr) = NULL;
+    const char *dir = svc_str(c, "dir"), *name;
+    struct digest d;
+    int is_tree = dir ? repo_tree_parse(dir, &d, &name, err) : 0;
+    if (is_tree < 0 ||
+        (is_tree == 1 && repo_tree_open(c->repo, dir, &view, &sent, err) < 0))
+        return -(int)err->code;
+    return svc_golden_check(golden, false, sent ? sent : dir, "", err);
+}
+
 int
 svc_do_push(struct svc_call *c, struct err *err)
 {
@@ -173,7 +189,7 @@ svc_do_push(struct svc_call *c, struct err *err)
     cJSON *from AUTO(json_free) = cJSON_CreateObject();
     int r = svc_put_provenance(c, from, err);
     if (r >= 0 && golden)
-        r = svc_golden_check(golden, false, svc_str(c, "dir"), "", err);
+        r = check_golden(c, golden, err);
     if (r >= 0)
         r = take_model(c, &files, model, onto, err);
     if (r >= 0 && golden)

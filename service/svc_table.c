@@ -62,3 +62,23 @@ svc_find(const char *name)
             return &verbs[i];
     return NULL;
 }
+
+/* MLflow's form has a "/", and is a reference, too. */
+bool
+svc_is_path(const char *text)
+{
+    return strncmp(text, "models:/", 8) != 0 && (text[0] == '.' || strchr(text, '/'));
+}
+
+const char *
+svc_names_version(const struct svc_verb *verb, const cJSON *request)
+{
+    for (int i = 0; i < verb->n_fields; i++) {
+        const char *text = cJSON_GetStringValue(
+            cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name));
+        if (text && (strcmp(verb->fields[i].name, "ref") == 0 ||
+                     (verb->fields[i].type == SVC_ANY && !svc_is_path(text))))
+            return text;
+    }
+    return NULL;
+}

@@ -8,6 +8,8 @@
 #   check NAME COMMAND…    a command ends with 0
 #   skip NAME WHY
 #   finish                 the plan; must be the last line
+# With SLUICE_TEST_SERVER=1 each sl that has a store to talk to does it through a service,
+# which is started for it (make check-served); what cannot be done so is in served.skip.
 top=$(cd "$(dirname "$0")/../.." && pwd)
 BIN=${SLUICE_BIN:-$top/build/debug/bin}
 PATH=$BIN:$PATH
@@ -18,14 +20,33 @@ LC_ALL=C TZ=UTC
 export PATH LC_ALL TZ
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sluice-cli-XXXXXX") || exit 1
-trap 'chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
+servers=
+trap 'for s in $servers; do kill "$s" 2>/dev/null; done
+chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
 export SLUICE_STORE="$scratch/store"
 n=0 bad=0
 
+# What to set for a sluice that may talk to a service: one for $SLUICE_STORE, if it is there.
+served() { # its words
+    server=
+    [ -n "${SLUICE_TEST_SERVER:-}" ] && [ -f "$SLUICE_STORE/format" ] || return 0
+    case " $* " in *" --store "* | *" --store="* | *" --server "* | *" --server="*) return 0 ;; esac
+    id=$(stat -c %i "$SLUICE_STORE")
+    if [ ! -S "$scratch/.served-$id" ]; then
+        sluice serve --socket "$scratch/.served-$id" >"$scratch/.serve-log" 2>&1 </dev/null &
+        servers="$servers $!"
+        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            [ -S "$scratch/.served-$id" ] && break
+            sleep 0.1
+        done
+    fi
+    server=unix:$scratch/.served-$id
+}
 sl() {
     status=0
-    sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
+    served "$@"
+    SLUICE_SERVER=$server sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
     out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
 }
 result() { # name, 0 for good, what to say when bad

@@ -32,7 +32,7 @@ root_of(const struct leaf *v, size_t n)
 
 /* The list of a file of `size` bytes, each of which tells its place. */
 static void
-make_list(struct leaf_list *out, int64_t size, struct leaf_hint *hints, size_t n)
+make_list(struct leaf_list *out, int64_t size, struct sm_hint *hints, size_t n)
 {
     char *path AUTO(free_ptr) = xasprintf("%s/file", unit_dir());
     struct cold_reader rd AUTO(cold_reader_close) = COLD_READER_INIT;
@@ -63,7 +63,7 @@ make_list(struct leaf_list *out, int64_t size, struct leaf_hint *hints, size_t n
 
 TEST(test_repo_leaves__tensors_start_leaves)
 {
-    struct leaf_hint hints[] = { { 5 * MB, 6 * MB, 7 }, { 0, 5 * MB, 9 } };
+    struct sm_hint hints[] = { { 5 * MB, 6 * MB, 7 }, { 0, 5 * MB, 9 } };
     struct leaf_list l;
 
     make_list(&l, 12 * MB, hints, 2);
@@ -81,11 +81,11 @@ TEST(test_repo_leaves__tensors_start_leaves)
 
 TEST(test_repo_leaves__small_tensors_share)
 {
-    struct leaf_hint hints[100];
+    struct sm_hint hints[100];
     struct leaf_list l;
 
     for (int i = 0; i < 100; i++)
-        hints[i] = (struct leaf_hint){ 100 * i, 100, (uint64_t)i + 1 };
+        hints[i] = (struct sm_hint){ 100 * i, 100, (uint64_t)i + 1 };
     hints[50].size_bytes = 0; /* an empty one, and with it a gap */
     make_list(&l, 20000, hints, 100);
     CHECK_INT(l.n, 4);
@@ -94,7 +94,7 @@ TEST(test_repo_leaves__small_tensors_share)
 
 TEST(test_repo_leaves__hints_are_not_trusted)
 {
-    static const struct leaf_hint wrong[] = {
+    static const struct sm_hint wrong[] = {
         { -1, 10, 1 },        { 0, INT64_MAX, 2 },   { INT64_MAX, 10, 3 },
         { INT64_MIN, 1, 4 },  { 5000, -7, 5 },       { 9 * MB, 1, 6 },
         { 4096, 8 * MB, 7 },  { 4096, 5000, 8 },     { 4096, 5000, 8 },
@@ -102,7 +102,7 @@ TEST(test_repo_leaves__hints_are_not_trusted)
         { 9 * MB - 1, 1, 0 },
     };
     enum { N = sizeof(wrong) / sizeof(wrong[0]) };
-    struct leaf_hint hints[N];
+    struct sm_hint hints[N];
     struct leaf_list l;
 
     memcpy(hints, wrong, sizeof(wrong));
@@ -117,13 +117,13 @@ TEST(test_repo_leaves__hints_are_not_trusted)
 
 TEST(test_repo_leaves__roots)
 {
-    struct leaf_hint hints[70];
+    struct sm_hint hints[70];
 
     for (int n = 1; n <= 70; n++) {
         struct leaf_list l;
 
         for (int i = 0; i < n; i++)
-            hints[i] = (struct leaf_hint){ 4096 * i, 4096, 1 };
+            hints[i] = (struct sm_hint){ 4096 * i, 4096, 1 };
         make_list(&l, 4096 * n, hints, (size_t)n);
         CHECK_INT(l.n, n);
         leaf_list_release(&l);
@@ -132,7 +132,7 @@ TEST(test_repo_leaves__roots)
 
 TEST(test_repo_leaves__as_stored)
 {
-    struct leaf_hint hints[] = { { 0, 5000, 7 }, { 5000, 5000, 9 } };
+    struct sm_hint hints[] = { { 0, 5000, 7 }, { 5000, 5000, 9 } };
     struct leaf_list l, again;
     struct buf text = BUF_INIT;
 

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files that a request names: those it reads go there as trees before it does, and
+ * what it makes comes back. On the way their names change, and in the answer they are
+ * what the caller typed. */
+#include "client/client_int.h"
+
+#include "base/fs.h"
+#include "client/tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OUT_TREE "tree:"
+
+void
+client_files_release(struct client_files *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        free(f->v[i].path);
+        free(f->v[i].tree);
+    }
+    free(f->v);
+    *f = (struct client_files){ .n = 0 };
+}
+
+static struct client_moved *
+add(struct client_files *f, const char *field, const char *path, const char *tree)
+{
+    struct client_moved *m;
+
+    f->v = xreallocarray(f->v, (size_t)f->n + 1, sizeof(*f->v));
+    m = &f->v[f->n++];
+    *m = (struct client_moved){ .path = path ? xstrdup(path) : NULL,
+                                .tree = xstrdup(tree),
+                                .field = field };
+    return m;
+}
+
+/* ---- names, there and here ---- */
+
+/* All of `from` in the text become `to`; NULL: there is none. */
+static char *
+replaced(const char *text, const char *from, const char *to)
+{
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    const size_t n = strlen(from);
+    const char *at, *p = text;
+
+    while (n > 0 && (at = strstr(p, from)) != NULL) {
+        buf_add(&out, p, (size_t)(at - p));
+        buf_adds(&out, to);
+        p = at + n;
+    }
+    if (p == text)
+        return NULL;
+    buf_adds(&out, p);
+    return buf_take(&out);
+}
+
+/* What the verb makes is "tree:" there, which may be part of other words; so only where
+ * the text begins with it. */
+static char *
+renamed(const struct client_files *f, const char *text)
+{
+    char *now = NULL;
+
+    for (int i = 0; i < f->n; i++) {
+        const struct client_moved *m = &f->v[i];
+        const char *is = now ? now : text;
+        char *next = NULL;
+
+        if (!m->path)
+            continue;
+        if (!m->out)
+            next = replaced(is, m->tree, m->path);
+        else if (strncmp(is, m->tree, strlen(m->tree)) == 0 &&
+                 strchr("/", is[strlen(m->tree)]))
+            next = xasprintf("%s%s", m->path, is + strlen(m->tree));
+        if (next) {
+            free(now);
+            now = next;
+        }
+    }
+    return now;
+}
+
+void
+client_files_rename(const struct client_files *f, cJSON *value)
+{
+    if (cJSON_IsString(value)) {
+        char *now = renamed(f, value->valuestring);
+
+        if (now) {
+            cJSON_SetValuestring(value, now);
+            free(now);
+        }
+    }
+    for (cJSON *e = value->child; e; e = e->next)
+        client_files_rename(f, e);
+}
+
+void
+client_files_rename_err(const struct client_files *f, struct err *err)
+{
+    char *now AUTO(free_ptr) = renamed(f, err->msg);
+    const enum err_code code = err->code;
+
+    if (!now)
+        return;
+    err_clear(err);
+    err_set(err, code, "%s", now);
+}
+
+/* ---- what goes ---- */
+
+struct sending {
+    struct client *c;
+    const struct svc_verb *verb;
+    const char *model;
+    struct client_files *files;
+};
+
+/* Standard input, as a file. */
+static int
+take_stdin(struct fs_tmp *t, const char *dir, int *dirfd, struct err *err)
+{
+    char *piece AUTO(free_ptr) = xmalloc((size_t)1 << 20);
+
+    if (fs_open_dir(dirfd, AT_FDCWD, dir, err) < 0 || fs_tmp_open(t, *dirfd, err) < 0)
+        return err_ctx(err, "standard input");
+    for (;;) {
+        const ssize_t n = read(STDIN_FILENO, piece, (size_t)1 << 20);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(err, errno, "read standard input");
+        if (n == 0)
+            return 0;
+        if (fs_write_all(t->fd, piece, (size_t)n, "standard input", err) < 0)
+            return -(int)err->code;
+    }
+}
+
+static int
+send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *err)
+{
+    const char *dir = getenv("TMPDIR");
+    char *work AUTO(free_ptr) =
+        xasprintf("%s/sluice-XXXXXX", dir && *dir ? dir : "/tmp");
+    struct fs_tmp t AUTO(fs_tmp_abort) = FS_TMP_INIT;
+    struct client_sent sent;
+    struct err second = ERR_INIT;
+    int dirfd AUTO(fs_close) = -1, e;
+
+    (void)field;
+    if (!mkdtemp(work))
+        return err_sys(err, errno, "a directory for standard input: %s", work);
+    char *file AUTO(free_ptr) = xasprintf("%s/stdin", work);
+    e = take_stdin(&t, work, &dirfd, err);
+    if (e == 0)
+        e = fs_tmp_commit(&t, "stdin", 0600, err) < 0 ? -(int)err->code : 0;
+    if (e == 0)
+        e = client_push_tree(s->c, s->verb->name, s->model, file, tree, &sent, err);
+    if (fs_remove_tree(AT_FDCWD, work, &second) < 0)
+        err_clear(&second);
+    return e;
+}
+
+static int
+send_path(struct sending *s, const char *field, const char *path, struct buf *tree,
+          struct err *err)
+{
+    struct client_sent sent;
+
+    for (int i = 0; i < s->files->n; i++)
+        if (!s->files->v[i].out && strcmp(s->files->v[i].path, path) == 0) {
+            buf_adds(tree, s->files->v[i].tree);
+            return 0;
+        }
+    if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
+        if (send_stdin(s, field, tree, err) < 0)
+            return -(int)err->code;
+    } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
+               0) {
+        return -(int)err->code;
+    }
+    (void)add(s->files, field, path, buf_str(tree));
+    return 0;
+}
+
+static int
+send_value(struct sending *s, const char *field, cJSON *value, struct err *err)
+{
+    struct buf tree AUTO(buf_release) = BUF_INIT;
+
+    if (send_path(s, field, value->valuestring, &tree, err) < 0)
+        return -(int)err->code;
+    cJSON_SetValuestring(value, buf_str(&tree));
+    return 0;
+}
+
+/* run --inputs: "key=file;key=file[name]". */
+static int
+send_inputs(struct sending *s, const char *field, cJSON *value, struct err *err)
+{
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    const char *p = value->valuestring;
+
+    while (*p) {
+        struct buf tree AUTO(buf_release) = BUF_INIT;
+        const size_t n = strcspn(p, ";");
+        const char *eq = memchr(p, '=', n);
+        const size_t key = eq ? (size_t)(eq - p) + 1 : n;
+        size_t path = n - key;
+        const char *bracket = memchr(p + key, '[', path);
+
+        path = bracket ? (size_t)(bracket - p) - key : path;
+        char *name AUTO(free_ptr) = xstrndup(p + key, path);
+        if (path > 0 && send_path(s, field, name, &tree, err) < 0)
+            return -(int)err->code;
+        buf_add(&out, p, key);
+        buf_adds(&out, buf_str(&tree));
+        buf_add(&out, p + key + path, n - key - path);
+        p += n;
+        if (*p)
+            buf_addc(&out, *p++);
+    }
+    cJSON_SetValuestring(value, buf_str(&out));
+    return 0;
+}
+
+/* A path of the machine that has the store. */
+static int
+check_there(const struct client *c, const struct svc_field *f, cJSON *value,
+            struct err *err)
+{
+    const char *path = value->valuestring;
+    char *cwd AUTO(free_ptr) = NULL;
+
+    if (path[0] == '/' || strcmp(path, "-") == 0)
+        return 0;
+    if (c->place.kind != CLIENT_UNIX)
+        return err_set(err, ERR_USAGE,
+                       "%s: %s is a path of the machine that has the store: say all of "
+                       "it, from / on",
+                       f->name, path);
+    cwd = getcwd(NULL, 0);
+    if (!cwd)
+        return err_sys(err, errno, "find this directory");
+    char *all AUTO(free_ptr) = xasprintf("%s/%s", cwd, path);
+    cJSON_SetValuestring(value, all);
+    return 0;
+}
+
+static int
+send_field(struct sending *s, const struct svc_field *f, cJSON *value, struct err *err)
+{
+    if ((f->flags & SVC_IN) && cJSON_IsArray(value)) {
+        for (cJSON *e = value->child; e; e = e->next)
+            if (cJSON_IsString(e) && send_value(s, f->name, e, err) < 0)
+                return -(int)err->code;
+        return 0;
+    }
+    if (!cJSON_IsString(value))
+        return 0;
+    if ((f->flags & SVC_IN) && f->type == SVC_STR)
+        return send_inputs(s, f->name, value, err);
+    if ((f->flags & SVC_IN) || (f->type == SVC_ANY && svc_is_path(value->valuestring)))
+        return send_value(s, f->name, value, err);
+    if (f->flags & SVC_OUT) {
+        add(s->files, f->name, value->valuestring, OUT_TREE)->out = true;
+        cJSON_SetValuestring(value, OUT_TREE);
+        return 0;
+    }
+    return f->type == SVC_PATH ? check_there(s->c, f, value, err) : 0;
+}
+
+int
+client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
+                  struct client_files *out, struct err *err)
+{
+    const char *ref = cJSON_GetStringValue(cJSON_GetObjectItem(request, "ref"));
+    const char *onto = cJSON_GetStringValue(cJSON_GetObjectItem(request, "onto"));
+    const char *model = cJSON_GetStringValue(cJSON_GetObjectItem(request, "model"));
+    const char *about = model ? model : onto ? onto : ref;
+    char *name AUTO(free_ptr) = about ? xstrndup(about, strcspn(about, "@")) : NULL;
+    struct sending s = { .c = c, .verb = verb, .model = name, .files = out };
+
+    for (int i = 0; i < verb->n_fields; i++) {
+        cJSON *value = cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name);
+
+        if (value && send_field(&s, &verb->fields[i], value, err) < 0)
+            return -(int)err->code;
+    }
+    if (strcmp(verb->name, "pull") == 0 && !json_has(request, "dest")) {
+        json_put_str(request, "dest", OUT_TREE); /* where to says the answer */
+        add(out, "dest", NULL, OUT_TREE)->out = true;
+    }
+    return 0;
+}
