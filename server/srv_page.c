@@ -107,7 +107,7 @@ srv_page_end(struct srv_page *p, struct srv_req *q, const struct svc_verb *verb,
         if (list->child)
             snprintf(p->next, sizeof p->next, "o%lld",
                      (long long)(p->offset + p->size));
-        cJSON_ReplaceItemViaPointer(reply, list, page);
+        cJSON_ReplaceItemInObjectCaseSensitive(reply, list->string, page);
     }
     if (!p->next[0])
         return;

@@ -475,6 +475,12 @@ srv_close(struct srv *srv)
     struct err ignored = ERR_INIT;
     for (int i = 0; i < net->n_fds; i++)
         close(net->fds[i]);
+    if (atomic_load(&net->n_slow) > 0) {
+        /* Its time is over, and it will not be told: the process ends next. */
+        if (net->socket_path)
+            unlink(net->socket_path);
+        return;
+    }
     if (net->plain)
         MHD_stop_daemon(net->plain);
     if (net->tls)

@@ -201,10 +201,12 @@ begin(struct srv_req *q, struct call **out, struct err *err)
 
 /* ---- its reply ---- */
 
+/* Those who wait for long are told how things stand when the service ends, too. */
 static bool
 is_gone(void *arg)
 {
-    return srv_is_gone(arg);
+    const struct srv_req *q = arg;
+    return q->srv->draining || srv_is_gone(q);
 }
 
 /* Any of the ETags of If-None-Match is this one. */
@@ -349,7 +351,7 @@ events_stop(void *arg)
         s->said_ns = now;
         (void)srv_sink_write(s->to, ":\n\n", 3);
     }
-    return srv_sink_is_gone(s->to);
+    return s->srv->draining || srv_sink_is_gone(s->to);
 }
 
 static int

@@ -137,6 +137,12 @@ svc_flag(const struct svc_call *c, const char *field)
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->req, field));
 }
 
+bool
+svc_is_stopped(const struct svc_call *c)
+{
+    return c->s->stop && c->s->stop(c->s->progress_arg);
+}
+
 enum { WORDS_BYTES = 64 };
 
 /* "checkpoint show" */

@@ -157,6 +157,8 @@ end_unknown(struct svc_call *c, struct canary *watch, const char *why_or_null,
     return err_set(err, ERR_PENDING, "inconclusive: %s", buf_str(&why));
 }
 
+#define LOOK_NS INT64_C(1000000000) /* whether somebody is still there */
+
 int
 svc_do_canary(struct svc_call *c, struct err *err)
 {
@@ -207,7 +209,9 @@ svc_do_canary(struct svc_call *c, struct err *err)
         }
         if (now_ns >= end_ns && !canary_more(watch))
             break;
-        canary_wait(&watch, 1, end_ns);
+        if (svc_is_stopped(c))
+            return end_unknown(c, watch, "who asked is gone", err);
+        canary_wait(&watch, 1, end_ns < now_ns + LOOK_NS ? end_ns : now_ns + LOOK_NS);
     }
     if (!canary_is_conclusive(watch))
         return end_unknown(c, watch, NULL, err);
@@ -343,6 +347,9 @@ follow(struct svc_call *c, struct runs *r, struct err *err)
         }
         if (once && is_idle(r))
             break;
+        if (svc_is_stopped(c))
+            return err_set(err, ERR_PENDING,
+                           "who followed the ramps is gone: sluice ramp goes on");
         if (stay && clock_now_ns() - looked_ns >= INT64_C(1000000000)) {
             looked_ns = clock_now_ns();
             if (ramp_running(c->repo, add_run, &adding, err) < 0)

@@ -51,6 +51,9 @@ const char *svc_str(const struct svc_call *c, const char *field);
 int64_t svc_int(const struct svc_call *c, const char *field, int64_t fallback);
 bool svc_flag(const struct svc_call *c, const char *field);
 
+/* svc_on_stop's function says that the caller waits no more. */
+bool svc_is_stopped(const struct svc_call *c);
+
 /* The version that field `ref` names; it becomes the event's object. */
 int svc_version(struct svc_call *c, struct repo_version *out,
                 struct err *err) MUST_CHECK;

@@ -88,7 +88,7 @@ drive(struct svc_call *c, const struct deploy_step *what, int64_t seconds,
                                                        release, number(t, "release"));
         if (number(last, "waiting") == 0)
             return 1;
-        if (clock_mono_ns() >= until_ns)
+        if (clock_mono_ns() >= until_ns || svc_is_stopped(c))
             return 0;
         if (c->s->progress) {
             buf_adds(&line, "waiting for ");

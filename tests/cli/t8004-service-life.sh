@@ -1,0 +1,30 @@
+#!/bin/sh
+# ETags, pages, keys, If-Match, events, logs, workers that die or are all taken, the end.
+. "$(dirname "$0")/lib.sh"
+
+command -v python3 >/dev/null 2>&1 || {
+    skip "the service's life" "python3 is not installed"
+    finish
+    exit 0
+}
+sl init
+for v in 1 2 3; do
+    sl push "$digits/v$v" fraud
+done
+ok "a store with three versions"
+sluice serve --socket "$scratch/sock" --access_log "$scratch/log" 2>serve.err &
+pid=$!
+tries=0
+while [ ! -S sock ] && [ $tries -lt 200 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+python3 "$top/tests/cli/service_life.py" "$scratch/sock" $pid "$scratch/log" >life 2>&1
+check "all was tried" [ "$(grep -c '^ok' life)" -gt 35 ]
+is "and is as it must be" "$(grep -v '^ok' life)" ""
+wait $pid
+is "it ends well" $? 0
+is "without a word" "$(cat serve.err)" ""
+check "its socket is gone" [ ! -e sock ]
+
+finish
