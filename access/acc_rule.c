@@ -11,7 +11,7 @@
 
 #define NONE UINT32_MAX
 #define LENGTHS (ACC_OBJECT_MAX + 1)
-#define MAX_COVERS 2 /* texts that can cover an object */
+#define MAX_COVERS 3 /* texts that can cover an object */
 
 struct rule {
     int64_t id, from_ns, until_ns;
@@ -186,8 +186,9 @@ make_room(struct acc_rules *x)
             file_rule(x, i);
 }
 
-/* The hash it is filed under; *length: of a pattern's beginning, else NONE. A text's
- * own form has no "model:", no backslashes. */
+/* The hash it is filed under (of every model's alias, "*@": a text that every question
+ * on an alias asks for, for there may be many such rules); *length: of a pattern's
+ * beginning, else NONE. A text's own form has no "model:", no backslashes. */
 static uint64_t
 rule_hash(uint64_t seed, const struct acc_pattern *on, const char *text,
           uint32_t *length)
@@ -196,6 +197,11 @@ rule_hash(uint64_t seed, const struct acc_pattern *on, const char *text,
     const char *p = is_model ? on->model.p : text;
     uint64_t h = seed;
     uint32_t n = 0;
+
+    if (on->kind == ACC_ALIAS && str_is(on->model, "*")) {
+        h = hash_byte(h, *p++);
+        n++;
+    }
 
     for (; *p && *p != '*'; p++, n++) {
         p += *p == '\\' && p[1];
@@ -360,6 +366,10 @@ covering(const struct acc_object *o, struct buf *room, const char *out[MAX_COVER
     } else if (o->kind != ACC_MODEL) {
         buf_adds(room, words[o->kind]);
         buf_adds(room, o->name ? o->name : "");
+    }
+    if (o->kind == ACC_ALIAS) {
+        buf_addf(room, "%c*@%s", '\0', o->name);
+        out[n++] = room->data + strlen(room->data) + 1;
     }
     if (room->len)
         out[n++] = buf_str(room);

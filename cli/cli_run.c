@@ -72,9 +72,8 @@ call(const struct cli_call *call_, const struct cli_ends *ends)
     struct telling telling = { .json = call_->json };
     const char *verb = call_->verb->name;
     char *secret_path = NULL;
-    int r = strncmp(verb, "token_", 6) == 0
-                ? cli_secret_file(call_->request, &secret_path, &err)
-                : 0;
+    bool is_token = strncmp(verb, "token_", 6) == 0;
+    int r = is_token ? cli_secret_file(call_->request, &secret_path, &err) : 0;
     if (r >= 0)
         r = ends->open(&session, call_, &err);
     if (r >= 0 && cli_progress_wanted(call_->json))

@@ -28,6 +28,8 @@ int srv_open(struct srv **out, const struct srv_options *opts,
  * finishes what is under way. A second signal ends it at once. SIGHUP: the access log
  * is opened anew. */
 int srv_run(struct srv *srv, struct err *err) MUST_CHECK;
+/* One more connection, on a stream socket that does not block; takes it. */
+void srv_add(struct srv *srv, int fd);
 void srv_close(struct srv *srv);
 void srv_close_p(struct srv **srv); /* for AUTO */
 

@@ -109,6 +109,8 @@ note(struct srv_auth *a, const char *verb, const char *object, const char *peer,
 static int
 record_note(struct acc *acc, const struct note *n, int n_lost, struct err *err)
 {
+    static const struct acc_who somebody = { .subject = "?", .via = "" };
+    const bool is_login = strcmp(n->verb, "login") == 0;
     cJSON *body AUTO(json_free) = cJSON_CreateObject();
     struct buf text AUTO(buf_release) = BUF_INIT;
     if (n->why[0])
@@ -125,10 +127,12 @@ record_note(struct acc *acc, const struct note *n, int n_lost, struct err *err)
     const struct acc_event e = { .verb = n->verb,
                                  .object = n->object,
                                  .digest = "",
-                                 .outcome = n->is_ok                        ? "ok"
-                                            : strcmp(n->verb, "login") == 0 ? "denied"
-                                                                            : "failed",
+                                 .outcome = n->is_ok   ? "ok"
+                                            : is_login ? "denied"
+                                                       : "failed",
                                  .body = buf_str(&text) };
+    if (acc_act_as(acc, is_login ? &somebody : NULL, err) < 0)
+        return -(int)err->code;
     return acc_record(acc, &e, err);
 }
 

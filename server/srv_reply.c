@@ -115,7 +115,10 @@ problem(struct srv_req *q, int status, const struct err *err, cJSON *reply_or_nu
     cJSON *o AUTO(json_free) = cJSON_CreateObject();
     struct buf out AUTO(buf_release) = BUF_INIT;
     if (status == 401)
-        srv_reply_header(q, "WWW-Authenticate", "Bearer realm=\"sluice\"");
+        srv_reply_header(q, "WWW-Authenticate",
+                         srv_header(q, "Authorization")
+                             ? "Bearer realm=\"sluice\", error=\"invalid_token\""
+                             : "Bearer realm=\"sluice\"");
     if (status == 503)
         srv_reply_header(q, "Retry-After", "1");
     srv_problem_json(q, status, err, reply_or_null, o);

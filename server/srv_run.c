@@ -32,7 +32,7 @@ enum {
     LISTEN_MAX = 8,
     CONNECTIONS_MAX = 20000,
     PER_ADDRESS_MAX = 1000,   /* of one other machine; this one is a proxy, or ours */
-    MEMORY_BYTES = 48 * 1024, /* of a connection: its headers, and those it gets */
+    MEMORY_BYTES = 40 * 1024, /* of a connection: its headers, and those it gets */
     HEAD_S = 20,       /* from a request's first byte to the end of its headers */
     BODY_GRACE_S = 30, /* then a body must have come at BODY_BYTES_S on average */
     BODY_BYTES_S = 1024,
@@ -258,6 +258,13 @@ add_connection(struct srv *srv, int fd, bool is_tcp)
     /* on failure it has closed fd */
     (void)MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
                              fd, (struct sockaddr *)&a, n);
+}
+
+void
+srv_add(struct srv *srv, int fd)
+{
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    add_connection(srv, fd, false);
 }
 
 static void
@@ -560,13 +567,12 @@ bridge_stdio(struct srv *srv, struct bridge b[2], pthread_t *out, struct err *er
     pthread_t in;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "make a pair of sockets");
-    fcntl(pair[1], F_SETFL, O_NONBLOCK);
     b[0] = (struct bridge){ STDIN_FILENO, pair[0] };
     b[1] = (struct bridge){ pair[0], STDOUT_FILENO };
     if (pthread_create(&in, NULL, carry, &b[0]) != 0 || pthread_detach(in) != 0 ||
         pthread_create(out, NULL, carry, &b[1]) != 0)
         return err_set(err, ERR_IO, "no thread can be started");
-    add_connection(srv, pair[1], false);
+    srv_add(srv, pair[1]);
     srv->net->had_stdio = true;
     return 0;
 }

@@ -210,8 +210,8 @@ srv_tls_options(struct srv *srv, struct MHD_OptionItem *out, int cap, int *n,
     pthread_mutex_init(&srv->tls->lock, NULL);
     if (load(srv->tls, srv->opts, err) < 0)
         return -(int)err->code;
-    out[(*n)++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_CERT_CALLBACK,
-                                           (intptr_t)give_pair, NULL };
+    out[(*n)++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                           (void *)(uintptr_t)give_pair };
     out[(*n)++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
                                            (void *)(uintptr_t)PRIORITIES };
     if (srv->tls->trust_pem)
