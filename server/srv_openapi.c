@@ -3,6 +3,7 @@
 #include "server/srv_openapi.h"
 
 #include "server/srv_reach.h"
+#include "server/srv_verb.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,14 +282,10 @@ add_verb(cJSON *paths, const struct svc_verb *verb)
     for (char *p = path + sizeof "/api/v1/" - 1; *p; p++)
         if (*p == '_')
             *p = '/';
-    cJSON *item = cJSON_GetObjectItemCaseSensitive(paths, path);
-    if (!item)
-        item = cJSON_AddObjectToObject(paths, path);
-    /* a route of its own counts more */
-    if (srv_reach_reads(verb) && !json_has(item, "get"))
+    cJSON *item = cJSON_AddObjectToObject(paths, path);
+    if (srv_reach_reads(verb))
         cJSON_AddItemToObject(item, "get", verb_operation(verb, true));
-    if (!json_has(item, "post"))
-        cJSON_AddItemToObject(item, "post", verb_operation(verb, false));
+    cJSON_AddItemToObject(item, "post", verb_operation(verb, false));
 }
 
 static void
@@ -371,6 +368,15 @@ put_problem(cJSON *schemas)
         json_put_str(codes, NULL, err_name((enum err_code)c));
 }
 
+/* It answers for a verb, which describes it. */
+static bool
+is_of_verb(const struct srv_route *r)
+{
+    static const char top[] = "/api/v1/";
+    return strncmp(r->path, top, sizeof top - 1) == 0 &&
+           (r->path[sizeof top - 1] == '{' || srv_verb_find(r->path + sizeof top - 1));
+}
+
 cJSON *
 srv_openapi(void)
 {
@@ -394,7 +400,7 @@ srv_openapi(void)
     cJSON *paths = cJSON_AddObjectToObject(doc, "paths");
     cJSON *here = cJSON_AddObjectToObject(doc, "x-sluice-not-carried");
     for (int i = 0; i < srv_n_routes(); i++)
-        if (!strstr(srv_route_at(i)->path, "{verb"))
+        if (!is_of_verb(srv_route_at(i)))
             add_route(paths, srv_route_at(i));
     for (int i = 0; i < svc_n_verbs(); i++) {
         const struct svc_verb *v = svc_verb_at(i);

@@ -17,11 +17,21 @@ import urllib.parse
 
 class Service:
     def __init__(self, subject):
-        self.p = subprocess.Popen(["sluice", "serve", "--stdio", "--as", subject],
+        self.subject, self.n, self.bad = subject, 0, 0
+        self.begin()
+
+    def begin(self):
+        self.p = subprocess.Popen(["sluice", "serve", "--stdio", "--as", self.subject],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.n = 0
 
     def ask(self, method, target, body=None, headers=()):
+        answer = self.say(method, target, body, headers)
+        if answer[1].get("connection") == "close":
+            self.bad += self.end() != 0
+            self.begin()
+        return answer
+
+    def say(self, method, target, body, headers):
         self.n += 1
         data = b"" if body is None else json.dumps(body).encode()
         head = [f"{method} {target} HTTP/1.1", "Host: x", f"Content-Length: {len(data)}",
@@ -85,7 +95,7 @@ def openapi(s, doc):
                     missing = set(doc["components"]["schemas"]["Problem"]["required"]) - set(problem)
                     if missing or problem["status"] != status:
                         wrong = f"a problem without {missing}"
-                    if re.search(r"takes no|must be a|needs ", problem["detail"]) and problem["exit_code"] == 2:
+                    if "x-sluice-right" in op and re.search(r"takes no|must be a|needs ", problem["detail"]) and problem["exit_code"] == 2:
                         wrong = "its example is not one: " + problem["detail"]
                     if "there is nothing at" in problem["detail"] or "there is no verb" in problem["detail"]:
                         wrong = "not served"
@@ -161,4 +171,4 @@ s = Service(sys.argv[2])
 doc = json.loads(s.ask("GET", "/api/v1/openapi.json")[2])
 {"openapi": openapi, "reach": reach}[sys.argv[1]](s, doc)
 n = s.n
-print(f"{n} calls" if s.end() == 0 else "the service ended badly")
+print(f"{n} calls" if s.end() + s.bad == 0 else "the service ended badly")
