@@ -22,8 +22,8 @@ sluice token create ci --out token >/dev/null
 mkdir big && cp -r "$digits/v1/." big/ && mkdir -p big/assets && head -c 30000000 /dev/urandom >big/assets/vocabulary.bin
 serve() {
     sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>serve.err &
-    server=$!
-    servers="$servers $server"
+    daemon=$!
+    servers="$servers $daemon"
     for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
         curl -fs -o /dev/null "http://127.0.0.1:$back/readyz" && return
         sleep 0.2
@@ -62,13 +62,13 @@ front() {
     # the service ends while a call is on its way: the call ends well, the next one waits for the new
     sluice --server "$url" list >one 2>&1 &
     one=$!
-    kill $server
+    kill $daemon
     wait $one
     is "$who: a call while it ends" "$?" 0
-    wait $server
+    wait $daemon
     (sleep 1 && exec sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>>serve.err) &
-    server=$!
-    servers="$servers $server"
+    daemon=$!
+    servers="$servers $daemon"
     sl --server "$url" list
     ok "$who: a call while it is away waits"
     unset SLUICE_TOKEN_FILE SSL_CERT_FILE
