@@ -105,6 +105,8 @@ call_there(void *session, const char *verb, const cJSON *request, cJSON **reply,
         *reply = version(request);
         return 0;
     }
+    if (strcmp(verb, "doctor") == 0)
+        return client_doctor(s->client, request, reply, err);
     if (strcmp(verb, "exec") == 0)
         return client_view_open(s->client, cli_str(request, "ref"), &s->view, reply,
                                 err);

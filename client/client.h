@@ -30,6 +30,10 @@ void client_on_bytes(struct client *c,
 int client_call(struct client *c, const char *verb, const cJSON *request, cJSON **reply,
                 struct err *err) MUST_CHECK;
 
+/* As client_call of the verb doctor; what is wrong on the way there comes first. */
+int client_doctor(struct client *c, const cJSON *request, cJSON **reply,
+                  struct err *err) MUST_CHECK;
+
 /* A version's files, in a directory here that stays as it is for as long as lock_fd, or
  * a copy of it in another process, is open. */
 struct client_view {

@@ -9,6 +9,7 @@
  *   client_event.c  an answer that comes as events
  *   client.c        a verb: request out, reply in
  *   client_files.c  the files that a request names; client_take.c those it makes
+ *   client_doctor.c what is wrong on the way
  *   client_view.c   versions that are kept here for programs that read them
  *   client_push.c   trees that go; client_pull.c trees that come */
 #ifndef CLIENT_CLIENT_INT_H

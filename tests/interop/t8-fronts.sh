@@ -11,8 +11,6 @@ for tool in openssl curl python3; do
         exit
     }
 done
-pids=
-trap 'for p in $pids; do kill $p 2>/dev/null; done; wait 2>/dev/null; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 back=$(free_port)
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
@@ -24,8 +22,8 @@ sluice token create ci --out token >/dev/null
 mkdir big && cp -r "$digits/v1/." big/ && mkdir -p big/assets && head -c 30000000 /dev/urandom >big/assets/vocabulary.bin
 serve() {
     sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>serve.err &
-    server=$!
-    pids="$pids $server"
+    daemon=$!
+    servers="$servers $daemon"
     for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
         curl -fs -o /dev/null "http://127.0.0.1:$back/readyz" && return
         sleep 0.2
@@ -35,48 +33,45 @@ serve
 
 # front NAME PORT: the tests
 front() {
-    name=$1 url=https://localhost:$2
+    who=$1 url=https://localhost:$2
     for i in 1 2 3 4 5 6 7 8 9 10; do
         curl -fs --cacert chain.pem -o /dev/null "$url/healthz" && break
         sleep 0.3
     done
-    is "$name: ready" "$(curl -s --cacert chain.pem "$url/readyz")" ready
-    is "$name: metrics are not for everybody" "$(curl -s --cacert chain.pem -o /dev/null -w '%{http_code}' "$url/metrics")" 404
-    is "$name: a problem document" "$(curl -s --cacert chain.pem "$url/api/v1/list" | python3 -c 'import json, sys; print(json.load(sys.stdin)["exit_code"])')" 6
-    is "$name: a path that two may read in two ways" "$(curl -s --path-as-is --cacert chain.pem -o /dev/null -w '%{http_code}' "$url/api/v1/..%2f..%2fetc/passwd" | cut -c1)" 4
+    is "$who: ready" "$(curl -s --cacert chain.pem "$url/readyz")" ready
+    is "$who: metrics are not for everybody" "$(curl -s --cacert chain.pem -o /dev/null -w '%{http_code}' "$url/metrics")" 404
+    is "$who: a problem document" "$(curl -s --cacert chain.pem "$url/api/v1/list" | python3 -c 'import json, sys; print(json.load(sys.stdin)["exit_code"])')" 6
+    is "$who: a path that two may read in two ways" "$(curl -s --path-as-is --cacert chain.pem -o /dev/null -w '%{http_code}' "$url/api/v1/..%2f..%2fetc/passwd" | cut -c1)" 4
     if [ ! -x "$BIN/sluice-client" ]; then
-        skip "$name: push and pull" "no sluice-client"
+        skip "$who: push and pull" "no sluice-client"
         return
     fi
-    export SLUICE_SERVER=$url SLUICE_TOKEN_FILE=$scratch/token SSL_CERT_FILE=$scratch/chain.pem
-    store=$SLUICE_STORE
-    unset SLUICE_STORE
-    sl push big "$name" --golden "$digits/v1-golden"
-    ok "$name: push of 30 MB"
-    sl pull "$name@1" "$name-pulled"
-    ok "$name: pull"
-    check "$name: the same bytes" cmp big/assets/vocabulary.bin "$name-pulled/assets/vocabulary.bin"
-    sl validate "$name@1"
-    ok "$name: a verb that takes a while"
-    sl promote "$name@1" --to production
-    fails "$name: what the token may not" 6 "promote"
+    export SLUICE_TOKEN_FILE=$scratch/token SSL_CERT_FILE=$scratch/chain.pem
+    sl --server "$url" push big "$who" --golden "$digits/v1-golden"
+    ok "$who: push of 30 MB"
+    sl --server "$url" pull "$who@1" "$who-pulled"
+    ok "$who: pull"
+    check "$who: the same bytes" cmp big/assets/vocabulary.bin "$who-pulled/assets/vocabulary.bin"
+    sl --server "$url" validate "$who@1"
+    ok "$who: a verb that takes a while"
+    sl --server "$url" promote "$who@1" --to production
+    fails "$who: what the token may not" 6 "promote"
     curl -sN --cacert chain.pem -H "Authorization: Bearer $(cat token)" -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \
-        -d "{\"ref\":\"$name@1\"}" "$url/api/v1/validate" >events
-    check "$name: events" grep -q '^event: reply' events
+        -d "{\"ref\":\"$who@1\"}" "$url/api/v1/validate" >events
+    check "$who: events" grep -q '^event: reply' events
     # the service ends while a call is on its way: the call ends well, the next one waits for the new
-    sluice list >one 2>&1 &
+    sluice --server "$url" list >one 2>&1 &
     one=$!
-    kill $server
+    kill $daemon
     wait $one
-    is "$name: a call while it ends" "$?" 0
-    wait $server
-    (sleep 1 && cd "$scratch" && SLUICE_SERVER='' SLUICE_STORE=$store exec sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>>serve.err) &
-    server=$!
-    pids="$pids $server"
-    sl list
-    ok "$name: a call while it is away waits"
-    unset SLUICE_SERVER SLUICE_TOKEN_FILE SSL_CERT_FILE
-    export SLUICE_STORE=$store
+    is "$who: a call while it ends" "$?" 0
+    wait $daemon
+    (sleep 1 && exec sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>>serve.err) &
+    daemon=$!
+    servers="$servers $daemon"
+    sl --server "$url" list
+    ok "$who: a call while it is away waits"
+    unset SLUICE_TOKEN_FILE SSL_CERT_FILE
 }
 
 if command -v nginx >/dev/null; then
@@ -102,7 +97,7 @@ N
     nginx -t -p "$scratch/nginx" -c "$scratch/nginx/nginx.conf" >nginx/test 2>&1
     check "nginx takes the file" grep -q "test is successful" nginx/test
     nginx -p "$scratch/nginx" -c "$scratch/nginx/nginx.conf" &
-    pids="$pids $!"
+    servers="$servers $!"
     front nginx "$port"
     is "nginx stored nothing on its way" "$(find nginx/body nginx/proxy -type f | wc -l)$(grep -c 'temporary file' nginx/error.log)" 00
     id=$(sed -n 's/.*id=\([0-9a-f]*\)$/\1/p' nginx/access.log | tail -n 1)
@@ -115,7 +110,7 @@ if command -v caddy >/dev/null; then
     # no certificate from elsewhere, no ports 80 and 443
     { printf '{\n\tadmin off\n\tauto_https off\n}\n'; sed -e "s/127.0.0.1:8600/127.0.0.1:$back/" -e "s,^sluice.example {,https://localhost:$port {\n\tbind 127.0.0.1\n\ttls $scratch/chain.pem $scratch/key.pem," "$top/etc/caddy/Caddyfile"; } >Caddyfile
     HOME=$scratch caddy run --config Caddyfile --adapter caddyfile >caddy.log 2>&1 &
-    pids="$pids $!"
+    servers="$servers $!"
     front caddy "$port"
 else
     skip "Caddy" "it is not installed"

@@ -1,0 +1,113 @@
+#!/bin/sh
+# A service that is run: backups while everybody works, its log turned over in both ways, an
+# agent that follows it.
+. "$(dirname "$0")/lib.sh"
+command -v curl >/dev/null || {
+    skip "operations" "no curl"
+    finish
+    exit
+}
+sl init
+sl target add web "$scratch/web" --alias production --layout tfserving
+sl push "$digits/v1" digits
+sluice serve --socket "$scratch/s" --access_log "$scratch/access.log" 2>serve.err &
+servers="$servers $!"
+service=$!
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    [ -S s ] && break
+    sleep 0.1
+done
+at=unix:$scratch/s
+
+# ---- backups under load ----
+
+work() { # pushes, promotes and rolls back until the file `enough` is there
+    i=0
+    while [ ! -e enough ]; do
+        i=$((i + 1))
+        rm -rf "export-$1"
+        cp -r "$digits/v2" "export-$1"
+        mkdir -p "export-$1/assets"
+        echo "$1 $i" >"export-$1/assets/note"
+        sluice --server "$at" push "export-$1" digits >>"work-$1" 2>&1 || echo "FAILED push" >>"work-$1"
+        sluice --server "$at" promote "digits@$((i % 2 + 1))" --to production --again >>"work-$1" 2>&1 || echo "promote: $?" >>"work-$1"
+    done
+}
+sl --server "$at" push "$digits/v2" digits
+work a &
+a=$!
+work b &
+b=$!
+for i in 1 2 3 4; do
+    sl --server "$at" backup "$scratch/backup"
+    ok "backup $i while two work"
+done
+touch enough
+wait $a $b
+is "nobody's push failed meanwhile" "$(cat work-a work-b | grep -c FAILED)" 0
+sl --server "$at" backup "$scratch/backup" --verify
+ok "every generation verifies"
+prints "there are four" "4 generations"
+sl restore "$scratch/backup" --to "$scratch/again"
+ok "restore"
+SLUICE_STORE=$scratch/again sl fsck
+# its target has gone on with the store that it is the backup of
+is "what was restored is whole" "$(printf '%s\n' "$out" | grep -v '^target web: ' | grep -vc 'read again')" 0
+SLUICE_STORE=$scratch/again sl audit verify
+ok "its log verifies"
+sl fsck
+ok "and so is the store"
+
+# ---- the access log ----
+
+ask() { curl -sS --max-time 20 --unix-socket s "http://x/healthz?$1" -o /dev/null; }
+lines_are_json() { python3 -c 'import json, sys
+for n, line in enumerate(open(sys.argv[1])): assert json.loads(line)["status"], n' "$1"; }
+mv access.log access.log.1
+ask moved
+check "before SIGHUP the old file goes on" grep -q healthz access.log.1
+kill -HUP $service
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    [ -e access.log ] && break
+    sleep 0.1
+done
+before=$(wc -l <access.log.1)
+ask new
+is "after it a new one" "$(grep -c healthz access.log)" 1
+is "and the old one is left alone" "$(wc -l <access.log.1)" "$before"
+# copytruncate: what comes after it begins at the start, without a hole
+for i in 1 2 3 4 5; do ask $i; done
+cp access.log access.log.2
+: >access.log
+ask truncated
+check "after copytruncate: whole lines from the start" lines_are_json access.log
+check "no line of JSON was cut anywhere" lines_are_json access.log.1
+if command -v logrotate >/dev/null; then
+    sed -e "s,/var/log/sluice/access.log,$scratch/access.log,; s/create 0640 sluice sluice/create 0640/; s/daily/size 1/; /compress/d" \
+        -e "s,systemctl kill .*,kill -HUP $service,; s/notifempty/su $(id -un) $(id -gn)/" "$top/etc/logrotate/sluice" >rotate
+    chmod 600 rotate
+    logrotate -s "$scratch/rotate.state" -f rotate >rotate.out 2>&1
+    is "logrotate takes the sample" "$?" 0
+    sleep 0.3
+    ask rotated
+    check "and what comes is in the new file" grep -q healthz access.log
+else
+    skip "logrotate" "it is not installed"
+fi
+
+# ---- an agent that follows the service ----
+
+sluice init "$scratch/host" >/dev/null
+sluice --store "$scratch/host" target add web "$scratch/models" --alias production --layout tfserving >/dev/null
+sl --server "$at" promote digits@2 --to production --again
+SLUICE_STORE=$scratch/host sl agent --from "$at" --host web-1 --once
+ok "an agent follows a service"
+is "it shows what is released" "$(readlink "$scratch/models/digits/latest")" 2
+sl host list
+prints "the store has its report" "web-1"
+SLUICE_STORE=$scratch/host sl agent --from ftp://x --host web-1 --once
+fails "what is none of them" 2 "a directory, a service \(https://host\[:port\], unix:PATH\), or ssh://"
+kill $service
+wait $service
+is "it ends well" "$?" 0
+finish
