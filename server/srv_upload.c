@@ -72,7 +72,8 @@ check_right(struct repo *repo, const cJSON *ask, struct srv_req *q, struct err *
         return err_set(err, ERR_INVALID, "no verb '%.100s' takes files", verb);
     if (strlen(model) < sizeof q->object)
         memcpy(q->object, model, strlen(model) + 1);
-    return acc_check(repo->acc, v->right, model[0] ? model : NULL, err);
+    return acc_check_verb(repo->acc, verb, v->right,
+                          model[0] ? acc_model(model) : acc_store(), err);
 }
 
 static int
