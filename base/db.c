@@ -317,8 +317,10 @@ check_in_place(const struct db *db, struct err *err)
                    db->path);
 }
 
+/* first: NULL, or what is done when nobody else can write any more. */
 static int
-begin(struct db *db, struct err *err)
+begin(struct db *db, int (*first)(struct db *db, void *arg, struct err *err), void *arg,
+      struct err *err)
 {
     int r;
 
@@ -328,10 +330,17 @@ begin(struct db *db, struct err *err)
     r = queue(&db->lock_fd, db, err);
     if (r == 0)
         r = check_in_place(db, err);
+    if (r == 0 && first)
+        r = first(db, arg, err);
     if (r == 0)
         r = db_run(db, err, "BEGIN IMMEDIATE", "");
-    if (r < 0)
+    if (r < 0) {
         fs_close(&db->lock_fd);
+        return r;
+    }
+    r = db_still_known(db, err);
+    if (r < 0)
+        db_rollback(db);
     return r;
 }
 
@@ -339,7 +348,15 @@ int
 db_begin(struct db *db, struct err *err)
 {
     end_quick(db);
-    return db->quick ? db_fail(db, "make commits durable", err) : begin(db, err);
+    return db->quick ? db_fail(db, "make commits durable", err)
+                     : begin(db, NULL, NULL, err);
+}
+
+int
+db_begin_after(struct db *db, int (*first)(struct db *db, void *arg, struct err *err),
+               void *arg, struct err *err)
+{
+    return begin(db, first, arg, err);
 }
 
 int
@@ -373,7 +390,7 @@ db_begin_quick(struct db *db, struct err *err)
         return r;
     db->quick = true;
     sqlite3_wal_hook(db->sql, note_wal, db);
-    r = begin(db, err);
+    r = begin(db, NULL, NULL, err);
     if (r < 0)
         end_quick(db);
     return r;

@@ -50,9 +50,14 @@ void db_rollback(struct db *db); /* no error: does nothing without a transaction
 bool db_in_tx(const struct db *db);
 
 /* A numbered list of DDL scripts; those above the number stored in
- * module_schema(module, version) are run in one transaction each. When there are none
- * this is one SELECT. ERR_CONFLICT: the database is newer than this program; nothing
- * was changed. At most 32 schemas. */
+ * module_schema(module, version) are run, of all schemas in one transaction. When there
+ * are none this is one SELECT. A database that has tables already is copied first, to
+ * its path and DB_BEFORE_UPGRADE: who wants to go back moves that in its place.
+ * ERR_UNSUPPORTED: the database is newer than this program, or has a module that it
+ * does not know; nothing was changed. A later db_begin says the same when a newer
+ * program has upgraded it meanwhile. At most 32 schemas. `module` outlives the handle.
+ */
+#define DB_BEFORE_UPGRADE ".before-upgrade"
 struct db_schema {
     const char *module;
     const char *const *migrations; /* [0] makes version 1 */
@@ -75,6 +80,8 @@ struct db_schema {
 };
 int db_migrate(struct db *db, const struct db_schema *schemas, int n,
                struct err *err) MUST_CHECK;
+/* db_migrate found an older one, of which there is a copy now. */
+bool db_was_upgraded(const struct db *db);
 
 /* Appends what changed in tables of facts since it was last taken, as a JSON array, and
  * forgets it; in the caller's transaction. 1: something, 0: nothing. */

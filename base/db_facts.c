@@ -185,21 +185,27 @@ db_facts_forget(struct db *db)
     err_clear(&db->notes_err);
 }
 
-void
-db_facts_unwatch(struct db *db)
+static void
+drop_tables(struct db *db)
 {
     for (int i = 0; i < db->n_facts; i++)
         free(db->facts[i].table);
     free(db->facts);
     db->facts = NULL;
     db->n_facts = 0;
+}
+
+void
+db_facts_unwatch(struct db *db)
+{
+    drop_tables(db);
     buf_release(&db->notes);
 }
 
 void
 db_facts_watch(struct db *db, const struct db_schema *schemas, int n)
 {
-    db_facts_unwatch(db);
+    drop_tables(db);
     for (int i = 0; i < n; i++)
         for (int k = 0; schemas[i].facts && schemas[i].facts[k]; k++) {
             db->facts =

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#define DB_MODULES_MAX 32
 #define DB_CACHE_SLOTS 128 /* statements; a power of two */
 
 struct db_stmt {
@@ -34,6 +35,16 @@ struct db {
     ino_t ino;
     struct db_stmt *cache[DB_CACHE_SLOTS];
 
+    /* base/db_migrate.c: what this program knows, and the number of the schema that
+     * this was last held against */
+    struct db_known {
+        const char *module;
+        int version;
+    } known[DB_MODULES_MAX];
+    int n_known;
+    bool upgraded; /* db_was_upgraded */
+    int64_t schema_number;
+
     struct db_fact *facts; /* base/db_facts.c */
     int n_facts;
     struct buf notes;     /* of the open transaction, with commas between them */
@@ -43,13 +54,22 @@ struct db {
 /* Sets `err` from SQLite's state; `doing` is a few words or the statement. */
 int db_fail(struct db *db, const char *doing, struct err *err);
 
+/* As db_begin; `first` is called when nobody else can write any more, and the
+ * transaction has not begun. */
+int db_begin_after(struct db *db,
+                   int (*first)(struct db *db, void *arg, struct err *err), void *arg,
+                   struct err *err) MUST_CHECK;
+/* In a transaction. ERR_UNSUPPORTED: a newer program changed the schema meanwhile. */
+int db_still_known(struct db *db, struct err *err) MUST_CHECK;
+
 bool db_is_in_memory(const struct db *db);
 /* Any number of statements without parameters or rows; `doing` is for the error. */
 int db_exec(struct db *db, const char *script, const char *doing,
             struct err *err) MUST_CHECK;
 const char *db_path(const struct db *db);
-/* From now on changes of rows of facts are noted (base/db_facts.c). `facts` of the
- * schemas outlives the handle. */
+/* From now on changes of rows of facts are noted (base/db_facts.c), with the columns
+ * that the tables have now; what is noted already stays. `facts` of the schemas
+ * outlives the handle. */
 void db_facts_watch(struct db *db, const struct db_schema *schemas, int n);
 void db_facts_unwatch(struct db *db);
 /* Notes every row of the tables whose columns are others than when this was last

@@ -35,7 +35,14 @@ static int
 call_here(void *session, const char *verb, const cJSON *request, cJSON **reply,
           struct err *err)
 {
-    return svc_call(session, verb, request, reply, err);
+    int r = svc_call(session, verb, request, reply, err);
+    char *before AUTO(free_ptr) = svc_upgraded(session);
+    if (before)
+        fprintf(stderr,
+                "sluice: note: the store's catalogue was upgraded for this program; as "
+                "it was: %s (docs/operations.md)\n",
+                before);
+    return r;
 }
 
 /* The store is not held open for as long as the program runs. */

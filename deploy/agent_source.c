@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The other store, asked by running sluice on it: here, on a directory, or over ssh. */
+/* The other store, asked by running sluice on it: here, on a directory or through a
+ * service, or over ssh. */
 #include "deploy/agent_int.h"
 
 #include "base/clock.h"
@@ -44,12 +45,25 @@ add(struct command *c, const char *word)
     c->word[c->n] = NULL;
 }
 
+static bool
+is_service(const char *from)
+{
+    static const char *const begins[] = { "https://", "http://", "unix:" };
+
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        if (strncmp(from, begins[i], strlen(begins[i])) == 0)
+            return true;
+    return false;
+}
+
 /* Completes c->word, which holds a verb and its arguments, to what is to be run. */
 static const char *const *
 command_line(struct agent_source *s, struct command *c)
 {
     if (!s->url.to) {
-        const char *const first[] = { s->self, "--store", s->o->from };
+        const char *const first[] = { s->self,
+                                      is_service(s->o->from) ? "--server" : "--store",
+                                      s->o->from };
         const size_t k = sizeof(first) / sizeof(first[0]);
 
         if (c->n + (int)k > WORDS_MAX)
@@ -245,9 +259,10 @@ agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err
                                                                   "--from %.300s: it names no directory: "
                                                                                               "ssh://[user@]host[:port]/directory",
                                                                   o->from);
-    if (strstr(o->from, "://"))
+    if (strstr(o->from, "://") && !is_service(o->from))
         return err_set(err, ERR_USAGE,
-                       "--from %.300s: a directory, or ssh://[user@]host[:port]/dir",
+                       "--from %.300s: a directory, a service (https://host[:port], "
+                       "unix:PATH), or ssh://[user@]host[:port]/dir",
                        o->from);
     if (fs_readlink(AT_FDCWD, "/proc/self/exe", &self, err) < 0)
         return err_ctx(err, "find this program");

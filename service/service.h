@@ -88,6 +88,10 @@ void svc_close_p(struct svc **s); /* for AUTO */
  * as long as lock_fd, or a copy of it in another process, is open. */
 void svc_take_view(struct svc *s, struct repo_view *out);
 
+/* When this session found a store of an older program and upgraded it: where the
+ * catalogue lies as it was, to be freed. Else NULL. */
+char *svc_upgraded(const struct svc *s);
+
 /* Called now and then while a long verb works, from svc_call's thread: `what` it does
  * ("pushing", "unpacking"), how much of it is done; total_bytes 0: not known.
  * done_bytes -1: `what` says all, and is gone after the call. */

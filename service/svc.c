@@ -108,6 +108,14 @@ svc_close_p(struct svc **s)
     *s = NULL;
 }
 
+char *
+svc_upgraded(const struct svc *s)
+{
+    return s->repo && db_was_upgraded(s->repo->db)
+               ? xasprintf("%s" DB_BEFORE_UPGRADE, s->repo->db_path)
+               : NULL;
+}
+
 /* ---- fields ---- */
 
 const char *

@@ -2,6 +2,7 @@
 /* serve */
 #include "service/svc_int.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Who may do everything begins to do it for others; what they may do, their grants
@@ -12,7 +13,8 @@ svc_do_serve(struct svc_call *c, struct err *err)
     static const char *const told[] = { "listen", "socket", "as", "client_ca" };
     const char *listen = svc_str(c, "listen"), *cert = svc_str(c, "tls_cert");
     const bool stdio = svc_flag(c, "stdio");
-    if (stdio == (listen || svc_str(c, "socket")))
+    /* systemd's sockets are sluice-server's to check */
+    if (stdio == (listen || svc_str(c, "socket") || getenv("LISTEN_FDS")))
         return err_set(err, ERR_USAGE,
                        "serve needs --listen HOST:PORT or --socket PATH, or --stdio "
                        "alone");
