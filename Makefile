@@ -234,8 +234,11 @@ $(D)/bench/access: $(D)/bench/access.o $(call libs_of,base access)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 -lcrypto -lsodium -lcjson -lm
 $(D)/bench/canary: $(D)/bench/canary.o $(LIB_deploy) $(LIB_base)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lm
-bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary access heap.so client_sluice) ## the figures of docs/performance.md [PART=reading]
+bench: $(PROGRAMS) $(addprefix $(D)/bench/,floor spawn bundle big_model gc_load links route canary access heap.so client_sluice idle) ## the figures of docs/performance.md [PART=reading]
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) bench/run $(PART)
+
+soak-serve: $(PROGRAMS) ## a service under load for S seconds: nothing fails, nothing grows [S=600]
+	SLUICE_BIN=$(abspath $(D)/bin) bench/soak-serve $(or $(S),600)
 
 # bench/runtime --help: which peers and models it looks for, and how to say where they are.
 $(D)/bench/client_sluice: $(D)/bench/client_sluice.o $(D)/bench/client.o $(call libs_of,base savedmodel runtime)
@@ -250,13 +253,23 @@ install: all ## to DESTDIR/PREFIX
 uninstall: ## takes them away again
 	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(addprefix $(DESTDIR)$(PREFIX)/libexec/sluice/,$(HELPERS))
 
-docs: docs/ops.md ## the documents that a table knows
+docs: docs/ops.md docs/metrics.md ## the documents that a table knows
 docs/ops.md: runtime/ops.def Makefile
 	@{ echo '# Op types the embedded runtime has'; echo; \
 	    echo 'Made by `make docs` from `runtime/ops.def`. Refused: touches the world outside the model, by policy.'; \
 	    awk '/^\/\* ---- /{sub(/^\/\* ---- /,""); sub(/ ----.*/,""); family=$$0} \
 	        /^OP\(/{split($$0,f,/[(,]/); if(family!=last){printf "\n\n**%s**: %s",family,f[2]; last=family} \
 	        else printf ", %s",f[2]; if(/RT_REFUSED/) printf " (refused)"} END{print ""}' runtime/ops.def | fold -s -w 110; } >$@
+
+docs/metrics.md: server/metrics.def Makefile
+	@{ echo '# Metrics'; echo; \
+	    echo 'Made by `make docs` from `server/metrics.def`: what `sluice serve` shows at `/metrics`, in the text format'; \
+	    echo '0.0.4 of Prometheus. Who may read the store may read them (a token of such a user, or the Unix socket); with'; \
+	    echo '`--metrics_open` everybody on the machine. `etc/prometheus` has a configuration and alerts, `etc/grafana` a'; \
+	    echo 'dashboard. Figures of the store are at most five seconds old, whoever asks how often.'; \
+	    sed -n -e 's,^/\* ---- \(.*\) \*/$$,\n## \u\1\n,p' \
+	        -e 's/^METRIC([A-Z_]*, "\([^"]*\)", \([A-Z]*\), "\([^"]*\)", "\(.*\)")$$/- `\1{\3}` (\L\2\E): \4./p' server/metrics.def | \
+	        sed 's/{}`/`/'; } >$@
 
 format: ## clang-format over all sources
 	find $(MODULES) tests/unit tests/fuzz bench -name '*.[ch]' | xargs clang-format -i
@@ -274,5 +287,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
+.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
     uninstall docs format compile_commands dist clean help

@@ -16,7 +16,8 @@ static const char *const queries[] = {
     "AND n.alias = r.alias AND n.state IN ('live', 'past') AND n.observed_ns > 0) "
     "WHERE r.state = 'live' ORDER BY r.alias, r.model",
     "SELECT s.model, t.alias, t.name, r.number, r.intended_ns, r.latest, "
-    "CASE WHEN s.stage = 'done' THEN r.number ELSE coalesce(b.number, 0) END, "
+    "CASE WHEN s.stage = 'done' THEN r.number WHEN b.observed_ns > 0 THEN b.number "
+    "ELSE 0 END, "
     "CASE WHEN s.stage = 'done' THEN s.observed_ns ELSE coalesce(b.observed_ns, 0) "
     "END, 0 FROM shown s JOIN target t ON t.id = s.target_id "
     "JOIN release r ON r.id = s.release_id "

@@ -36,8 +36,7 @@ struct srv_figures {
     struct buf text;
     int64_t read_ns; /* when the text was made; 0: never */
     /* the log, as far as it was read */
-    int64_t first_seq,
-        seen_seq; /* first_seq: what was there at the start; -1: unknown */
+    int64_t first_seq, seen_seq; /* first_seq: what was there at the start */
     struct kind kinds[KINDS_MAX];
     int n_kinds;
     int64_t gc_ns, gc_freed_bytes;
@@ -98,7 +97,22 @@ see_event(void *arg, const struct acc_event_row *row, struct err *err)
     return 0;
 }
 
-/* Events since the last time; of those before the first time only a gc counts. */
+/* Where the log stands when the service starts: events count from there on. */
+static int
+read_start(struct srv_figures *f, struct err *err)
+{
+    struct acc_figures audit;
+    struct repo *repo;
+
+    if (svc_open(&f->svc, f->store, err) < 0 || svc_store(f->svc, &repo, err) < 0 ||
+        acc_figures(repo->acc, &audit, err) < 0)
+        return -(int)err->code;
+    f->first_seq = audit.last_seq;
+    f->seen_seq = audit.last_seq > EVENTS_BACK ? audit.last_seq - EVENTS_BACK : 0;
+    return 0;
+}
+
+/* Events since the last time; of those before the start only a gc counts. */
 static int
 read_log(struct srv_figures *f, struct repo *repo, struct acc_figures *audit,
          struct err *err)
@@ -106,13 +120,7 @@ read_log(struct srv_figures *f, struct repo *repo, struct acc_figures *audit,
     struct acc_log_query q = { .after = f->seen_seq };
     int e = acc_figures(repo->acc, audit, err);
 
-    if (e < 0)
-        return e;
-    if (f->first_seq < 0) {
-        f->first_seq = audit->last_seq;
-        q.after = audit->last_seq > EVENTS_BACK ? audit->last_seq - EVENTS_BACK : 0;
-    }
-    return acc_log(repo->acc, &q, see_event, f, err);
+    return e < 0 ? e : acc_log(repo->acc, &q, see_event, f, err);
 }
 
 static int
@@ -283,20 +291,21 @@ srv_figures_text(struct srv_figures *f, int64_t n_log_failures, struct srv_text 
     t->last = SRV_M_SERIES_DROPPED;
 }
 
-struct srv_figures *
-srv_figures_new(const char *store)
+int
+srv_figures_open(struct srv_figures **out, const char *store, struct err *err)
 {
-    struct srv_figures *f = xcalloc(1, sizeof(*f));
+    struct srv_figures *f = *out = xcalloc(1, sizeof(*f));
 
     f->store = store ? xstrdup(store) : NULL;
-    f->first_seq = -1;
     pthread_mutex_init(&f->lock, NULL);
-    return f;
+    return read_start(f, err);
 }
 
 void
-srv_figures_free(struct srv_figures *f)
+srv_figures_close(struct srv_figures *f)
 {
+    if (!f)
+        return;
     svc_close(f->svc);
     buf_release(&f->text);
     pthread_mutex_destroy(&f->lock);

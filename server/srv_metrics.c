@@ -372,16 +372,14 @@ srv_metrics_open(struct srv *srv, struct err *err)
 {
     struct srv_metrics *m = xcalloc(1, sizeof(*m));
 
-    (void)err;
+    srv->metrics = m;
     m->n_verbs = svc_n_verbs();
     m->n_operations = m->n_verbs + srv_n_routes() + 1;
     m->operations = xcalloc((size_t)m->n_operations, sizeof(*m->operations));
     snprintf(m->other.name, sizeof(m->other.name), "other");
     snprintf(m->other.version, sizeof(m->other.version), "other");
     pthread_mutex_init(&m->lock, NULL);
-    m->figures = srv_figures_new(srv->opts->store);
-    srv->metrics = m;
-    return 0;
+    return srv_figures_open(&m->figures, srv->opts->store, err);
 }
 
 void
@@ -391,7 +389,7 @@ srv_metrics_close(struct srv *srv)
 
     for (int i = 0; i < MODEL_SLOTS; i++)
         free(m->models[i]);
-    srv_figures_free(m->figures);
+    srv_figures_close(m->figures);
     pthread_mutex_destroy(&m->lock);
     free(m->operations);
     free(m);

@@ -50,8 +50,10 @@ void srv_text_histogram(struct srv_text *t, enum srv_metric m,
 
 #define SRV_FIGURES_S 5
 struct srv_figures;
-struct srv_figures *srv_figures_new(const char *store_or_null);
-void srv_figures_free(struct srv_figures *f);
+/* *out is to be closed also after an error: the store does not open. */
+int srv_figures_open(struct srv_figures **out, const char *store_or_null,
+                     struct err *err) MUST_CHECK;
+void srv_figures_close(struct srv_figures *f); /* NULL allowed */
 /* Appends SRV_M_STORE_UP and what follows it up to SRV_M_SERIES_DROPPED. Any thread;
  * one reads the store, the others wait for it. */
 void srv_figures_text(struct srv_figures *f, int64_t n_log_failures,

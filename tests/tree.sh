@@ -71,6 +71,13 @@ done
 [ -z "$bad" ] || bad="docs/ops.md lacks$bad; make docs"
 result "docs/ops.md knows each op" "$bad"
 
+bad=
+for metric in $(sed -n 's/^METRIC([A-Z_]*, "\([a-z_]*\)".*/\1/p' server/metrics.def); do
+    grep -q -- "^- .$metric[{\`]" docs/metrics.md || bad="$bad $metric"
+done
+[ -z "$bad" ] || bad="docs/metrics.md lacks$bad; make docs"
+result "docs/metrics.md knows each metric" "$bad"
+
 n=$((n + 1))
 if command -v clang-format >/dev/null 2>&1; then
     n=$((n - 1))

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/fs.h"
 #include "server/srv_lookup.h"
 #include "tests/unit/unit.h"
@@ -239,6 +240,41 @@ TEST(test_srv_lookup__follows_each_change_at_once)
     CHECK_OK(srv_lookup_close(l, &err));
     CHECK_INT(sums(&f, "uid:4001", NULL, "denied").n_lookups, 10);
     CHECK_INT(sums(&f, NULL, "half@9", "failed").n_lookups, 1);
+    svc_close(f.svc);
+}
+
+/* Nothing is committed when a grant ends, or a denial begins, by its time. */
+TEST(test_srv_lookup__a_right_ends_by_its_time)
+{
+    const int64_t soon_ns = clock_now_ns() + INT64_C(1500000000);
+    char time[CLOCK_TEXT_BYTES];
+    struct fixture f;
+    struct err err = ERR_INIT;
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    struct srv_lookup *l;
+    char *ends AUTO(free_ptr) = NULL, *begins AUTO(free_ptr) = NULL;
+
+    fixture_new(&f, "ends");
+    clock_text(soon_ns, time);
+    ends = xasprintf("{\"user\": \"uid:4001\", \"right\": \"read\", \"on\": \"half\", "
+                     "\"until\": \"%s\"}",
+                     time);
+    begins = xasprintf("{\"user\": \"uid:4002\", \"right\": \"read\", \"on\": \"*\", "
+                       "\"deny\": true, \"from\": \"%s\"}",
+                       time);
+    CHECK_OK(call(&f, "grant", ends, &err));
+    CHECK_OK(call(&f, "grant", begins, &err));
+    CHECK_OK(call(&f, "grant",
+                  "{\"user\": \"uid:4002\", \"right\": \"read\", \"on\": \"half\"}",
+                  &err));
+    CHECK_OK(srv_lookup_open(&l, f.store, &err));
+    CHECK_OK(look(l, "uid:4001", "half@production", &out, &err));
+    CHECK_OK(look(l, "uid:4002", "half@production", &out, &err));
+    while (clock_now_ns() <= soon_ns)
+        usleep(20000);
+    CHECK_ERR(look(l, "uid:4001", "half@production", &out, &err), ERR_DENIED);
+    CHECK_ERR(look(l, "uid:4002", "half@production", &out, &err), ERR_DENIED);
+    CHECK_OK(srv_lookup_close(l, &err));
     svc_close(f.svc);
 }
 
