@@ -223,12 +223,31 @@ is_of_model(struct str object, const char *model)
            (object.n == n || object.p[n] == '@');
 }
 
-static bool
-is_wanted(const struct acc_log_query *q, const struct acc_row *row)
+/* 1: the row that the statement stands at is asked for, and in *out; 0: it is not. */
+static int
+take_wanted(const struct acc_log_query *q, struct db_stmt *st,
+            char hex[DIGEST_HEX_BYTES], struct acc_event_row *out, struct err *err)
 {
-    return (!q->model || is_of_model(row->object, q->model)) &&
-           (!q->verb || str_is(row->verb, q->verb)) &&
-           (!q->actor || str_is(row->actor, q->actor));
+    struct acc_row row;
+
+    acc_row_read(st, &row);
+    *out = (struct acc_event_row){
+        .seq = db_int(st, 0),
+        .time_ns = db_int(st, 1),
+        .actor = db_text(st, 2),
+        .e = { .verb = db_text(st, 3),
+               .object = db_text(st, 4),
+               .digest = db_text(st, 5),
+               .outcome = db_text(st, 6),
+               .body = db_text(st, 7) },
+        .hash_hex = hex,
+    };
+    digest_hex(&row.chain, hex);
+    if ((q->model && !is_of_model(row.object, q->model)) ||
+        (q->verb && !str_is(row.verb, q->verb)) ||
+        (q->actor && !str_is(row.actor, q->actor)))
+        return 0;
+    return q->shows ? q->shows(q->arg, out, err) : 1;
 }
 
 static int64_t
@@ -250,10 +269,11 @@ find_start(struct acc *a, const struct acc_log_query *q, int64_t *seq, struct er
 
     *seq = q->after + 1;
     while (r >= 0 && left > 0 && (r = db_step(st, err)) == 1) {
-        struct acc_row row;
+        char hex[DIGEST_HEX_BYTES];
+        struct acc_event_row row;
 
-        acc_row_read(st, &row);
-        if (is_wanted(q, &row) && --left == 0)
+        r = take_wanted(q, st, hex, &row, err);
+        if (r == 1 && --left == 0)
             *seq = row.seq;
     }
     return r < 0 ? r : 0;
@@ -276,26 +296,13 @@ acc_log(struct acc *a, const struct acc_log_query *q,
                          : "SELECT " ACC_ROW_COLUMNS
                            " FROM event WHERE seq >= ? AND seq < ? ORDER BY seq",
                      "ii", start, before(q));
-    if (r < 0)
-        return r;
-    while ((r = db_step(st, err)) == 1) {
+    while (r >= 0 && (r = db_step(st, err)) == 1) {
         char hex[DIGEST_HEX_BYTES];
-        struct acc_row row;
-        struct acc_event_row out = {
-            .seq = db_int(st, 0),
-            .time_ns = db_int(st, 1),
-            .actor = db_text(st, 2),
-            .e = { .verb = db_text(st, 3),
-                   .object = db_text(st, 4),
-                   .digest = db_text(st, 5),
-                   .outcome = db_text(st, 6),
-                   .body = db_text(st, 7) },
-            .hash_hex = hex,
-        };
-        acc_row_read(st, &row);
-        digest_hex(&row.chain, hex);
-        if (is_wanted(q, &row) && (r = fn(arg, &out, err)) != 0)
-            return r < 0 ? r : 0;
+        struct acc_event_row row;
+
+        r = take_wanted(q, st, hex, &row, err);
+        if (r == 1 && (r = fn(arg, &row, err)) == 1)
+            return 0;
     }
     return r;
 }

@@ -300,6 +300,9 @@ struct acc_log_query {
     int64_t before_seq; /* only older ones than this; 0: all */
     int64_t after;      /* only events behind this number */
     bool newest_first;
+    /* 1: the row is told, 0: it is passed over, -code; NULL: all are told */
+    int (*shows)(void *arg, const struct acc_event_row *row, struct err *err);
+    void *arg;
 };
 /* Oldest first, unless said otherwise; fn ends it with 1. */
 int acc_log(struct acc *a, const struct acc_log_query *q,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* grant, revoke, grant list, roles, explain, audit log, audit verify */
+/* grant, revoke, grant list, roles, explain */
 #include "access/rule.h"
 #include "base/clock.h"
 #include "deploy/deploy.h"
@@ -317,46 +317,4 @@ svc_do_explain(struct svc_call *c, struct err *err)
     return x.allowed ? 0
                      : err_set(err, ERR_FAILED, "%s may not %s %s", who, buf_str(&what),
                                buf_str(&object));
-}
-
-/* ---- the log --------------------------------------------------------------------- */
-
-static int
-add_event(void *arg, const struct acc_event_row *row, struct err *err)
-{
-    (void)err;
-    cJSON *o = cJSON_CreateObject();
-    json_put_int(o, "seq", row->seq);
-    json_put_str(o, "outcome", row->e.outcome);
-    svc_put_event(o, "verb", row);
-    json_put_str(o, "hash", row->hash_hex);
-    cJSON_AddItemToArray(arg, o);
-    return 0;
-}
-
-int
-svc_do_audit_log(struct svc_call *c, struct err *err)
-{
-    struct acc_log_query q = { .model = svc_str(c, "model"),
-                               .verb = svc_str(c, "verb"),
-                               .actor = svc_str(c, "user"),
-                               .before_seq = svc_int(c, "before", 0),
-                               .limit = svc_int(c, "limit", 0) };
-    return acc_log(c->repo->acc, &q, add_event,
-                   cJSON_AddArrayToObject(c->reply, "events"), err);
-}
-
-int
-svc_do_audit_verify(struct svc_call *c, struct err *err)
-{
-    struct acc_verify v = { 0 };
-    int r = acc_verify(c->repo->acc, &v, err);
-    json_put_bool(c->reply, "ok", r >= 0);
-    json_put_int(c->reply, "events", v.n_events);
-    json_put_int(c->reply, "signed_head", v.head_seq);
-    if (r < 0 && v.bad_seq) {
-        json_put_int(c->reply, "bad_seq", v.bad_seq);
-        json_put_str(c->reply, "reason", v.reason);
-    }
-    return r;
 }

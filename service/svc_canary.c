@@ -246,6 +246,10 @@ add_run(void *arg, struct ramp *p, struct err *err)
 {
     struct adding *a = arg;
     struct runs *r = a->to;
+    int may = acc_may(a->c->repo->acc, a->c->verb->name, ACC_PROMOTE,
+                      acc_alias(p->model, p->alias), err);
+    if (may <= 0) /* others' */
+        return may;
     for (int i = 0; i < r->n; i++)
         if (strcmp(r->run[i].ramp.model, p->model) == 0 &&
             strcmp(r->run[i].ramp.alias, p->alias) == 0)

@@ -341,7 +341,10 @@ svc_put_all_sizes(struct svc_call *c, const char *model_or_null, struct err *err
             cJSON_AddItemToArray(models, o);
         }
     }
-    if (r == 0 && !model_or_null) {
+    int all = r == 0 && !model_or_null ? svc_shows(c, acc_store(), err) : 0;
+    if (all < 0)
+        return all;
+    if (all) { /* what others' models take is not told by the difference */
         r = repo_sizes_model(c->repo, 0, &s, err);
         if (r == 0)
             put_sizes(cJSON_AddObjectToObject(c->reply, "total"), &s);

@@ -110,7 +110,7 @@ svc_do_host_list(struct svc_call *c, struct err *err)
     if (deploy_hosts(c->repo, svc_str(c, "alias"), &list, err) < 0)
         return -(int)err->code;
     cJSON_AddItemToObject(c->reply, "hosts", list);
-    return 0;
+    return svc_hide(c, list, err);
 }
 
 /* ---- said by people ---- */

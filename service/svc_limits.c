@@ -155,6 +155,8 @@ svc_do_quota_show(struct svc_call *c, struct err *err)
         json_put_int(c->reply, "min_free", min_free);
     cJSON *list = cJSON_AddArrayToObject(c->reply, "models");
     int r = repo_versions(c->repo, only, add_model, list, err);
+    if (r >= 0)
+        r = svc_hide(c, list, err);
     for (cJSON *o = list->child; r >= 0 && o; o = o->next)
         r = put_quota(c, o, err);
     return r;

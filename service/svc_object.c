@@ -191,6 +191,27 @@ svc_shows(struct svc_call *c, struct acc_object on, struct err *err)
 }
 
 int
+svc_hide(struct svc_call *c, cJSON *list, struct err *err)
+{
+    cJSON *next;
+    for (cJSON *o = list ? list->child : NULL; o; o = next) {
+        const char *model = cJSON_GetStringValue(cJSON_GetObjectItem(o, "model"));
+        const char *alias = cJSON_GetStringValue(cJSON_GetObjectItem(o, "alias"));
+        int may = svc_shows(c,
+                            !model  ? acc_store()
+                            : alias ? acc_alias(model, alias)
+                                    : acc_model(model),
+                            err);
+        next = o->next;
+        if (may < 0)
+            return may;
+        if (!may)
+            cJSON_Delete(cJSON_DetachItemViaPointer(list, o));
+    }
+    return 0;
+}
+
+int
 svc_resolve(struct svc_call *c, const char *text, enum acc_right right,
             struct repo_version *out, struct err *err)
 {

@@ -129,26 +129,40 @@ svc_do_policy_show(struct svc_call *c, struct err *err)
     return 0;
 }
 
+struct list {
+    struct svc_call *c;
+    cJSON *out;
+};
+
 static int
 add_row(void *arg, const struct val_policy_row *row, struct err *err)
 {
+    struct list *l = arg;
+    const bool of_target = strncmp(row->key, "target/", 7) == 0;
+    char *name AUTO(free_ptr) =
+        xasprintf("%s%s", of_target ? "target:" : "", row->key + (of_target ? 7 : 0));
+    int may = svc_shows(
+        l->c,
+        (struct acc_object){ ACC_POLICY, row->model[0] ? row->model : NULL, name },
+        err);
+    if (may <= 0)
+        return may;
     cJSON *o = cJSON_CreateObject();
-    (void)err;
     json_put_int(o, "id", row->id);
     json_put_str(o, "alias", row->key);
     json_put_str(o, "model", row->model);
     json_put_str(o, "by", row->set_by);
     svc_put_time(o, "set", row->created_ns);
     cJSON_AddItemToObject(o, "policy", cJSON_Parse(row->rules));
-    cJSON_AddItemToArray(arg, o);
+    cJSON_AddItemToArray(l->out, o);
     return 0;
 }
 
 int
 svc_do_policy_list(struct svc_call *c, struct err *err)
 {
-    return val_policies(c->repo, NULL, add_row,
-                        cJSON_AddArrayToObject(c->reply, "policies"), err);
+    struct list l = { c, cJSON_AddArrayToObject(c->reply, "policies") };
+    return val_policies(c->repo, NULL, add_row, &l, err);
 }
 
 int
@@ -157,8 +171,8 @@ svc_do_policy_history(struct svc_call *c, struct err *err)
     char key[VAL_KEY_BYTES];
     if (policy_key(c, key, err) < 0)
         return -(int)err->code;
-    return val_policies(c->repo, key, add_row,
-                        cJSON_AddArrayToObject(c->reply, "policies"), err);
+    struct list l = { c, cJSON_AddArrayToObject(c->reply, "policies") };
+    return val_policies(c->repo, key, add_row, &l, err);
 }
 
 /* TFX's Pusher looks for an empty file of one of these names. */
@@ -384,11 +398,6 @@ svc_do_approve_show(struct svc_call *c, struct err *err)
     return put_request(c, &x, err);
 }
 
-struct list {
-    struct svc_call *c;
-    cJSON *out;
-};
-
 static int
 add_request(void *arg, const struct val_approval *a, struct err *err)
 {
@@ -396,6 +405,9 @@ add_request(void *arg, const struct val_approval *a, struct err *err)
     struct repo_version v;
     struct deploy_question q AUTO(deploy_question_release) = { .targets = NULL };
     cJSON *o = NULL;
+    int may = svc_shows(l->c, acc_alias(a->model, a->alias), err);
+    if (may <= 0)
+        return may;
     if (repo_version_get(l->c->repo, a->version_id, &v, err) < 0 ||
         deploy_question(l->c->repo, &v, a->alias, &q, err) < 0)
         return -(int)err->code;

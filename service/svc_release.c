@@ -82,7 +82,10 @@ svc_do_target_remove(struct svc_call *c, struct err *err)
 static int
 add_target(void *arg, const struct deploy_target *t, struct err *err)
 {
-    (void)err;
+    struct svc_call *c = arg;
+    int may = svc_shows(c, acc_target(t->name), err);
+    if (may <= 0)
+        return may;
     cJSON *o = cJSON_CreateObject();
     json_put_str(o, "target", t->name);
     json_put_str(o, "dir", t->dir);
@@ -90,15 +93,15 @@ add_target(void *arg, const struct deploy_target *t, struct err *err)
     json_put_str(o, "layout", t->layout);
     for (int i = 0; i < DEPLOY_N_OPTIONS; i++)
         json_put_str(o, deploy_option_names[i], t->option[i]);
-    cJSON_AddItemToArray(arg, o);
+    cJSON_AddItemToArray(cJSON_GetObjectItem(c->reply, "targets"), o);
     return 0;
 }
 
 int
 svc_do_target_list(struct svc_call *c, struct err *err)
 {
-    return deploy_targets(c->repo, svc_str(c, "alias"), add_target,
-                          cJSON_AddArrayToObject(c->reply, "targets"), err);
+    cJSON_AddArrayToObject(c->reply, "targets");
+    return deploy_targets(c->repo, svc_str(c, "alias"), add_target, c, err);
 }
 
 int
@@ -427,6 +430,9 @@ svc_do_status(struct svc_call *c, struct err *err)
         return -(int)err->code;
     cJSON_Delete(c->reply);
     c->reply = out;
+    if (svc_hide(c, cJSON_GetObjectItem(out, "aliases"), err) < 0 ||
+        svc_hide(c, cJSON_GetObjectItem(out, "unfinished"), err) < 0)
+        return -(int)err->code;
     return deploy_hosts_status(c->repo, out, err);
 }
 

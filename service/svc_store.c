@@ -313,6 +313,9 @@ static int
 add_version(void *arg, const struct repo_version *v, struct err *err)
 {
     struct listing *l = arg;
+    int may = svc_shows(l->c, acc_model(v->model), err);
+    if (may <= 0)
+        return may;
     cJSON *o = svc_version_json(v);
     if (svc_put_tags(l->c, o, v->id, err) < 0 ||
         !has_tags(cJSON_GetObjectItem(o, "tags"), l->tags)) {
