@@ -6,12 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As rows name it: who calls has keys of his own, and takes nobody else's. A key has no
+ * blank. */
+static char *
+own_key(const struct acc *a, const char *key)
+{
+    return xasprintf("%s %s", key, a->actor);
+}
+
 void
 acc_key_set(struct acc *a, const char *key_or_null, const struct digest *digest)
 {
     free(a->key);
     free(a->reply);
-    a->key = key_or_null ? xstrdup(key_or_null) : NULL;
+    a->key = key_or_null ? own_key(a, key_or_null) : NULL;
     a->reply = NULL;
     if (digest)
         a->request = *digest;
@@ -49,11 +57,13 @@ acc_key_find(struct acc *a, const char *key, const struct digest *digest,
              struct buf *reply, int64_t *intent, struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
+    char *own AUTO(free_ptr) = own_key(a, key);
     const void *known;
     size_t n;
-    int r =
-        db_query(a->db, &st, err,
-                 "SELECT digest, reply, intent FROM request WHERE key = ?", "t", key);
+    int r = db_query(a->db, &st, err,
+                     "SELECT digest, reply, intent FROM request WHERE key = ? OR "
+                     "key = ? /* of an older program */ ORDER BY key = ? LIMIT 1",
+                     "ttt", own, key, key);
 
     if (r == 0)
         r = db_step(st, err);
@@ -63,7 +73,7 @@ acc_key_find(struct acc *a, const char *key, const struct digest *digest,
     if (n != sizeof(digest->b) || memcmp(known, digest->b, n) != 0)
         return err_set(err, ERR_CONFLICT,
                        "the idempotency key '%s' belongs to another call, with another "
-                       "verb, other values or another user: use a new key",
+                       "verb or other values: use a new key",
                        key);
     buf_adds(reply, db_text(st, 1));
     *intent = db_int(st, 2);

@@ -400,8 +400,10 @@ repo_upload_commit(struct repo_upload *u, struct repo *r, const cJSON *ask,
                             true, err);
     if (rc == 0)
         rc = repo_lease(r, NULL, err);
-    if (rc < 0)
+    if (rc < 0) {
+        upload_files_free(files, n);
         return rc;
+    }
     pthread_mutex_lock(&u->lock);
     rc = begin(&c, files, n, err);
     if (rc == 0) {

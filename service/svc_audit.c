@@ -33,7 +33,9 @@ shows(void *arg, const struct acc_event_row *row, struct err *err)
 {
     struct svc_call *c = arg;
     char model[REPO_NAME_BYTES];
-    return strcmp(row->actor, acc_actor(c->repo->acc)) == 0
+    /* his own deeds, unless he is known by less than all of himself */
+    return strcmp(row->actor, acc_actor(c->repo->acc)) == 0 &&
+                   !(c->s->who && c->s->who->scope)
                ? 1
                : svc_shows(c, object_of(row, model), err);
 }

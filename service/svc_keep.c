@@ -314,6 +314,11 @@ svc_do_fsck(struct svc_call *c, struct err *err)
         return err_set(err, ERR_USAGE, "--threads is at least 1");
     if (svc_str(c, "rate") && parse_rate(svc_str(c, "rate"), &how.rate_bytes, err) < 0)
         return -(int)err->code;
+    if (svc_flag(c, "rebuild") && c->s->who)
+        return err_set(err, ERR_DENIED,
+                       "--rebuild takes the catalogue from everybody, and with it who "
+                       "may do so: whoever owns the store does it where the store is, "
+                       "while no service runs");
     if (svc_flag(c, "rebuild") && rebuild(c, err) < 0)
         return -(int)err->code;
     if (svc_need_store(c->s, err) < 0)

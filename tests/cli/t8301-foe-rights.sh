@@ -1,0 +1,65 @@
+#!/bin/sh
+# Who may little, or nothing, asks the service for everything else.
+. "$(dirname "$0")/lib.sh"
+
+command -v python3 >/dev/null 2>&1 || {
+    skip "rights from outside" "python3 is not installed"
+    finish
+    exit 0
+}
+sl init
+sl push "$digits/v1" fraud
+sl push "$digits/v2" zebra
+ok "two models"
+sl promote zebra@1 --to stripes
+sl tag zebra@1 zebra=zoe
+sl note zebra@1 "stripes of zoe"
+echo "stripes of zoe" >card
+sl attach zebra@1 card card
+sl user add mallory --service
+sl user add nobody2 --service
+sl user add zoe
+sl grant mallory push fraud
+sl grant zoe read zebra
+sl role give zoe oncall
+sl hold zebra@1 --reason "zoe wants it"
+sl host report h1 zebra@stripes --release 1 --state switched
+ok "what only zoe may read"
+token() { # NAME ARGS…
+    name=$1
+    shift
+    sl token create "$@"
+    ok "a token of $name"
+    echo "$name $(printf '%s\n' "$out" | grep -o 'slc_[A-Za-z0-9_]*')" >>tokens
+}
+token owner "$(id -un)"
+token mallory mallory
+token nobody nobody2
+token narrow "$(id -un)" --scope push:fraud
+{
+    sluice --json inspect zebra@1 | grep -o 'sha256:[0-9a-f]*'
+    sluice cat zebra@1 | grep -o '[0-9a-f]\{64\}' | sed 's/^/sha256:/'
+} | sort -u >zebra
+sluice cat fraud@1 | grep -o '[0-9a-f]\{64\}' | sed 's/^/sha256:/' | sort -u >fraud
+comm -23 zebra fraud >digests
+check "digests of zebra alone" [ -s digests ]
+sluice serve --socket "$scratch/sock" --access_log "$scratch/log" 2>serve.err &
+pid=$!
+tries=0
+while [ ! -S sock ] && [ $tries -lt 400 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+python3 "$top/tests/cli/service_foe.py" "$scratch/sock" tokens digests >foe 2>&1
+check "all was tried" [ "$(grep -c '^ok\|^not ok' foe)" -gt 25 ]
+is "and nobody gets what is not his" "$(grep -v '^ok' foe)" ""
+check "no program was run" [ ! -e pwned ]
+check "no token is in the access log" sh -c '! grep -q slc_ log'
+kill $pid
+wait $pid
+is "the service ends well" $? 0
+is "without a word" "$(cat serve.err)" ""
+sl audit verify
+ok "and the log holds"
+
+finish
