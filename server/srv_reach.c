@@ -237,8 +237,9 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
         return bring_pairs(o, text, out, err);
     case MODEL:
         return is_tree(text) ? bring(o, text, out, err)
-               : svc_is_path(text) || json_has(o->x->request, "dir") ? refuse(o, text, err)
-                                                                 : 0;
+               : svc_is_path(text) || json_has(o->x->request, "dir")
+                   ? refuse(o, text, err)
+                   : 0;
     case NO_HTTP:
         return check_backend(o, text, err);
     case ADMIN:
