@@ -111,7 +111,7 @@ CLIENT_OBJS := $(D)/cli/sluice_client_main.o $(call libs_of,$(CLIENT_MODULES))
 $(D)/bin/sluice-client: $(CLIENT_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -no-pie -static-libgcc -Wl,-Bstatic $(CLIENT_LIBS) -lcrypto -lsodium \
-	    -lzstd -lsnappy -lz -lstdc++ -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
+	    -lzstd -lsnappy -lz -lbrotlidec -lbrotlicommon -lstdc++ -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
 
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))

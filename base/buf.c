@@ -247,3 +247,21 @@ str_distance(struct str a, struct str b, int cap)
     d = str_distance(a, b1, cap - 1);
     return 1 + (d < best ? d : best);
 }
+
+char *
+str_replaced(const char *text, const char *from, const char *to)
+{
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    const size_t n = strlen(from);
+    const char *at, *p = text;
+
+    while (n > 0 && (at = strstr(p, from)) != NULL) {
+        buf_add(&out, p, (size_t)(at - p));
+        buf_adds(&out, to);
+        p = at + n;
+    }
+    if (p == text)
+        return NULL;
+    buf_adds(&out, p);
+    return buf_take(&out);
+}

@@ -63,6 +63,10 @@ int str_cmp(struct str a, struct str b); /* bytewise, a prefix sorts first */
 /* Number of single-letter edits between two words; more than `cap` says only that it
  * is more. Its time grows as 3^cap. */
 int str_distance(struct str a, struct str b, int cap);
+/* The text with `to` for each `from` in it, which the caller frees; NULL: there is
+ * none.
+ */
+char *str_replaced(const char *text, const char *from, const char *to);
 /* For printf's "%.*s": STR_ARG(s) */
 #define STR_ARG(s) (int)((s).n > 0x7fffffff ? 0x7fffffff : (s).n), ((s).p ? (s).p : "")
 

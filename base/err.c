@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 
+#include "base/buf.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,4 +114,13 @@ bug_at(const char *file, int line, const char *fmt, ...)
     va_end(ap);
     fputc('\n', stderr);
     abort();
+}
+
+void
+err_replace(struct err *err, const char *from, const char *to)
+{
+    char *now AUTO(free_ptr) = str_replaced(err->msg, from, to);
+
+    if (now)
+        snprintf(err->msg, sizeof(err->msg), "%s", now);
 }

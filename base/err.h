@@ -49,6 +49,8 @@ int err_sys_at(struct err *err, int sys, const char *file, int line, const char 
 /* Puts "context: " before the message of a set error; returns -code. */
 int err_ctx(struct err *err, const char *fmt, ...) PRINTF(2, 3);
 void err_clear(struct err *err);
+/* In the message of a set error, `to` for each `from`. */
+void err_replace(struct err *err, const char *from, const char *to);
 const char *err_name(enum err_code code); /* "NOTFOUND" */
 int err_exit_status(enum err_code code);
 

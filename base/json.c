@@ -378,3 +378,15 @@ json_put_bool(cJSON *obj, const char *key, bool v)
 {
     put(obj, key, cJSON_CreateBool(v));
 }
+
+void
+json_replace(cJSON *j, const char *from, const char *to)
+{
+    char *now AUTO(free_ptr) =
+        cJSON_IsString(j) ? str_replaced(j->valuestring, from, to) : NULL;
+
+    if (now && !cJSON_SetValuestring(j, now))
+        BUG("out of memory");
+    for (cJSON *e = j->child; e; e = e->next)
+        json_replace(e, from, to);
+}

@@ -30,6 +30,8 @@ int json_num(const cJSON *obj, const char *key, double fallback, double *out,
 int json_bool(const cJSON *obj, const char *key, bool fallback, bool *out,
               const char *what, struct err *err) MUST_CHECK;
 bool json_has(const cJSON *obj, const char *key);
+/* In all strings that are values, `to` for each `from`. */
+void json_replace(cJSON *j, const char *from, const char *to);
 /* One document, indented by two spaces, with a final newline, or on one line. */
 void json_print(const cJSON *j, struct buf *out, bool one_line);
 /* Appends the one text of a value: members sorted by the bytes of their names, no

@@ -45,12 +45,18 @@ takes_key(const struct svc_verb *verb)
     return false;
 }
 
+static bool
+is_dry(const struct course *k)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(k->request, "dry_run"));
+}
+
 static int
 make_key(struct course *k, struct err *err)
 {
     uint8_t random[16];
 
-    if (!takes_key(k->verb) || json_has(k->request, KEY_FIELD))
+    if (!takes_key(k->verb) || json_has(k->request, KEY_FIELD) || is_dry(k))
         return 0;
     if (random_bytes(random, sizeof(random), err) < 0)
         return -(int)err->code;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OUT_TREE "tree:"
@@ -25,92 +26,37 @@ client_files_release(struct client_files *f)
     *f = (struct client_files){ .n = 0 };
 }
 
-static struct client_moved *
-add(struct client_files *f, const char *field, const char *path, const char *tree)
+static void
+add(struct client_files *f, const char *field, const char *path,
+    const char *tree_or_null)
 {
     struct client_moved *m;
 
     f->v = xreallocarray(f->v, (size_t)f->n + 1, sizeof(*f->v));
     m = &f->v[f->n++];
     *m = (struct client_moved){ .path = path ? xstrdup(path) : NULL,
-                                .tree = xstrdup(tree),
-                                .field = field };
-    return m;
+                                .tree = tree_or_null ? xstrdup(tree_or_null)
+                                                     : xasprintf(OUT_TREE "%s", field),
+                                .field = field,
+                                .out = !tree_or_null };
 }
 
 /* ---- names, there and here ---- */
 
-/* All of `from` in the text become `to`; NULL: there is none. */
-static char *
-replaced(const char *text, const char *from, const char *to)
-{
-    struct buf out AUTO(buf_release) = BUF_INIT;
-    const size_t n = strlen(from);
-    const char *at, *p = text;
-
-    while (n > 0 && (at = strstr(p, from)) != NULL) {
-        buf_add(&out, p, (size_t)(at - p));
-        buf_adds(&out, to);
-        p = at + n;
-    }
-    if (p == text)
-        return NULL;
-    buf_adds(&out, p);
-    return buf_take(&out);
-}
-
-/* What the verb makes is "tree:" there, which may be part of other words; so only where
- * the text begins with it. */
-static char *
-renamed(const struct client_files *f, const char *text)
-{
-    char *now = NULL;
-
-    for (int i = 0; i < f->n; i++) {
-        const struct client_moved *m = &f->v[i];
-        const char *is = now ? now : text;
-        char *next = NULL;
-
-        if (!m->path)
-            continue;
-        if (!m->out)
-            next = replaced(is, m->tree, m->path);
-        else if (strncmp(is, m->tree, strlen(m->tree)) == 0 &&
-                 strchr("/", is[strlen(m->tree)]))
-            next = xasprintf("%s%s", m->path, is + strlen(m->tree));
-        if (next) {
-            free(now);
-            now = next;
-        }
-    }
-    return now;
-}
-
 void
 client_files_rename(const struct client_files *f, cJSON *value)
 {
-    if (cJSON_IsString(value)) {
-        char *now = renamed(f, value->valuestring);
-
-        if (now) {
-            cJSON_SetValuestring(value, now);
-            free(now);
-        }
-    }
-    for (cJSON *e = value->child; e; e = e->next)
-        client_files_rename(f, e);
+    for (int i = 0; i < f->n; i++)
+        if (f->v[i].path)
+            json_replace(value, f->v[i].tree, f->v[i].path);
 }
 
 void
 client_files_rename_err(const struct client_files *f, struct err *err)
 {
-    char *now AUTO(free_ptr) = renamed(f, err->msg);
-    const enum err_code code = err->code;
-
-    if (!now)
-        return;
-    err_clear(err);
-    err_set(err, code, "%s", now);
+    for (int i = 0; i < f->n; i++)
+        if (f->v[i].path)
+            err_replace(err, f->v[i].tree, f->v[i].path);
 }
 
 /* ---- what goes ---- */
@@ -169,6 +115,20 @@ send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *e
     return e;
 }
 
+/* What a push would be refused for over there need not go first. */
+static int
+check_sent(struct sending *s, const char *field, const char *path, struct err *err)
+{
+    struct stat st;
+
+    if (strcmp(s->verb->name, "push") != 0 || strcmp(field, "dir") != 0 ||
+        stat(path, &st) < 0 || S_ISREG(st.st_mode))
+        return 0;
+    return S_ISDIR(st.st_mode)
+               ? repo_check_saved_model(path, err)
+               : err_set(err, ERR_INVALID, "neither a directory nor an archive");
+}
+
 static int
 send_path(struct sending *s, const char *field, const char *path, struct buf *tree,
           struct err *err)
@@ -180,14 +140,18 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
             buf_adds(tree, s->files->v[i].tree);
             return 0;
         }
+    if (check_sent(s, field, path, err) < 0)
+        return err_ctx(err, "push %s", path);
     if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
         if (send_stdin(s, field, tree, err) < 0)
             return -(int)err->code;
     } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
                0) {
+        if (err->code == ERR_IO && err->sys == ENOENT)
+            err->code = ERR_NOTFOUND;
         return -(int)err->code;
     }
-    (void)add(s->files, field, path, buf_str(tree));
+    add(s->files, field, path, buf_str(tree));
     return 0;
 }
 
@@ -271,7 +235,7 @@ send_field(struct sending *s, const struct svc_field *f, cJSON *value, struct er
     if ((f->flags & SVC_IN) || (f->type == SVC_ANY && svc_is_path(value->valuestring)))
         return send_value(s, f->name, value, err);
     if (f->flags & SVC_OUT) {
-        add(s->files, f->name, value->valuestring, OUT_TREE)->out = true;
+        add(s->files, f->name, value->valuestring, NULL);
         cJSON_SetValuestring(value, OUT_TREE);
         return 0;
     }
@@ -297,7 +261,7 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
     }
     if (strcmp(verb->name, "pull") == 0 && !json_has(request, "dest")) {
         json_put_str(request, "dest", OUT_TREE); /* where to says the answer */
-        add(out, "dest", NULL, OUT_TREE)->out = true;
+        add(out, "dest", NULL, NULL);
     }
     return 0;
 }

@@ -151,7 +151,7 @@ void client_events_release(struct client_events *e); /* for AUTO */
 
 struct client_moved {
     char *path; /* here */
-    char *tree; /* its name there: "tree:sha256:…/NAME" */
+    char *tree; /* its name there: "tree:sha256:…/NAME"; of an out "tree:FIELD" */
     const char *field;
     bool out; /* the verb makes it */
 };

@@ -69,7 +69,8 @@ list_files(struct push *p, const char *path, const char **name, struct err *err)
                    : err_set(err, ERR_INVALID, "%s: there is no file in it", path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, "%s is neither a file nor a directory", path);
+        return err_set(err, ERR_INVALID, "%s is neither a directory nor a regular file",
+                       path);
     if (slash)
         *slash = '\0';
     *name = slash ? strrchr(path, '/') + 1 : path;
@@ -489,7 +490,7 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
     if (e == 0)
         e = push(&p, &tree, err);
     if (e < 0)
-        return err_ctx(err, "push %s", path);
+        return -(int)err->code;
     *out = p.sent;
     out->sent_bytes = p.sent_bytes;
     buf_addf(text, "%s%s%s", buf_str(&tree), name[0] ? "/" : "", name);

@@ -14,6 +14,7 @@
 /* Files of `from` move into `to`. */
 struct moving {
     const char *from, *to;
+    const char *verb;
     bool over; /* what is there */
 };
 
@@ -64,12 +65,12 @@ work_name(const char *path, bool in, struct err *err)
 }
 
 static int
-into_dir(struct client *c, const char *tree, const char *dest, bool over,
-         struct err *err)
+into_dir(struct client *c, const char *verb, const char *tree, const char *dest,
+         bool over, struct err *err)
 {
     struct err second = ERR_INIT;
     char *work AUTO(free_ptr) = work_name(dest, true, err);
-    struct moving m = { .from = work, .to = dest, .over = over };
+    struct moving m = { .from = work, .to = dest, .verb = verb, .over = over };
     int e = work ? client_pull_tree(c, tree, work, NULL, err) : -(int)err->code;
 
     if (e == 0)
@@ -132,9 +133,9 @@ take_one(struct client *c, const struct svc_verb *verb, const cJSON *request,
     if (is_file(tree))
         return over_file(c, tree, m->path, err);
     if (is_dir && strcmp(m->field, "dest") != 0)
-        return into_dir(c, tree, m->path, over, err);
+        return into_dir(c, verb->name, tree, m->path, over, err);
     if (is_dir && json_has(request, "warmup"))
-        return into_dir(c, tree, m->path, false, err);
+        return into_dir(c, verb->name, tree, m->path, false, err);
     if (slash && slash != up) {
         *slash = '\0';
         if (strcmp(m->field, "dest") != 0 && fs_mkdirs(AT_FDCWD, up, 0777, err) < 0)

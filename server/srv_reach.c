@@ -119,6 +119,11 @@ srv_reached_end(struct srv_reached *x)
     free(x->views);
     for (int i = 0; i < x->n_outs; i++)
         free(x->outs[i].path);
+    for (int i = 0; i < x->n_names; i++) {
+        free(x->names[i].path);
+        free(x->names[i].text);
+    }
+    free(x->names);
     repo_view_close(&x->stage);
     cJSON_Delete(x->request);
     *x = (struct srv_reached)SRV_REACHED_INIT;
@@ -148,6 +153,24 @@ refuse(const struct one *o, const char *text, struct err *err)
                    o->verb->name, o->field, text);
 }
 
+static void
+add_name(struct srv_reached *x, const char *path, char *text)
+{
+    x->names = xreallocarray(x->names, (size_t)x->n_names + 1, sizeof(x->names[0]));
+    x->names[x->n_names].path = xstrdup(path);
+    x->names[x->n_names++].text = text;
+}
+
+void
+srv_reach_say(const struct srv_reached *x, cJSON *reply_or_null, struct err *err)
+{
+    for (int i = 0; i < x->n_names; i++) {
+        if (reply_or_null)
+            json_replace(reply_or_null, x->names[i].path, x->names[i].text);
+        err_replace(err, x->names[i].path, x->names[i].text);
+    }
+}
+
 /* The path of a tree; the caller frees it. */
 static int
 bring(const struct one *o, const char *text, char **path, struct err *err)
@@ -162,6 +185,7 @@ bring(const struct one *o, const char *text, char **path, struct err *err)
     o->x->views =
         xreallocarray(o->x->views, (size_t)o->x->n_views + 1, sizeof(o->x->views[0]));
     o->x->views[o->x->n_views++] = view;
+    add_name(o->x, *path, xstrdup(text));
     return 0;
 }
 
@@ -275,6 +299,7 @@ make_out(const struct one *o, const char *text, char **out, struct err *err)
     *out = xasprintf("%s/%s", x->stage.path, o->field);
     x->outs[x->n_outs].field = o->field;
     x->outs[x->n_outs++].path = xstrdup(*out);
+    add_name(x, *out, xasprintf("tree:%s", o->field));
     return 0;
 }
 

@@ -24,6 +24,10 @@ struct srv_reached {
     int n_views;
     struct repo_view stage; /* what the verb writes */
     struct {
+        char *path, *text; /* as the caller knows it */
+    } * names;
+    int n_names;
+    struct {
         const char *field;
         char *path;
     } outs[4];
@@ -38,6 +42,9 @@ void srv_reached_end(struct srv_reached *x); /* for AUTO */
  * ERR_DENIED, ERR_INVALID: names the field. */
 int srv_reach_in(struct srv_reached *x, struct repo *r, const struct svc_verb *verb,
                  const cJSON *request, struct err *err) MUST_CHECK;
+/* Paths of this machine that an answer speaks of get the names that the caller knows:
+ * the tree that he sent, "tree:FIELD" for what the verb writes. */
+void srv_reach_say(const struct srv_reached *x, cJSON *reply_or_null, struct err *err);
 /* After the call: what it wrote becomes trees: member "trees" of the reply. */
 int srv_reach_out(struct srv_reached *x, struct repo *r, cJSON *reply,
                   struct err *err) MUST_CHECK;
