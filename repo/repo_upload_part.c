@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HELD_BYTES ((size_t)256 << 10) /* of a part, before they are written */
 #define COPY_BYTES ((int64_t)64 << 20) /* of one call to the kernel */
 
 /* ---- checksums of a request ---- */
@@ -148,19 +149,19 @@ repo_part_begin(struct repo_part **out, struct repo_upload *u, int64_t n,
     return 0;
 }
 
-/* What of [p->at, p->at + n) is not there yet. */
+/* What of the bytes that are held is not there yet. */
 static int
-write_gaps(struct repo_part *p, const char *bytes, size_t n, struct err *err)
+write_gaps(struct repo_part *p, struct err *err)
 {
-    const int64_t end = p->at + (int64_t)n;
+    const int64_t at = p->at - (int64_t)p->n_held;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < p->gaps.n; i++) {
-        const int64_t from = p->gaps.v[i].from > p->at ? p->gaps.v[i].from : p->at;
-        const int64_t to = p->gaps.v[i].to < end ? p->gaps.v[i].to : end;
+        const int64_t from = p->gaps.v[i].from > at ? p->gaps.v[i].from : at;
+        const int64_t to = p->gaps.v[i].to < p->at ? p->gaps.v[i].to : p->at;
 
         if (from < to)
-            rc = fs_write_at(p->fd, bytes + (from - p->at), (size_t)(to - from), from,
+            rc = fs_write_at(p->fd, p->held + (from - at), (size_t)(to - from), from,
                              p->f->path, err);
     }
     return rc;
@@ -186,11 +187,48 @@ taken(const struct repo_part *p, struct err *err)
                    "%s: this part was begun once more by another request", p->f->path);
 }
 
+/* A few big writes cost less than the many that a network gives. */
+static int
+flush(struct repo_part *p, struct err *err)
+{
+    int rc;
+
+    if (p->n_held == 0)
+        return 0;
+    if (!writing(p, true))
+        return taken(p, err);
+    rc = write_gaps(p, err);
+    (void)writing(p, false);
+    p->n_held = 0;
+    return rc;
+}
+
+static int
+hold(struct repo_part *p, const char *bytes, size_t n, struct err *err)
+{
+    const size_t most =
+        p->to - p->from < (int64_t)HELD_BYTES ? (size_t)(p->to - p->from) : HELD_BYTES;
+    int rc = 0;
+
+    if (!p->held)
+        p->held = xmalloc(most);
+    while (rc == 0 && n > 0) {
+        const size_t k = n < most - p->n_held ? n : most - p->n_held;
+
+        memcpy(p->held + p->n_held, bytes, k);
+        p->n_held += k;
+        p->at += (int64_t)k;
+        bytes += k;
+        n -= k;
+        if (p->n_held == most)
+            rc = flush(p, err);
+    }
+    return rc;
+}
+
 int
 repo_part_write(struct repo_part *p, const void *bytes, size_t n, struct err *err)
 {
-    int rc = 0;
-
     if ((uint64_t)(p->to - p->at) < n)
         return err_set(err, ERR_INVALID, "%s: more bytes than the part has",
                        p->f->path);
@@ -198,14 +236,10 @@ repo_part_write(struct repo_part *p, const void *bytes, size_t n, struct err *er
         p->crc = crc32c(p->crc, bytes, n);
     if (p->want.has_sha256)
         sha256_add(&p->sha, bytes, n);
-    if (p->gaps.n > 0) {
-        if (!writing(p, true))
-            return taken(p, err);
-        rc = write_gaps(p, bytes, n, err);
-        (void)writing(p, false);
-    }
-    p->at += (int64_t)n;
-    return rc;
+    if (p->gaps.n > 0)
+        return hold(p, bytes, n, err);
+    p->at += (int64_t)n; /* all of it is there */
+    return 0;
 }
 
 static int
@@ -246,6 +280,9 @@ repo_part_end(struct repo_part *p, struct err *err)
 
     if (rc < 0 || p->gaps.n == 0)
         return rc;
+    rc = flush(p, err);
+    if (rc < 0)
+        return rc;
     pthread_mutex_lock(&p->u->lock);
     rc = p->is_taken ? taken(p, err) : came(p, p->from, p->to, err);
     pthread_mutex_unlock(&p->u->lock);
@@ -267,6 +304,7 @@ repo_part_close(struct repo_part *p)
     pthread_mutex_unlock(&p->u->lock);
     upload_ranges_release(&p->gaps);
     fs_close(&p->fd);
+    free(p->held);
     free(p);
 }
 

@@ -62,6 +62,8 @@ struct repo_part {
     struct repo_part_sums want;
     struct sha256 sha;
     uint32_t crc;
+    char *held; /* bytes that came, and are not written yet: the n_held before `at` */
+    size_t n_held;
     bool is_writing; /* just now */
     bool is_taken;   /* somebody else has it */
 };

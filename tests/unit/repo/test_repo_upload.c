@@ -199,10 +199,10 @@ TEST(test_repo_upload__a_part_that_lies_did_not_come)
     struct repo_upload *u = begin(&s, false);
     sums.crc32c = crc32c(0, s.big, 1 << 20);
     CHECK_OK(try_part(u, 0, 0, s.big, 1 << 20, &sums, &err));
-    CHECK_ERR(try_part(u, 0, 1 << 20, s.big, 1 << 20, &sums, &err), ERR_CORRUPT);
+    CHECK_ERR(try_part(u, 0, 1 << 20, s.big + 1, 1 << 20, &sums, &err), ERR_CORRUPT);
     sums = (struct repo_part_sums){ .has_sha256 = true };
     sha256_of(s.big + (1 << 20), 1 << 20, &sums.sha256);
-    CHECK_ERR(try_part(u, 0, 1 << 20, s.big, 1 << 20, &sums, &err), ERR_CORRUPT);
+    CHECK_ERR(try_part(u, 0, 1 << 20, s.big + 1, 1 << 20, &sums, &err), ERR_CORRUPT);
     CHECK_ERR(try_part(u, 1, 0, "other", 5, NULL, &err), ERR_CORRUPT);
     CHECK_ERR(try_part(u, 0, (int64_t)BIG - 5, s.big, 10, NULL, &err), ERR_INVALID);
     CHECK_ERR(try_part(u, 0, -1, s.big, 10, NULL, &err), ERR_INVALID);
