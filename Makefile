@@ -113,6 +113,22 @@ $(D)/bin/sluice-client: $(CLIENT_OBJS)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -no-pie -static-libgcc -Wl,-Bstatic $(CLIENT_LIBS) -lcrypto -lsodium \
 	    -lzstd -lsnappy -lz -lbrotlidec -lbrotlicommon -lstdc++ -Wl,-Bdynamic -Wl,--as-needed -lcjson -lm -ldl -pthread
 
+# The same as one file that needs nothing: for containers of other distributions. (The linker
+# warns of getaddrinfo: names come from /etc/hosts and DNS, which are built in; other sources
+# that nsswitch.conf may name are not. And of dlopen, which the client does not come to.)
+STATIC_CJSON := $(O)/static/cjson
+$(STATIC_CJSON)/cJSON.c: tools/cjson-source.sh
+	$(call say,GET)tools/cjson-source.sh $(@D)
+$(D)/static/cJSON.o: $(STATIC_CJSON)/cJSON.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -O2 -g -c -o $@ $<
+$(D)/static/sluice: $(CLIENT_OBJS) $(D)/static/cJSON.o
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -static -o $@ $^ $(CLIENT_LIBS) -lcrypto -lsodium \
+	    -lzstd -lsnappy -lz -lbrotlidec -lbrotlicommon -lstdc++ -lm -pthread
+	strip $@
+static: $(D)/static/sluice ## the client for --server alone, as one static program
+	@ls -l $< | awk '{ printf "  %s: %.1f MB, ", $$NF, $$5 / 1e6 }'; ldd $< 2>&1 | sed 's/^[ \t]*//' || true
+
 # Asks a TF Serving to run a signature.
 $(D)/bin/sluice-http: $(D)/validate/val_http_main.o $(call libs_of,$(filter-out cli server service hooks deploy,$(MODULES)))
 	@mkdir -p $(@D)
@@ -287,5 +303,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
+.PHONY: all static check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
     uninstall docs format compile_commands dist clean help

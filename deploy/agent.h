@@ -14,8 +14,9 @@
 #include "deploy/deploy.h"
 
 struct agent_opts {
-    const char *from; /* a store's directory, or ssh://[user@]host[:port]/dir */
-    const char *host; /* this host's name there */
+    const char
+        *from; /* a store's directory, ssh://[user@]host[:port]/dir, or a service */
+    const char *host;          /* this host's name there */
     const char *alias_or_null; /* NULL: those that the targets here show */
     const char *ssh;           /* program and arguments */
     const char *remote;        /* sluice over there */

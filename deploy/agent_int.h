@@ -16,8 +16,9 @@ struct agent_source {
     const struct agent_source_ops *ops;
     const struct agent_opts *o;
     struct ssh_url url; /* of ssh */
-    char *self;         /* this program */
-    bool away;          /* the last call failed because it did not answer */
+    char *self;         /* this program, or the client */
+    bool is_service;
+    bool away; /* the last call failed because it did not answer */
 };
 struct agent_report {
     int64_t id;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The other store, asked by running sluice on it: here, on a directory or through a
- * service, or over ssh. */
+/* The other store, asked by running sluice on it: here, on a directory, or over ssh; or
+ * by running its client, when a service has it. */
 #include "deploy/agent_int.h"
 
 #include "base/clock.h"
@@ -45,24 +45,12 @@ add(struct command *c, const char *word)
     c->word[c->n] = NULL;
 }
 
-static bool
-is_service(const char *from)
-{
-    static const char *const begins[] = { "https://", "http://", "unix:" };
-
-    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
-        if (strncmp(from, begins[i], strlen(begins[i])) == 0)
-            return true;
-    return false;
-}
-
 /* Completes c->word, which holds a verb and its arguments, to what is to be run. */
 static const char *const *
 command_line(struct agent_source *s, struct command *c)
 {
     if (!s->url.to) {
-        const char *const first[] = { s->self,
-                                      is_service(s->o->from) ? "--server" : "--store",
+        const char *const first[] = { s->self, s->is_service ? "--server" : "--store",
                                       s->o->from };
         const size_t k = sizeof(first) / sizeof(first[0]);
 
@@ -246,6 +234,13 @@ cat(struct agent_source *s, const char *model, int64_t number, const char *const
 
 static const struct agent_source_ops by_command = { want, report, cat };
 
+static bool
+is_service(const char *from)
+{
+    return strncmp(from, "https://", 8) == 0 || strncmp(from, "http://", 7) == 0 ||
+           strncmp(from, "unix:", 5) == 0;
+}
+
 int
 agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err *err)
 {
@@ -259,11 +254,16 @@ agent_source_open(struct agent_source *s, const struct agent_opts *o, struct err
                                                                   "--from %.300s: it names no directory: "
                                                                                               "ssh://[user@]host[:port]/directory",
                                                                   o->from);
-    if (strstr(o->from, "://") && !is_service(o->from))
+    s->is_service = is_service(o->from);
+    if (!s->is_service && strstr(o->from, "://"))
         return err_set(err, ERR_USAGE,
-                       "--from %.300s: a directory, a service (https://host[:port], "
-                       "unix:PATH), or ssh://[user@]host[:port]/dir",
+                       "--from %.300s: a directory, ssh://[user@]host[:port]/dir, or a "
+                       "service: https://host[:port], unix:PATH",
                        o->from);
+    if (s->is_service)
+        return proc_helper_path("sluice-client", &self, err) < 0
+                   ? err_ctx(err, "--from %.300s", o->from)
+                   : (s->self = buf_take(&self), 0);
     if (fs_readlink(AT_FDCWD, "/proc/self/exe", &self, err) < 0)
         return err_ctx(err, "find this program");
     s->self = buf_take(&self);
