@@ -60,7 +60,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         golden_probe) set -- digits@1 ;;
         golden_export) set -- digits x "$scratch/stranger-set" ;;
         verdict_show | verdict_export | replay) set -- digits@1 ;;
-        pull | inspect | show | validate | cold | warm | delete | undelete | unhold) set -- digits@1 ;;
+        pull | inspect | resolve | show | validate | cold | warm | delete | undelete | unhold) set -- digits@1 ;;
         hold) set -- digits@1 --reason x ;;
         retention_set) set -- digits --keep_last 1 ;;
         retention_show | retention_clear) set -- digits ;;
