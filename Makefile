@@ -149,6 +149,7 @@ unit_srcs = $(sort $(wildcard tests/unit/$(subst /,-,$(1))/test_*.c))
 unit_bin = $(D)/tests/unit-$(subst /,-,$(1))
 UNIT_LIBS_server = $(SERVER_LIBS) -lbrotlicommon -lstdc++
 UNIT_OBJS_client = $(D)/tests/unit/client/peer.o
+UNIT_LIBS_service = $(LIB_repo/unpack) -lbrotlicommon -lstdc++ # an archive is read by a program of its own
 UNIT_LIBS_client = $(CLIENT_LIBS)
 define unit_rule
 $(call unit_bin,$(1)): $(patsubst %.c,$(D)/%.o,$(call unit_srcs,$(1))) $(D)/tests/unit/unit.o \
@@ -160,7 +161,7 @@ endef
 $(foreach m,$(MODULES),$(if $(call unit_srcs,$(m)),$(eval $(call unit_rule,$(m)))))
 UNITS = $(foreach m,$(M),$(if $(call unit_srcs,$(m)),$(call unit_bin,$(m))))
 
-check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy server,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
+check-unit: $(UNITS) $(if $(filter base runtime/runner validate repo deploy service server,$(M)),$(PROGRAMS)) ## unit tests [M=module] [B=flavour]
 	SLUICE_LIBEXEC=$(abspath $(D)/bin) tests/run $(UNITS)
 
 # What tests use beside the programs, and nobody else.

@@ -314,17 +314,18 @@ svc_do_fsck(struct svc_call *c, struct err *err)
         return err_set(err, ERR_USAGE, "--threads is at least 1");
     if (svc_str(c, "rate") && parse_rate(svc_str(c, "rate"), &how.rate_bytes, err) < 0)
         return -(int)err->code;
+    /* then no catalogue says who may: who owns the files does */
     if (svc_flag(c, "rebuild") && c->s->who)
         return err_set(err, ERR_DENIED,
-                       "--rebuild takes the catalogue from everybody, and with it who "
-                       "may do so: whoever owns the store does it where the store is, "
-                       "while no service runs");
+                       "%s may not rebuild the catalogue through a service: sluice "
+                       "fsck --rebuild is for who owns the store, where it lies",
+                       c->s->who->subject);
     if (svc_flag(c, "rebuild") && rebuild(c, err) < 0)
         return -(int)err->code;
     if (svc_need_store(c->s, err) < 0)
         return -(int)err->code;
     c->repo = c->s->repo;
-    if (acc_check(c->repo->acc, ACC_ADMIN, acc_store(), err) < 0 ||
+    if (svc_allow(c, ACC_ADMIN, acc_store(), err) < 0 ||
         (how.repair && find_places(c, &places, err) < 0))
         return -(int)err->code;
     how.from = (const char *const *)places.v;

@@ -299,3 +299,98 @@ TEST(test_acc_grant__readers)
     CHECK_INT(s.uid[2], 5002);
     fixture_close(&f);
 }
+
+static int
+join_text(void *arg, const struct acc_grant *row, struct err *err)
+{
+    (void)err;
+    buf_addf(arg, "%s %s %s %d %s;", row->subject, row->what, row->object,
+             (int)row->given_ns, row->given_by);
+    return 0;
+}
+
+/* Grants that an older program gave are rules now, and mean what they meant. */
+TEST(test_acc_grant__an_older_catalogue_migrates)
+{
+    struct db_schema older = acc_schema;
+    static const char *const facts[] = { "subject", "grant_", "key", NULL };
+    struct fixture f;
+    struct err err = ERR_INIT;
+    struct buf all = BUF_INIT;
+    struct acc_grant_query q = { .subject = "uid:2" };
+    int64_t left = 1;
+
+    memset(&f, 0, sizeof(f));
+    snprintf(f.path, sizeof(f.path), "%s", unit_dir());
+    snprintf(f.db_path, sizeof(f.db_path), "%s/catalogue.db", f.path);
+    CHECK_OK(fs_open_dir(&f.dirfd, AT_FDCWD, f.path, &err));
+    CHECK_OK(db_open(&f.db, f.db_path, DB_CREATE, &err));
+    older.n_migrations = 2;
+    older.facts = facts;
+    CHECK_OK(db_migrate(f.db, &older, 1, &err));
+    CHECK_OK(db_begin(f.db, &err));
+    CHECK_OK(acc_init(f.dirfd, f.db, &err));
+    CHECK_OK(db_run(f.db, &err,
+                    "INSERT INTO grant_(subject, right_, model, granted_by, time_ns) "
+                    "VALUES('uid:2', 'push', 'fraud', 'x', 5), "
+                    "('uid:2', 'read', '*', 'y', 4), "
+                    "('uid:2', 'judge', 'store', 'x', 6), "
+                    "('uid:2', 'hold', 'a*b\\c', 'x', 7)",
+                    ""));
+    CHECK_OK(db_commit(f.db, &err));
+    fixture_reopen(&f);
+    CHECK_OK(acc_grants(f.acc, &q, join_text, &all, &err));
+    CHECK_STR(buf_str(&all), "uid:2 read * 4 y;uid:2 hold a\\*b\\\\c 7 x;"
+                             "uid:2 push fraud 5 x;uid:2 judge model:store 6 x;");
+    CHECK_INT(acc_holds(f.acc, "uid:2", ACC_HOLD, acc_model("a*b\\c"), &err), 1);
+    CHECK_INT(acc_holds(f.acc, "uid:2", ACC_HOLD, acc_model("axb\\c"), &err), 0);
+    CHECK_INT(acc_holds(f.acc, "uid:2", ACC_JUDGE, acc_model("store"), &err), 1);
+    CHECK_INT(acc_holds(f.acc, "uid:2", ACC_JUDGE, acc_store(), &err), 0);
+    CHECK_INT(acc_holds(f.acc, "uid:2", ACC_READ, acc_store(), &err), 1);
+    CHECK_INT(db_get_int(f.db, &left, &err, "SELECT count(*) FROM grant_", ""), 1);
+    CHECK_INT(left, 0);
+    buf_release(&all);
+    fixture_close(&f);
+}
+
+/* What is kept in memory follows what is committed, by whomever, and what is not. */
+TEST(test_acc_grant__memory_follows_the_catalogue)
+{
+    struct fixture f;
+    struct db *other_db;
+    struct acc *other;
+    struct err err = ERR_INIT;
+    struct acc_grant g = { .subject = "uid:9",
+                           .effect = "allow",
+                           .what = "push",
+                           .object = "digits",
+                           .until_ns = ACC_FOREVER };
+    const struct acc_object digits = acc_model("digits");
+
+    fixture_new(&f);
+    CHECK_OK(db_open(&other_db, f.db_path, 0, &err));
+    CHECK_OK(db_migrate(other_db, &acc_schema, 1, &err));
+    CHECK_OK(acc_open(&other, f.dirfd, other_db, &err));
+    CHECK_INT(acc_holds(f.acc, "uid:9", ACC_PUSH, digits, &err), 0);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, digits, &err), 0);
+    CHECK_INT(give(&f, "uid:9", "push", "digits"), 1);
+    CHECK_INT(acc_holds(f.acc, "uid:9", ACC_PUSH, digits, &err), 1);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, digits, &err), 1);
+    CHECK_INT(take(&f, "uid:9", "push", "digits"), 1);
+    CHECK_INT(acc_holds(f.acc, "uid:9", ACC_PUSH, digits, &err), 0);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, digits, &err), 0);
+    /* seen in its transaction, and gone with it */
+    CHECK_OK(db_begin(f.db, &err));
+    CHECK_INT(acc_grant(f.acc, &g, &err), 1);
+    CHECK_INT(acc_holds(f.acc, "uid:9", ACC_PUSH, digits, &err), 1);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, digits, &err), 0);
+    db_rollback(f.db);
+    CHECK_INT(acc_holds(f.acc, "uid:9", ACC_PUSH, digits, &err), 0);
+    CHECK_INT(give(&f, "uid:9", "!push", "digits"), 1);
+    CHECK_INT(give(&f, "uid:9", "push", "*"), 1);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, digits, &err), 0);
+    CHECK_INT(acc_holds(other, "uid:9", ACC_PUSH, acc_model("x"), &err), 1);
+    acc_close(other);
+    db_close(other_db);
+    fixture_close(&f);
+}
