@@ -177,6 +177,11 @@ $(FLIPS): $(D)/tests/tools/flips.o
 check-cli: $(PROGRAMS) $(TFS_MODEL) $(ISSUER) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
+# All of them can be run so (T=); these say in half a minute whether an answer is another one.
+SERVED := t2001 t2201-versions t2204 t3001 t5001 t7001 t7002-golden
+check-served: $(PROGRAMS) ## command-line tests through a service [T=part of a name] [B=flavour]
+	SLUICE_TEST_SERVER=1 SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(if $(T),$(wildcard tests/cli/*$(T)*.sh),$(wildcard $(patsubst %,tests/cli/%*.sh,$(SERVED))))
+
 include tests/crash.mk
 
 MUTATIONS := $(D)/tests/conformance/mutations
@@ -219,7 +224,7 @@ check-tree: ## layers, headers, tables, style
 # The whole default suite: tests with fault hooks in the debug flavour, warnings as errors.
 # Prints one closing line for all parts.
 check: ## the whole default test suite
-	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli check-fault-fast
+	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli check-served check-fault-fast
 check-asan: ## unit tests, corpora and command lines under Address- and UBSanitizer
 	@tests/all $(MAKE) $(O) asan check-unit check-corpus check-cli
 
@@ -290,5 +295,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all static check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
+.PHONY: all static check check-served check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench bench-runtime install \
     uninstall docs format compile_commands dist clean help
