@@ -161,26 +161,46 @@ last_event(struct db *db, int64_t *seq, struct digest *chain, struct err *err)
     return r < 0 ? r : 0;
 }
 
-/* The body with the rows that changed, so that the log alone can bring them back. */
+static void
+add_member(struct buf *out, const char *key, struct str value)
+{
+    out->len = (size_t)(strrchr(buf_str(out), '}') - out->data);
+    while (out->len > 0 && out->data[out->len - 1] == ' ')
+        out->len--;
+    out->data[out->len] = '\0';
+    buf_addf(out, "%s\"%s\":", out->data[out->len - 1] == '{' ? "" : ",", key);
+    buf_add(out, value.p, value.n);
+    buf_addc(out, '}');
+}
+
+static void
+add_text(struct buf *out, const char *key, const char *value)
+{
+    struct buf quoted AUTO(buf_release) = BUF_INIT;
+
+    if (!value || !value[0])
+        return;
+    json_add_quoted(&quoted, str_of(value));
+    add_member(out, key, (struct str){ quoted.data, quoted.len });
+}
+
+/* The body with how it is known who asks, and with the rows that changed, so that the
+ * log alone can bring them back. */
 static int
-add_rows(struct acc *a, const char *body, struct buf *out, struct err *err)
+complete(struct acc *a, const char *body, struct buf *out, struct err *err)
 {
     struct buf rows AUTO(buf_release) = BUF_INIT;
-    const char *end = strrchr(body, '}');
     int r = db_facts_take(a->db, &rows, err);
 
     if (r < 0)
         return r;
-    if (r == 0) {
-        buf_adds(out, body);
-        return 0;
+    buf_adds(out, body);
+    if (a->who) {
+        add_text(out, "via", a->who->via);
+        add_text(out, "trace", a->who->trace);
     }
-    buf_add(out, body, (size_t)(end - body));
-    while (out->len > 0 && out->data[out->len - 1] == ' ')
-        out->data[--out->len] = '\0';
-    buf_addf(out, "%s\"" ACC_ROWS "\":", buf_str(out)[out->len - 1] == '{' ? "" : ",");
-    buf_add(out, rows.data, rows.len);
-    buf_addc(out, '}');
+    if (r > 0)
+        add_member(out, ACC_ROWS, (struct str){ rows.data, rows.len });
     return buf_check(out, "event body", err);
 }
 
@@ -201,7 +221,7 @@ acc_record(struct acc *a, const struct acc_event *e, struct err *err)
         BUG("an event outside the transaction of its act: %s", e->verb);
     r = check_body(e->body, err);
     if (r == 0)
-        r = add_rows(a, e->body, &body, err);
+        r = complete(a, e->body, &body, err);
     row.body = (struct str){ buf_str(&body), body.len };
     if (r == 0)
         r = last_event(a->db, &row.seq, &before, err);

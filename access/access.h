@@ -132,6 +132,7 @@ struct acc_who {
      * say: [{"verb": "push", "object": "fraud"}, …] or ["push:fraud", …], verb a right
      * or a verb. */
     const char *scope;
+    const char *trace; /* W3C's traceparent; into each event's body, too. NULL: none */
 };
 /* Lent until the next such call; NULL: the kernel's user again. ERR_INVALID: a scope
  * that is none, a subject that is none (a role is none); nobody's name then. */

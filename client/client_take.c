@@ -147,7 +147,9 @@ take_one(struct client *c, const struct svc_verb *verb, const cJSON *request,
         if (strcmp(m->field, "dest") != 0 && fs_mkdirs(AT_FDCWD, up, 0777, err) < 0)
             return -(int)err->code;
     }
-    return client_pull_tree(c, tree, m->path, NULL, err);
+    return client_pull_tree(
+        c, tree, m->path,
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "have")), err);
 }
 
 /* pull without a destination: MODEL-NUMBER. */

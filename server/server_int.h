@@ -175,7 +175,8 @@ struct srv_req {
     int64_t number;   /* of the version that it was about; 0: not known */
     const char *verb; /* static */
     int status;
-    int64_t sent_bytes, got_bytes;
+    int64_t sent_bytes;
+    _Atomic int64_t got_bytes;
     void *state; /* the route's own */
     struct MHD_Response *reply;
     struct srv_conn *conn;
@@ -185,7 +186,7 @@ struct srv_req {
     struct buf headers; /* of the answer: "Name\0value\0" … */
     struct srv_query *query;
     int n_query;
-    int phase;
+    _Atomic int phase;
     bool close;             /* the connection ends after the answer */
     struct acc_who acts_as; /* what a session was lent */
 };

@@ -143,10 +143,13 @@ srv_header(const struct srv_req *q, const char *name)
     return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, name);
 }
 
-bool
+enum srv_waits
 srv_req_waits(const struct srv_req *q)
 {
-    return q->phase == NEW || q->phase == BODY;
+    const int phase = q->phase;
+    return phase == NEW    ? SRV_WAITS_HEAD
+           : phase == BODY ? SRV_WAITS_BODY
+                           : SRV_WAITS_NOT;
 }
 
 /* ---- life of a request ---- */

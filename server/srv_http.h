@@ -23,8 +23,9 @@ int srv_http_check(struct srv_req *q, const char *url, const char *version, int 
 /* A request begins and ends on a connection (srv_run.c). */
 void srv_conn_busy(struct srv *srv, struct srv_conn *c, struct srv_req *q);
 void srv_conn_idle(struct srv *srv, struct srv_conn *c);
-/* Its client has still to send something. */
-bool srv_req_waits(const struct srv_req *q);
+/* What its client has still to send; asked by another thread. */
+enum srv_waits { SRV_WAITS_NOT, SRV_WAITS_HEAD, SRV_WAITS_BODY };
+enum srv_waits srv_req_waits(const struct srv_req *q);
 /* Threads of slow handlers and streams: false when there are `max` already. */
 bool srv_slow_begin(struct srv *srv, int max);
 void srv_slow_end(struct srv *srv);

@@ -328,7 +328,7 @@ has_tag(const char *list, const char *tag)
 int
 srv_do_resolve(struct srv_req *q, struct err *err)
 {
-    const struct acc_who who = { q->who.subject, q->who.via, q->who.scope };
+    const struct acc_who who = { q->who.subject, q->who.via, q->who.scope, q->trace };
     struct buf json AUTO(buf_release) = BUF_INIT;
     char tag[REPO_DIGEST_BYTES + 2];
     struct svc_look about;

@@ -206,11 +206,12 @@ sweep(struct srv *srv, bool idle)
             end = (c->moved_ns && now - c->moved_ns > HEAD_S * SECOND_NS) ||
                   (idle && !c->moved_ns && ioctl(c->fd, FIONREAD, &waiting) == 0 &&
                    waiting == 0);
-        } else if (srv_req_waits(c->req)) {
-            int64_t s = (now - c->req->begun_ns) / SECOND_NS;
-            end = !c->req->route
-                      ? s > HEAD_S
-                      : s > BODY_GRACE_S && c->req->got_bytes < s * BODY_BYTES_S;
+        } else {
+            const int64_t s = (now - c->req->begun_ns) / SECOND_NS;
+            const enum srv_waits waits = srv_req_waits(c->req);
+            end = (waits == SRV_WAITS_HEAD && s > HEAD_S) ||
+                  (waits == SRV_WAITS_BODY && s > BODY_GRACE_S &&
+                   c->req->got_bytes < s * BODY_BYTES_S);
         }
         if (end)
             shutdown(c->fd, SHUT_RDWR);

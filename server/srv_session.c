@@ -78,12 +78,11 @@ srv_session_take(struct srv_req *q, struct svc **out, struct repo **repo,
 {
     if (srv_session_any(q->srv, out, repo, err) < 0)
         return -(int)err->code;
-    q->acts_as = (struct acc_who){ q->who.subject, q->who.via, q->who.scope };
+    q->acts_as = (struct acc_who){ q->who.subject, q->who.via, q->who.scope, q->trace };
     if (q->who.is_known && svc_act_as(*out, &q->acts_as, err) < 0) {
         svc_close(*out);
         return -(int)err->code;
     }
-    svc_trace(*out, q->trace);
     return 0;
 }
 
@@ -91,7 +90,6 @@ void
 srv_session_give(struct srv_req *q, struct svc *s)
 {
     struct err err = ERR_INIT;
-    svc_trace(s, NULL);
     if (svc_act_as(s, NULL, &err) < 0)
         svc_close(s);
     else

@@ -73,7 +73,7 @@ text(const cJSON *o, const char *key)
 }
 
 /* The release that If-Match stands for: the alias's ETag is the digest of the version
- * that is live, or "rN". The verb checks the number again, in its own transaction. */
+ * that leads, or "rN". The verb checks the number again, in its own transaction. */
 static int
 match(struct repo *r, const struct svc_verb *verb, const char *tag, cJSON *request,
       struct err *err)
@@ -97,11 +97,9 @@ match(struct repo *r, const struct svc_verb *verb, const char *tag, cJSON *reque
     if (r_live == 1) {
         struct repo_version v;
         snprintf(number, sizeof number, "r%lld", (long long)live.number);
-        if (live.n_members == 1) {
-            if (repo_version_get(r, live.members[0].version_id, &v, err) < 0)
-                return -(int)err->code;
-            repo_digest_text(&v.digest, digest);
-        }
+        if (repo_version_get(r, live.latest_id, &v, err) < 0)
+            return -(int)err->code;
+        repo_digest_text(&v.digest, digest);
     }
     if (r_live == 0 || (strcmp(tag, digest) != 0 && strcmp(tag, number) != 0))
         return err_set(err, ERR_CONFLICT,
@@ -139,21 +137,19 @@ static int
 call_as(struct svc *s, const cJSON *frame, int fd, cJSON **reply, struct err *err)
 {
     struct acc_who who = { text(frame, "subject"), text(frame, "via"),
-                           text(frame, "scope") };
+                           text(frame, "scope"), text(frame, "trace") };
     struct err second = ERR_INIT;
     *reply = NULL;
     if (!who.subject || !who.via)
         return err_set(err, ERR_CORRUPT, "a malformed call");
     if (svc_act_as(s, &who, err) < 0)
         return -(int)err->code;
-    svc_trace(s, text(frame, "trace"));
     int null AUTO(fs_close) = dup(STDOUT_FILENO);
     if (fd >= 0)
         dup2(fd, STDOUT_FILENO);
     int r = call(s, frame, reply, err);
     if (fd >= 0)
         dup2(null, STDOUT_FILENO);
-    svc_trace(s, NULL);
     if (svc_act_as(s, NULL, &second) < 0)
         BUG("back to the kernel's user: %s", second.msg);
     return r;

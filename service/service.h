@@ -77,8 +77,6 @@ void svc_close(struct svc *s);
  * `who` is lent until the next such call. */
 int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
-/* W3C trace id of the calls that follow: into each event's body; NULL: none. Lent. */
-void svc_trace(struct svc *s, const char *trace_or_null);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */

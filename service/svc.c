@@ -40,12 +40,6 @@ svc_open(struct svc **out, const char *store_path_or_null, struct err *err)
     return 0;
 }
 
-void
-svc_trace(struct svc *s, const char *trace_or_null)
-{
-    s->trace = trace_or_null;
-}
-
 int
 svc_store(struct svc *s, struct repo **out, struct err *err)
 {

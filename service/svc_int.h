@@ -17,7 +17,6 @@ struct svc {
     void *tell_arg;
     struct repo_view view;     /* made by exec, for svc_take_view */
     const struct acc_who *who; /* NULL: the kernel's user */
-    const char *trace;         /* NULL: none */
 };
 
 /* One call under way. */

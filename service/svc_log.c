@@ -17,10 +17,6 @@ record(struct svc_call *c, const char *outcome, struct err *err)
     const char *reason = svc_str(c, "reason");
     if (reason)
         json_put_str(c->body, "reason", reason);
-    if (c->s->who && c->s->who->via[0])
-        json_put_str(c->body, "via", c->s->who->via);
-    if (c->s->trace)
-        json_put_str(c->body, "trace", c->s->trace);
     struct buf body AUTO(buf_release) = BUF_INIT;
     json_print(c->body, &body, true);
     while (body.len && body.data[body.len - 1] == '\n')

@@ -52,8 +52,6 @@ record(struct repo *repo, const struct svc_lookups *l, struct err *err)
     svc_put_time(body, "last", l->last_ns);
     if (l->error)
         json_put_str(body, "error", l->error);
-    if (l->who.via && l->who.via[0])
-        json_put_str(body, "via", l->who.via);
     json_print(body, &text, true);
     while (text.len && text.data[text.len - 1] == '\n')
         text.data[--text.len] = '\0';

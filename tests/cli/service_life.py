@@ -127,6 +127,8 @@ def match():
     check("not by another", go("rollback", {"ref": "fraud@production"}, f'"{digest[2]}"') == 412)
     check("rollback, too", go("rollback", {"ref": "fraud@production"}, f'"{digest[3]}"') == 200)
     check("and freeze", go("freeze", {"ref": "fraud@production", "reason": "x"}, f'"{digest[3]}"') == 412)
+    detail = ask("GET", "/api/v1/audit/log?verb=promote&limit=1")[2]["events"][0]["detail"]
+    check("how it is known who moved it is on record", detail.get("via") == "socket" and "trace" in detail, detail)
     check("where it makes no sense it is refused", go("note", {"ref": "fraud@1", "text": "x"}, '"r1"') == 400)
 
 
@@ -200,17 +202,21 @@ def end():
     slow.send(b"{")
     time.sleep(0.3)
     os.kill(PID, signal.SIGTERM)
-    time.sleep(0.1)
-    idle.request("GET", "/readyz")
-    late = idle.getresponse()
-    text = late.read()
+    late = ready
+    while late.status == 200 and late.headers["Connection"] != "close":
+        idle.request("GET", "/readyz")
+        late = idle.getresponse()
+        text = late.read()
     check("ready before, not ready after the signal", (ready.status, late.status) == (200, 503), text)
     check("connections end", late.headers["Connection"] == "close")
-    try:
-        Connection().connect()
-        check("nobody new", False)
-    except OSError:
-        check("nobody new", True)
+
+    def closed():
+        try:
+            Connection().connect()
+            return False
+        except OSError:
+            return True
+    check("nobody new", until(closed))
     time.sleep(0.5)
     slow.send(b"}")
     r = slow.getresponse()
