@@ -178,6 +178,11 @@ $(FLIPS): $(D)/tests/tools/flips.o
 check-cli: $(PROGRAMS) $(TFS_MODEL) $(ISSUER) ## command-line tests [T=part of a name] [B=flavour]
 	SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(filter-out %/lib.sh %/tfs.sh,$(sort $(wildcard tests/cli/*$(T)*.sh)))
 
+# All of them can be run so (T=); these say in half a minute whether an answer is another one.
+SERVED := t2001 t2201-versions t2204 t3001 t5001 t7001 t7002-golden
+check-served: $(PROGRAMS) ## command-line tests through a service [T=part of a name] [B=flavour]
+	SLUICE_TEST_SERVER=1 SLUICE_BIN=$(abspath $(D)/bin) SLUICE_TOOLS=$(abspath $(D)/tests/tools) tests/run $(if $(T),$(wildcard tests/cli/*$(T)*.sh),$(wildcard $(patsubst %,tests/cli/%*.sh,$(SERVED))))
+
 include tests/crash.mk
 
 MUTATIONS := $(D)/tests/conformance/mutations
@@ -188,13 +193,16 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS = $(call libs_of,$(if $(filter http range,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server service,$(MODULES))))
+FUZZ_LIBS = $(call libs_of,$(if $(filter http range,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server $(if $(filter client_http,$(FUZZER)),,service client),$(MODULES))))
 $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
 $(D)/tests/fuzz_http $(D)/tests/fuzz_range: $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_server)
+$(D)/tests/fuzz_client_http: $(D)/tests/fuzz/fuzz_client_http.o $(D)/tests/fuzz/replay.o $(LIB_client) $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(CLIENT_LIBS)
 check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
 	@set -e; for f in $(FUZZERS); do \
 	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
@@ -206,7 +214,7 @@ fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
 	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error -D__SANITIZE_ADDRESS__' \
 	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
 	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
-	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http range,$(FUZZER)),$(UNIT_LIBS_server))
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http range,$(FUZZER)),$(UNIT_LIBS_server)) $(if $(filter client_http,$(FUZZER)),$(CLIENT_LIBS))
 	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
 	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)
@@ -220,7 +228,7 @@ check-tree: ## layers, headers, tables, style
 # The whole default suite: tests with fault hooks in the debug flavour, warnings as errors.
 # Prints one closing line for all parts.
 check: ## the whole default test suite
-	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli check-fault-fast
+	@tests/all $(MAKE) $(O) debug check-tree check-unit check-corpus check-cli check-served check-fault-fast
 check-asan: ## unit tests, corpora and command lines under Address- and UBSanitizer
 	@tests/all $(MAKE) $(O) asan check-unit check-corpus check-cli
 
@@ -304,5 +312,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile tests/*.mk 2>/dev/null | expand -t 26
 
-.PHONY: all static check check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
+.PHONY: all static check check-served check-asan check-simd check-interop interop-tools check-tree check-unit check-cli check-corpus fuzz demo bench soak-serve bench-runtime install \
     uninstall docs format compile_commands dist clean help

@@ -4,6 +4,7 @@
 #include "client/client_int.h"
 
 #include "base/crypto.h"
+#include "base/fs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ struct course {
     const struct svc_verb *verb;
     cJSON *request; /* as it goes */
     struct client_files files;
-    char key[40]; /* one that was made here; "" */
+    char key[40];                /* one that was made here; "" */
+    struct client_saving saving; /* of files.to */
     struct client_events events;
     bool as_events, as_bytes; /* what kind of answer it is */
     bool told;                /* the caller has seen or got something of it */
@@ -30,6 +32,7 @@ course_release(struct course *k)
     json_free(&k->request);
     json_free(&k->reply);
     json_free(&k->problem);
+    client_save_release(&k->saving);
     client_files_release(&k->files);
     client_events_release(&k->events);
 }
@@ -131,6 +134,8 @@ on_answer(void *arg, const char *p, size_t n, struct err *err)
     if (k->as_events)
         return client_events_feed(&k->events, p, n, err);
     k->told = true;
+    if (k->files.to)
+        return fs_write_all(k->saving.fd, p, n, k->files.to, err);
     return k->c->bytes ? k->c->bytes(k->c->bytes_arg, p, n, err) : 0;
 }
 
@@ -230,6 +235,21 @@ problem(struct course *k, const struct client_answer *a, cJSON **reply, struct e
     return explain_age(k, a->status, err);
 }
 
+/* What was said beside the bytes; an older server says nothing. */
+static int
+read_trailer(struct course *k, const struct client_answer *a, struct err *err)
+{
+    char *text AUTO(free_ptr) = client_answer_header(a, "sluice-reply");
+
+    if (!text) {
+        k->reply = cJSON_CreateObject();
+        return 0;
+    }
+    return json_parse(&k->reply, str_of(text), "its answer", err) < 0
+               ? err_ctx(err, "%s", k->c->place.text)
+               : 0;
+}
+
 /* One asking and its whole answer. ERR_BUSY and !k->told: nothing came of it. */
 static int
 carry_out(struct course *k, cJSON **reply, bool *answered, struct err *err)
@@ -247,11 +267,11 @@ carry_out(struct course *k, cJSON **reply, bool *answered, struct err *err)
     *answered = true;
     if (a.status / 100 != 2 || k->problem)
         return problem(k, &a, reply, err);
-    if (k->as_bytes)
-        k->reply = cJSON_CreateObject();
-    else if (!k->as_events &&
-             json_parse(&k->reply, (struct str){ buf_str(&a.body), a.body.len },
-                        "its answer", err) < 0)
+    if (k->as_bytes && read_trailer(k, &a, err) < 0)
+        return -(int)err->code;
+    if (!k->as_bytes && !k->as_events &&
+        json_parse(&k->reply, (struct str){ buf_str(&a.body), a.body.len },
+                   "its answer", err) < 0)
         return err_ctx(err, "%s", k->c->place.text);
     if (!k->reply) {
         *answered = false;
@@ -293,8 +313,11 @@ begin(struct course *k, const char *name, const cJSON *request, cJSON **reply,
     if (!k->verb)
         return err_set(err, ERR_USAGE, "there is no verb '%s'", name);
     k->request = request ? cJSON_Duplicate(request, true) : cJSON_CreateObject();
-    if (client_files_send(k->c, k->verb, k->request, &k->files, err) < 0 ||
-        make_key(k, err) < 0 || carry_out_again(k, reply, err) < 0)
+    if (client_files_send(k->c, k->verb, k->request, &k->files, err) < 0)
+        return -(int)err->code;
+    if (k->files.to && client_save_open(&k->saving, k->files.to, err) < 0)
+        return err_ctx(err, "%s to %s", name, k->files.to);
+    if (make_key(k, err) < 0 || carry_out_again(k, reply, err) < 0)
         return -(int)err->code;
     if (k->key[0]) /* nobody but us asked for it */
         cJSON_DeleteItemFromObjectCaseSensitive(*reply, "replayed");
@@ -305,7 +328,7 @@ int
 client_call_trees(struct client *c, const char *name, const cJSON *request,
                   cJSON **reply, struct err *err)
 {
-    struct course k AUTO(course_release) = { .c = c };
+    struct course k AUTO(course_release) = { .c = c, .saving = { .fd = -1 } };
 
     return begin(&k, name, request, reply, err);
 }
@@ -314,9 +337,19 @@ int
 client_call(struct client *c, const char *name, const cJSON *request, cJSON **reply,
             struct err *err)
 {
-    struct course k AUTO(course_release) = { .c = c };
+    struct course k AUTO(course_release) = { .c = c, .saving = { .fd = -1 } };
 
-    if (begin(&k, name, request, reply, err) < 0)
+    if (begin(&k, name, request, reply, err) < 0) {
+        struct err second = ERR_INIT; /* it may have made something nevertheless */
+
+        if (*reply &&
+            client_files_take(c, k.verb, request, *reply, &k.files, &second) < 0)
+            err_clear(&second);
         return -(int)err->code;
+    }
+    if (k.files.to && client_save_end(&k.saving, k.files.to, err) < 0)
+        return err_ctx(err, "%s to %s", name, k.files.to);
+    if (k.files.to && json_has(*reply, "dest"))
+        cJSON_SetValuestring(cJSON_GetObjectItem(*reply, "dest"), k.files.to);
     return client_files_take(c, k.verb, request, *reply, &k.files, err);
 }

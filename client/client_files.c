@@ -23,6 +23,7 @@ client_files_release(struct client_files *f)
         free(f->v[i].tree);
     }
     free(f->v);
+    free(f->to);
     *f = (struct client_files){ .n = 0 };
 }
 
@@ -39,6 +40,14 @@ add(struct client_files *f, const char *field, const char *path,
                                                      : xasprintf(OUT_TREE "%s", field),
                                 .field = field,
                                 .out = !tree_or_null };
+}
+
+int
+client_no_file(struct err *err, const char *path_or_null)
+{
+    if (err->code == ERR_IO && err->sys == ENOENT)
+        err->code = ERR_NOTFOUND;
+    return path_or_null ? err_ctx(err, "%s", path_or_null) : -(int)err->code;
 }
 
 /* ---- names, there and here ---- */
@@ -147,9 +156,7 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
             return -(int)err->code;
     } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
                0) {
-        if (err->code == ERR_IO && err->sys == ENOENT)
-            err->code = ERR_NOTFOUND;
-        return -(int)err->code;
+        return client_no_file(err, NULL);
     }
     add(s->files, field, path, buf_str(tree));
     return 0;
@@ -242,6 +249,30 @@ send_field(struct sending *s, const struct svc_field *f, cJSON *value, struct er
     return f->type == SVC_PATH ? check_there(s->c, f, value, err) : 0;
 }
 
+/* What goes to a file here comes as bytes. A directory of backups has generations,
+ * which are made where the store is. */
+static void
+send_dest(const struct svc_verb *verb, cJSON *request, struct client_files *f)
+{
+    const bool is_export = strcmp(verb->name, "export") == 0;
+    cJSON *args = cJSON_GetObjectItemCaseSensitive(request, "args"), *dest;
+
+    if (!is_export &&
+        (strcmp(verb->name, "backup") != 0 || json_has(request, "verify")))
+        return;
+    dest = is_export ? cJSON_GetArrayItem(args, cJSON_GetArraySize(args) - 1)
+                     : cJSON_GetObjectItemCaseSensitive(request, "dest");
+    if (!cJSON_IsString(dest) || strcmp(dest->valuestring, "-") == 0)
+        return;
+    const size_t n = strlen(dest->valuestring);
+    const bool is_tar = n > 4 && strcmp(dest->valuestring + n - 4, ".tar") == 0;
+
+    if (!is_export && !is_tar)
+        return;
+    f->to = xstrdup(dest->valuestring);
+    cJSON_SetValuestring(dest, "-");
+}
+
 int
 client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
                   struct client_files *out, struct err *err)
@@ -249,9 +280,15 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
     const char *ref = cJSON_GetStringValue(cJSON_GetObjectItem(request, "ref"));
     const char *onto = cJSON_GetStringValue(cJSON_GetObjectItem(request, "onto"));
     const char *model = cJSON_GetStringValue(cJSON_GetObjectItem(request, "model"));
-    const char *about = model ? model : onto ? onto : ref;
+    const char *as = cJSON_GetStringValue(cJSON_GetObjectItem(request, "as"));
+    const char *about = model ? model : onto ? onto : ref ? ref : as;
+
+    if (!about)
+        about = svc_names_version(verb, request);
     char *name AUTO(free_ptr) = about ? xstrndup(about, strcspn(about, "@")) : NULL;
     struct sending s = { .c = c, .verb = verb, .model = name, .files = out };
+
+    send_dest(verb, request, out);
 
     for (int i = 0; i < verb->n_fields; i++) {
         cJSON *value = cJSON_GetObjectItemCaseSensitive(request, verb->fields[i].name);

@@ -159,6 +159,8 @@ struct client_moved {
 struct client_files {
     struct client_moved *v;
     int n;
+    char *to; /* where bytes of the answer go, a file or (unpacked) a directory; NULL:
+               * client_on_bytes */
 };
 void client_files_release(struct client_files *f); /* for AUTO */
 /* Sends what the request names, and puts the names of there in its place. */
@@ -168,6 +170,18 @@ int client_files_send(struct client *c, const struct svc_verb *verb, cJSON *requ
 int client_files_take(struct client *c, const struct svc_verb *verb,
                       const cJSON *request, cJSON *reply, struct client_files *f,
                       struct err *err) MUST_CHECK;
+/* As of local calls: a path of the caller's that is not there is ERR_NOTFOUND. */
+int client_no_file(struct err *err, const char *path_or_null);
+/* Bytes into f->to, which must not exist; nothing is left of what is not whole. */
+struct client_saving {
+    int fd;
+    char *work; /* while it is not whole */
+};
+int client_save_open(struct client_saving *s, const char *to,
+                     struct err *err) MUST_CHECK;
+int client_save_end(struct client_saving *s, const char *to,
+                    struct err *err) MUST_CHECK;
+void client_save_release(struct client_saving *s); /* for AUTO */
 /* The names of there in texts become those of here. */
 void client_files_rename(const struct client_files *f, cJSON *value);
 void client_files_rename_err(const struct client_files *f, struct err *err);

@@ -69,7 +69,7 @@ list_files(struct push *p, const char *path, const char **name, struct err *err)
                    : err_set(err, ERR_INVALID, "%s: there is no file in it", path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, "%s is neither a directory nor a regular file",
+        return err_set(err, ERR_INVALID, "%s is not a regular file, nor a directory",
                        path);
     if (slash)
         *slash = '\0';

@@ -41,6 +41,12 @@ check_free(void *arg, const struct fs_entry *e, struct err *err)
     char *to AUTO(free_ptr) = xasprintf("%s/%s", m->to, e->path);
     int there = S_ISDIR(e->st.st_mode) || m->over ? 0 : fs_exists(AT_FDCWD, to, err);
 
+    if (there == 1 && strcmp(m->verb, "run") != 0)
+        return err_set(err, ERR_CONFLICT,
+                       strcmp(m->verb, "golden_export") == 0
+                           ? "%s: nothing was written over what is there"
+                           : "%s: there is something already",
+                       e->path);
     if (there == 1)
         return err_set(
             err, ERR_CONFLICT,
@@ -180,7 +186,7 @@ client_files_take(struct client *c, const struct svc_verb *verb, const cJSON *re
         if (!m->path && name_pull(reply, &m->path, err) < 0)
             return -(int)err->code;
         if (tree && take_one(c, verb, request, tree, m, reply, err) < 0)
-            return err_ctx(err, "%s", m->path);
+            return client_no_file(err, m->path);
     }
     client_files_rename(f, reply);
     return 0;

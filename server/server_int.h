@@ -246,6 +246,8 @@ int srv_reply_run_checked(struct srv_req *q, int status, const char *type,
 /* Waits while the client takes nothing. -1: it is gone. */
 int srv_sink_write(struct srv_sink *to, const void *p, size_t n);
 bool srv_sink_is_gone(struct srv_sink *to);
+/* A header after the body, Sluice-Reply; takes the text, one line of ASCII. */
+void srv_sink_trailer(struct srv_sink *to, char *text);
 /* RFC 9457: {"type", "title", "status", "detail", "exit_code", "code", "instance"}, and
  * "reply" when the verb had something to say. */
 int srv_reply_problem(struct srv_req *q, const struct err *err, cJSON *reply_or_null);

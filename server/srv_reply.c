@@ -163,6 +163,8 @@ struct srv_sink {
     void (*done)(void *arg);
     void *arg;
     struct err err; /* of run */
+    struct MHD_Response *response;
+    char *trailer; /* NULL: none */
 };
 
 static void
@@ -176,6 +178,7 @@ sink_unref(struct srv_sink *s)
     pthread_cond_destroy(&s->moved);
     pthread_mutex_destroy(&s->lock);
     free(s->ring);
+    free(s->trailer);
     free(s);
 }
 
@@ -196,6 +199,8 @@ sink_read(void *arg, uint64_t pos, char *to, size_t max)
         r = (ssize_t)k;
         pthread_cond_broadcast(&s->moved);
     } else if (s->ended) {
+        if (s->trailer && !s->broken)
+            MHD_add_response_footer(s->response, "Sluice-Reply", s->trailer);
         r = s->broken ? MHD_CONTENT_READER_END_WITH_ERROR
                       : MHD_CONTENT_READER_END_OF_STREAM;
     } else {
@@ -323,9 +328,18 @@ sink_start(struct srv_req *q,
 static void
 sink_reply(struct srv_req *q, int status, const char *type, struct srv_sink *s)
 {
-    put(q, status, type,
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 * 1024, sink_read, s,
-                                          sink_gone));
+    s->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 * 1024,
+                                                    sink_read, s, sink_gone);
+    put(q, status, type, s->response);
+}
+
+void
+srv_sink_trailer(struct srv_sink *s, char *text)
+{
+    pthread_mutex_lock(&s->lock);
+    free(s->trailer);
+    s->trailer = text;
+    pthread_mutex_unlock(&s->lock);
 }
 
 int

@@ -68,12 +68,16 @@ check_right(struct repo *repo, const cJSON *ask, struct srv_req *q, struct err *
         json_str(ask, "model", "", &model, "the upload", err) < 0)
         return -(int)err->code;
     const struct svc_verb *v = svc_find(verb);
-    if (!v || v->right == ACC_NONE)
+    if (!v || v->needs == SVC_NONE)
         return err_set(err, ERR_INVALID, "no verb '%.100s' takes files", verb);
+    /* those that ask for rights themselves, once they know what is in the files */
+    const enum acc_right right = v->right != ACC_NONE          ? v->right
+                                 : strcmp(verb, "import") == 0 ? ACC_PUSH
+                                                               : ACC_READ;
     if (strlen(model) < sizeof q->object)
         memcpy(q->object, model, strlen(model) + 1);
-    return model[0] ? acc_check_verb(repo->acc, verb, v->right, acc_model(model), err)
-                    : acc_check_any(repo->acc, verb, v->right, err);
+    return model[0] ? acc_check_verb(repo->acc, verb, right, acc_model(model), err)
+                    : acc_check_any(repo->acc, verb, right, err);
 }
 
 static int

@@ -385,6 +385,30 @@ run_events(void *arg, struct srv_sink *to, struct err *err)
     return 0;
 }
 
+enum { TRAILER_MAX = 16 * 1024 };
+
+/* JSON in ASCII: \uXXXX for what is not. */
+static void
+add_ascii(const struct buf *json, struct buf *out)
+{
+    for (const unsigned char *p = (const unsigned char *)buf_str(json); *p; p++) {
+        uint32_t c = *p;
+        int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+        if (c < 0x80) {
+            buf_addc(out, (char)(c < ' ' ? ' ' : c));
+            continue;
+        }
+        c &= more == 3 ? 7U : more == 2 ? 15U : 31U;
+        for (; more > 0 && (p[1] & 0xc0) == 0x80; more--)
+            c = c << 6 | (*++p & 63U);
+        if (c >= 0x10000)
+            buf_addf(out, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
+                     0xdc00 + (c & 0x3ff));
+        else
+            buf_addf(out, "\\u%04x", c);
+    }
+}
+
 static int
 on_bytes(void *arg, const char *p, size_t n)
 {
@@ -409,6 +433,14 @@ run_bytes(void *arg, struct srv_sink *to, struct err *err)
     s->to = to;
     int r = srv_worker_call(s->srv, &s->who, s->call.verb->name, s->call.request,
                             &hooks, &reply, err);
+    if (r == 0 &&
+        reply) { /* what it says beside its bytes; others than ASCII escaped */
+        struct buf text AUTO(buf_release) = BUF_INIT, out AUTO(buf_release) = BUF_INIT;
+        json_print(reply, &text, true);
+        add_ascii(&text, &out);
+        if (out.len <= TRAILER_MAX)
+            srv_sink_trailer(to, buf_take(&out));
+    }
     cJSON_Delete(reply);
     return r;
 }

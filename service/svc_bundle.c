@@ -370,7 +370,11 @@ svc_do_import(struct svc_call *c, struct err *err)
     cJSON *list = cJSON_AddArrayToObject(c->reply, "versions");
     for (int i = 0; i < b.n_entries; i++) {
         const char *model = as ? as : b.entries[i].model;
+        const bool is_last = i == b.n_entries - 1;
         c->recorded = false;
+        if (c->keyed) /* it stands with the last one: before, the call is not done */
+            acc_key_set(c->repo->acc, is_last ? svc_str(c, "idempotency_key") : NULL,
+                        is_last ? &c->request : NULL);
         if (import_one(c, &b, &b.entries[i], model, list, err) < 0)
             return err_ctx(err, "import %s@%" PRId64, b.entries[i].model,
                            b.entries[i].number);

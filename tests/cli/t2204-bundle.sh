@@ -63,6 +63,9 @@ ok "import"
 prints "the digest stays" "digits@1 sha256:951fc84ca550.*digits@1"
 sl import "$scratch/two.tar"
 prints "twice is once" "digits@2 .*unchanged"
+sl init "$scratch/keyed"
+sl --store "$scratch/keyed" import "$scratch/two.tar" --idempotency-key once
+prints "with a key, too, all of it comes" "digits@2 "
 sl inspect digits@1 --json
 prints "provenance names the store" '"imported_from"'
 prints "and its verdicts, as claims" '"set": *"quality"'
