@@ -62,7 +62,10 @@ class Connection(http.client.HTTPConnection):
 def ask(method, target, body=None, **headers):
     c = Connection("x")
     data = json.dumps(body) if isinstance(body, (dict, list)) else body
-    c.request(method, target, data, {k.replace("_", "-"): v for k, v in headers.items()})
+    try:
+        c.request(method, target, data, {k.replace("_", "-"): v for k, v in headers.items()})
+    except BrokenPipeError:
+        pass  # it has answered already
     r = c.getresponse()
     text = r.read()
     c.close()
