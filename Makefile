@@ -172,12 +172,14 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS = $(call libs_of,$(if $(filter http,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server service,$(MODULES))))
+FUZZ_LINK_http = $(UNIT_LIBS_server)
+FUZZ_LINK_answer = $(UNIT_LIBS_client)
 $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(FUZZ_LINK_$*)
 $(D)/tests/fuzz_http: $(D)/tests/fuzz/fuzz_http.o $(D)/tests/fuzz/replay.o $(call libs_of,$(SERVER_MODULES))
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_server)
+	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(FUZZ_LINK_http)
 check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
 	@set -e; for f in $(FUZZERS); do \
 	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
@@ -189,7 +191,7 @@ fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
 	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error -D__SANITIZE_ADDRESS__' \
 	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
 	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
-	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http,$(FUZZER)),$(UNIT_LIBS_server))
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(FUZZ_LINK_$(FUZZER))
 	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
 	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)
