@@ -193,16 +193,17 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS = $(call libs_of,$(if $(filter http range,$(FUZZER)),$(SERVER_MODULES),$(filter-out cli server $(if $(filter client_http,$(FUZZER)),,service client),$(MODULES))))
-$(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(FUZZ_LIBS)
-	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS)
-$(D)/tests/fuzz_http $(D)/tests/fuzz_range: $(D)/tests/fuzz_%: $(D)/tests/fuzz/fuzz_%.o $(D)/tests/fuzz/replay.o $(call libs_of,$(SERVER_MODULES))
-	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(UNIT_LIBS_server)
-$(D)/tests/fuzz_client_http: $(D)/tests/fuzz/fuzz_client_http.o $(D)/tests/fuzz/replay.o $(LIB_client) $(FUZZ_LIBS)
-	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -o $@ $^ -lsqlite3 $(RUNNER_LIBS) $(CLIENT_LIBS)
+# Which modules one is of, when not of all below service/, and what they need beside.
+FUZZ_SERVER := http range
+FUZZ_CLIENT := client_http
+fuzz_libs = $(call libs_of,$(if $(filter $(FUZZ_SERVER),$(1)),$(SERVER_MODULES),$(filter-out cli server $(if $(filter $(FUZZ_CLIENT),$(1)),,service client),$(MODULES))))
+fuzz_link = -lsqlite3 $(RUNNER_LIBS) $(if $(filter $(FUZZ_SERVER),$(1)),$(UNIT_LIBS_server)) $(if $(filter $(FUZZ_CLIENT),$(1)),$(CLIENT_LIBS))
+define fuzz_rule
+$(D)/tests/fuzz_$(1): $(D)/tests/fuzz/fuzz_$(1).o $(D)/tests/fuzz/replay.o $(call fuzz_libs,$(1))
+	@mkdir -p $$(@D)
+	$$(call say,LD)$$(CC) $$(LDFLAGS) $$(LDFLAGS_$$(B)) -o $$@ $$^ $(call fuzz_link,$(1))
+endef
+$(foreach f,$(FUZZERS:fuzz_%=%),$(eval $(call fuzz_rule,$(f))))
 check-corpus: $(addprefix $(D)/tests/,$(FUZZERS)) ## replays the fuzz corpora
 	@set -e; for f in $(FUZZERS); do \
 	    printf '#!/bin/sh\nexec %s tests/fuzz/corpus/%s/*\n' "$(D)/tests/$$f" "$${f#fuzz_}" >$(D)/tests/$$f.sh; done
@@ -212,9 +213,9 @@ FUZZ_S ?= 60
 # (clang 14 does not define what gcc does where addresses are checked.)
 fuzz: ## fuzzes with libFuzzer (clang): FUZZER=saved_model [FUZZ_S=60]
 	$(MAKE) CC=clang O=$(O)/fuzz B=asan CFLAGS='-fsanitize=fuzzer-no-link -Wno-error -D__SANITIZE_ADDRESS__' \
-	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(FUZZ_LIBS)))
+	    $(addprefix $(O)/fuzz/asan/lib/,$(notdir $(call fuzz_libs,$(FUZZER))))
 	clang -std=gnu11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o $(O)/fuzz/fuzz_$(FUZZER) \
-	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(FUZZ_LIBS)) -lsqlite3 $(RUNNER_LIBS) $(if $(filter http range,$(FUZZER)),$(UNIT_LIBS_server)) $(if $(filter client_http,$(FUZZER)),$(CLIENT_LIBS))
+	    tests/fuzz/fuzz_$(FUZZER).c $(patsubst $(D)/%,$(O)/fuzz/asan/%,$(call fuzz_libs,$(FUZZER))) $(call fuzz_link,$(FUZZER))
 	mkdir -p $(O)/fuzz/corpus_$(FUZZER)
 	$(O)/fuzz/fuzz_$(FUZZER) -max_total_time=$(FUZZ_S) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus_$(FUZZER) tests/fuzz/corpus/$(FUZZER)

@@ -59,6 +59,12 @@ on_headers_end(http_parser *h)
     p->is_interim = h->status_code / 100 == 1;
     if (buf_check(&p->out->headers, "the headers of its answer", p->err) < 0)
         return -1;
+    if (h->status_code < 100) {
+        err_set(p->err, ERR_INVALID,
+                "what answers there is no HTTP server: it has the status %u",
+                h->status_code);
+        return -1;
+    }
     if (h->upgrade || h->status_code == 101) {
         err_set(p->err, ERR_INVALID, "it wants to speak something else than HTTP");
         return -1;

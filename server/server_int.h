@@ -54,6 +54,7 @@ struct srv_conn {
     int64_t begun_ns;  /* monotonic */
     int64_t moved_ns;  /* when its first bytes of a request were seen; 0: it is idle */
     uint64_t n_before; /* bytes received when the last request was over */
+    bool is_half;      /* the other end had ended at the last look, with no request */
     struct srv_req *req; /* under way */
     char subject[64];    /* srv_auth.c: uid's name; "" not looked up */
     int64_t vouched_ns;  /* srv_tls.c: when its certificate was last found to hold */

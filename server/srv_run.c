@@ -187,6 +187,17 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
     }
 }
 
+/* libmicrohttpd does not see an end that came with the beginning of a request. What it
+ * has not looked at yet may be a whole one: the second look counts. */
+static bool
+is_left(struct srv_conn *c)
+{
+    struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+    const bool was_half = c->is_half;
+    c->is_half = !c->req && poll(&p, 1, 0) == 1 && (p.revents & POLLRDHUP);
+    return was_half && c->is_half;
+}
+
 /* Ends connections on which a request comes too slowly: one byte now and then keeps
  * libmicrohttpd's own clock from ending them. `idle`: those without a request, too. */
 static void
@@ -213,7 +224,7 @@ sweep(struct srv *srv, bool idle)
                   (waits == SRV_WAITS_BODY && s > BODY_GRACE_S &&
                    c->req->got_bytes < s * BODY_BYTES_S);
         }
-        if (end)
+        if (is_left(c) || end)
             shutdown(c->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&srv->net->lock);

@@ -235,6 +235,14 @@ backend_again(struct svc_call *c, const cJSON *doc, const struct repo_version *v
     if (!where[0])
         return 0;
     out->where = where;
+    if (c->s->who && strcmp(kind, "exec") == 0)
+        return err_set(err, ERR_DENIED,
+                       "replay by '%s': no program is run for who is elsewhere; where "
+                       "the store is, it can be",
+                       where);
+    if (c->s->who && svc_allow(c, ACC_ADMIN, acc_store(), err) < 0)
+        return err_ctx(err, "replay: '%s' makes the service's machine ask elsewhere",
+                       where);
     return acc_check(c->repo->acc, ACC_JUDGE, acc_model(v->model), err) < 0
                ? err_ctx(err, "replay by %s of '%s'", kind, where)
                : 0;

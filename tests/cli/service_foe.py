@@ -1,5 +1,6 @@
 """Asks the service for what is not one's own. usage: service_foe.py SOCKET TOKENS DIGESTS
-TOKENS: lines "NAME TOKEN"; mallory may push fraud, nobody has no right at all, narrow is the owner with
+TOKENS: lines "NAME TOKEN"; mallory may push fraud, julia
+judges it and administers the target web, nobody has no right at all, narrow is the owner with
 the scope push:fraud. DIGESTS: lines of what only zebra has: of its version, its tree, its files.
 There is a model zebra, which none of them may read, and none whose name is yebra: for each question the
 two must look the same. Prints "ok NAME" or "not ok NAME: why"."""
@@ -223,5 +224,12 @@ for who in ("nobody", "mallory", "narrow"):
     digests(who)
     uploads(who, "fraud")
     refused(who)
+status, _, text = ask("julia", "POST", "/api/v1/replay", {"verdict": "1"})
+check("a verdict by a program is not replayed from elsewhere", status == 403 and "program" in text, text)
+for field in ("reload", "status_url"):
+    status, _, text = ask("julia", "POST", "/api/v1/target/set", {"name": "web", field: "http://127.0.0.1:1/pwned"})
+    check(f"{field} is for who administers the store", status == 403 and "admin" in text, text)
+status, _, text = ask("julia", "POST", "/api/v1/target/set", {"name": "web", "serving_root": "/models"})
+check("the rest of a target for who administers it", status == 200, text)
 headers()
 keys()

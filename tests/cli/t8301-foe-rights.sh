@@ -8,7 +8,7 @@ command -v python3 >/dev/null 2>&1 || {
     exit 0
 }
 sl init
-sl push "$digits/v1" fraud
+sl push "$digits/v1" fraud --golden "$digits/v1-golden"
 sl push "$digits/v2" zebra
 ok "two models"
 sl promote zebra@1 --to stripes
@@ -18,6 +18,22 @@ echo "stripes of zoe" >card
 sl attach zebra@1 card card
 sl user add mallory --service
 sl user add nobody2 --service
+sl user add julia
+sl grant julia judge fraud
+sl target add web "$scratch/web" --alias production
+sl grant julia admin target:web
+ok "and who may a little more"
+cat >program <<'END'
+#!/bin/sh
+[ "$1" = about ] && echo '{"name": "mine", "version": "7", "device": "cpu"}' && exit 0
+echo "$1" >>"$(dirname "$0")/ran"
+cp "$5" "$6"
+END
+chmod +x program
+sl validate fraud@1 --backend "exec:$PWD/program"
+sl verdict show fraud@1
+check "a verdict by a program" [ -s ran ]
+rm ran
 sl user add zoe
 sl grant mallory push fraud
 sl grant zoe read zebra
@@ -35,6 +51,7 @@ token() { # NAME ARGS…
 token owner "$(id -un)"
 token mallory mallory
 token nobody nobody2
+token julia julia
 token narrow "$(id -un)" --scope push:fraud
 {
     sluice --json inspect zebra@1 | grep -o 'sha256:[0-9a-f]*'
@@ -53,7 +70,7 @@ done
 python3 "$top/tests/cli/service_foe.py" "$scratch/sock" tokens digests >foe 2>&1
 check "all was tried" [ "$(grep -c '^ok\|^not ok' foe)" -gt 25 ]
 is "and nobody gets what is not his" "$(grep -v '^ok' foe)" ""
-check "no program was run" [ ! -e pwned ]
+check "no program was run" [ ! -e pwned -a ! -e ran ]
 check "no token is in the access log" sh -c '! grep -q slc_ log'
 kill $pid
 wait $pid
