@@ -318,5 +318,10 @@ client_call(struct client *c, const char *name, const cJSON *request, cJSON **re
 
     if (begin(&k, name, request, reply, err) < 0)
         return -(int)err->code;
-    return client_files_take(c, k.verb, request, *reply, &k.files, err);
+    if (client_files_take(c, k.verb, request, *reply, &k.files, err) < 0) {
+        cJSON_Delete(*reply); /* it names what is not there */
+        *reply = NULL;
+        return -(int)err->code;
+    }
+    return 0;
 }

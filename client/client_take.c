@@ -180,7 +180,10 @@ client_files_take(struct client *c, const struct svc_verb *verb, const cJSON *re
         if (!m->path && name_pull(reply, &m->path, err) < 0)
             return -(int)err->code;
         if (tree && take_one(c, verb, request, tree, m, reply, err) < 0)
-            return err_ctx(err, "%s", m->path);
+            return err_ctx(err, "%s", verb->name);
+        if (tree && strcmp(verb->name, "pull") == 0)
+            cJSON_ReplaceItemInObjectCaseSensitive(reply, "path",
+                                                   cJSON_CreateString(m->path));
     }
     client_files_rename(f, reply);
     return 0;
