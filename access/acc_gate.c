@@ -297,7 +297,7 @@ refuse_scope(struct acc *a, const struct acc_question *q, const char *object,
     return err_set(
         err, ERR_DENIED,
         "%s may not %s %s: the scope of %s does not include it; use one that "
-        "has {\"verb\": \"%s\", \"object\": \"%s\"}",
+        "has %s:%s",
         q->subject, acc_right_text(q->right),
         strcmp(object, "*") == 0 ? "anything in this store" : object,
         a->who->via[0] ? a->who->via : "this login", what_of(q), object);

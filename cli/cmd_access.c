@@ -102,7 +102,10 @@ cmd_grant_list(const cJSON *reply, bool failed, struct buf *out)
     if (failed)
         return;
     if (!cli_list(reply, "grants")) {
-        buf_adds(out, "no grants: only the store's owner may do anything\n");
+        buf_adds(
+            out,
+            "no grants that you may see: the store's owner may do everything, others "
+            "what they are granted\n");
         return;
     }
     cli_table_start(&t, 6, titles);

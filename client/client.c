@@ -351,5 +351,10 @@ client_call(struct client *c, const char *name, const cJSON *request, cJSON **re
         return err_ctx(err, "%s to %s", name, k.files.to);
     if (k.files.to && json_has(*reply, "dest"))
         cJSON_SetValuestring(cJSON_GetObjectItem(*reply, "dest"), k.files.to);
-    return client_files_take(c, k.verb, request, *reply, &k.files, err);
+    if (client_files_take(c, k.verb, request, *reply, &k.files, err) < 0) {
+        cJSON_Delete(*reply); /* it names what is not there */
+        *reply = NULL;
+        return -(int)err->code;
+    }
+    return 0;
 }

@@ -159,8 +159,8 @@ open_tcp(struct client_conn *c, struct err *err)
                         &(struct addrinfo){ .ai_socktype = SOCK_STREAM }, &all);
     if (e != 0)
         return err_set(err, e == EAI_AGAIN || e == EAI_SYSTEM ? ERR_BUSY : ERR_INVALID,
-                       "look up %s: %s", p->host,
-                       e == EAI_SYSTEM ? strerror(errno) : gai_strerror(e));
+                       "look up %s: %s; is the name of --server spelled right?",
+                       p->host, e == EAI_SYSTEM ? strerror(errno) : gai_strerror(e));
     last = ECONNREFUSED;
     for (const struct addrinfo *a = all; a && c->fd < 0; a = a->ai_next) {
         if (!p->anywhere && !is_loopback(a->ai_addr))
@@ -179,7 +179,10 @@ open_tcp(struct client_conn *c, struct err *err)
                        "could read and change what goes over it: https://%s, or, when "
                        "the way is safe, SLUICE_INSECURE=1",
                        p->host_header);
-    return err_set(err, ERR_BUSY, "connect: %s", strerror(last));
+    return err_set(
+        err, ERR_BUSY,
+        "connect to port %s: %s; is sluice serve up, and is it the right port?",
+        p->port, strerror(last));
 }
 
 /* ---- a Unix socket ---- */

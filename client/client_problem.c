@@ -64,9 +64,7 @@ static const char *
 way_out(const struct client *c, int status)
 {
     if (status == 401)
-        return c->authorization ? "; the token ($SLUICE_TOKEN, $SLUICE_TOKEN_FILE) is "
-                                  "not known there, "
-                                  "or has expired: sluice token create makes one"
+        return c->authorization ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
                                 : "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks";
     if (status == 429)
         return "; try again later";

@@ -187,6 +187,9 @@ client_files_take(struct client *c, const struct svc_verb *verb, const cJSON *re
             return -(int)err->code;
         if (tree && take_one(c, verb, request, tree, m, reply, err) < 0)
             return client_no_file(err, m->path);
+        if (tree && strcmp(verb->name, "pull") == 0)
+            cJSON_ReplaceItemInObjectCaseSensitive(reply, "path",
+                                                   cJSON_CreateString(m->path));
     }
     client_files_rename(f, reply);
     return 0;

@@ -141,7 +141,8 @@ reply_many(struct srv_req *q, int *fd, int64_t size_bytes,
 /* ---- an object ---- */
 
 static int
-reply_fd(struct srv_req *q, const struct digest *d, int *fd, struct err *err)
+reply_fd(struct srv_req *q, const struct digest *d, bool by_name, int *fd,
+         struct err *err)
 {
     struct srv_range ranges[SRV_RANGES_MAX];
     const char *range = srv_header(q, "Range"), *only = srv_header(q, "If-Range");
@@ -151,7 +152,8 @@ reply_fd(struct srv_req *q, const struct digest *d, int *fd, struct err *err)
         return err_sys(err, errno, "look at an object");
     repo_digest_text(d, name);
     char *etag AUTO(free_ptr) = xasprintf("\"%s\"", name);
-    if (tag_reply(q, etag, FOREVER))
+    /* Another time a name may mean another object; a digest never does. */
+    if (tag_reply(q, etag, by_name ? "private, no-cache" : FOREVER))
         return 0;
     srv_reply_header(q, "Accept-Ranges", "bytes");
     put_digest(q, d);
@@ -175,20 +177,20 @@ reply_fd(struct srv_req *q, const struct digest *d, int *fd, struct err *err)
 }
 
 static int
-reply_object(struct srv_req *q, const struct digest *d, bool may, struct err *err)
+reply_object(struct srv_req *q, const struct digest *d, bool by_name, struct err *err)
 {
     int fd AUTO(fs_close) = -1;
     struct svc *s;
     struct repo *repo;
     if (srv_session_take(q, &s, &repo, err) < 0)
         return -(int)err->code;
-    int r = may ? 1 : repo_object_may_read(repo, d, err);
+    int r = by_name ? 1 : repo_object_may_read(repo, d, err);
     if (r == 0)
         r = not_there("object", d, err);
     if (r == 1)
         r = repo->objects->ops->open(repo->objects, d, &fd, err);
     srv_session_give(q, s);
-    return r < 0 ? r : reply_fd(q, d, &fd, err);
+    return r < 0 ? r : reply_fd(q, d, by_name, &fd, err);
 }
 
 int

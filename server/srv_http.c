@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum { NEW, BODY, SLOW, DONE };
-enum { SLOW_MAX = 512, SLOW_STACK_BYTES = 512 * 1024 };
+enum { SLOW_MAX = 512, SLOW_STACK_BYTES = 512 * 1024, SKIP_MAX = 64 * 1024 };
 
 struct srv_query {
     char *key, *value;
@@ -352,7 +352,7 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
     if (q->route->access == SRV_KNOWN && !q->who.is_known)
         return err_set(err, ERR_DENIED,
                        "say who you are: Authorization: Bearer slc_… (sluice token "
-                       "add), or a client certificate");
+                       "create), or a client certificate");
     *status = 413;
     if (!q->route->streams && q->body_bytes > SRV_BODY_MAX)
         return err_set(err, ERR_LIMIT,
@@ -372,6 +372,15 @@ take(struct srv_req *q, const char *p, size_t n, struct err *err)
     return buf_check(&q->body, "the body", err);
 }
 
+/* An answer before the end of a body ends the connection. What keeps to the rules and
+ * is short is read to its end first. */
+static bool
+is_soon_whole(const struct srv_req *q)
+{
+    return !q->close && q->body_bytes >= 0 && q->body_bytes <= SKIP_MAX &&
+           (q->body_bytes == 0 || !srv_header(q, "Expect"));
+}
+
 enum MHD_Result
 srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
                 const char *method, const char *version, const char *data,
@@ -386,7 +395,7 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
         q->phase = BODY;
         if (begin(q, method, url, version, &status, &err) < 0) {
             fail(q, status, &err);
-            return send_reply(q);
+            return is_soon_whole(q) ? MHD_YES : send_reply(q);
         }
         if (!q->reply && q->route->begin)
             answer(q, q->route->begin);

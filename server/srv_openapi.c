@@ -221,6 +221,17 @@ has_field(const struct svc_verb *verb, const char *name)
     return false;
 }
 
+/* A verb that a route of its own answers GET for; that takes the verb's fields alone.
+ */
+static bool
+has_route(const char *verb)
+{
+    for (int i = 0; i < srv_n_routes(); i++)
+        if (strcmp(srv_route_at(i)->name, verb) == 0)
+            return true;
+    return false;
+}
+
 static cJSON *
 verb_operation(const struct svc_verb *verb, bool is_get)
 {
@@ -257,7 +268,7 @@ verb_operation(const struct svc_verb *verb, bool is_get)
             with, parameter("If-Match", "header", false,
                             "only while the alias has this ETag, as resolve gives it",
                             schema_of("string")));
-    if (verb->right == ACC_READ) {
+    if (verb->right == ACC_READ && !(is_get && has_route(verb->name))) {
         cJSON_AddItemToArray(with, parameter("page_size", "query", false,
                                              "at most so many of the reply's main list",
                                              schema_of("integer")));
@@ -288,6 +299,16 @@ add_verb(cJSON *paths, const struct svc_verb *verb)
     cJSON_AddItemToObject(item, "post", verb_operation(verb, false));
 }
 
+/* What routes that are no verbs take in the query. */
+static const struct in_query {
+    const char *route, *name, *type, *help;
+    bool required;
+} in_query[] = {
+    { "upload_part", "offset", "integer", "where in the file the bytes begin", false },
+    { "file", "ref", "string", "a version: fraud@production, fraud@3", true },
+    { "file", "path", "string", "one of its files: saved_model.pb", true },
+};
+
 static void
 add_route(cJSON *paths, const struct srv_route *r)
 {
@@ -308,6 +329,12 @@ add_route(cJSON *paths, const struct srv_route *r)
                                  parameter(name, "path", true, "a part of the path",
                                            schema_of("string")));
         }
+    }
+    for (size_t i = 0; i < sizeof in_query / sizeof in_query[0]; i++) {
+        const struct in_query *p = &in_query[i];
+        if (strcmp(p->route, r->name) == 0)
+            cJSON_AddItemToArray(with, parameter(p->name, "query", p->required, p->help,
+                                                 schema_of(p->type)));
     }
     char *id AUTO(free_ptr) = xasprintf("route_%s", r->name);
     json_put_str(op, "operationId", id);

@@ -230,7 +230,9 @@ need_admin(const struct one *o, struct err *err)
 {
     return acc_check(o->r->acc, ACC_ADMIN, acc_store(), err) < 0
                ? err_ctx(err,
-                         "%s: %s makes the service's machine read or ask elsewhere",
+                         "%s: %s is a place that the service's machine reads, writes "
+                         "or asks, "
+                         "which is for administrators",
                          o->verb->name, o->field)
                : 0;
 }

@@ -310,6 +310,19 @@ add_listener(struct srv *srv, int fd, bool is_tcp, struct err *err)
 }
 
 static int
+cannot_listen(struct err *err, int rc, const char *flag, const char *where)
+{
+    const char *out = rc == EADDRINUSE      ? "something else has it; take another"
+                      : rc == EADDRNOTAVAIL ? "no address of this machine"
+                      : rc == EACCES
+                          ? "not for this user; ports below 1024 are root's, "
+                            "or a socket's of systemd"
+                      : rc == ENOENT ? "make the directory first"
+                                     : "take another";
+    return err_sys(err, rc, "listen on %s %s (%s)", flag, where, out);
+}
+
+static int
 listen_tcp(struct srv *srv, struct err *err)
 {
     char *host AUTO(free_ptr) = xstrdup(srv->opts->listen);
@@ -320,14 +333,21 @@ listen_tcp(struct srv *srv, struct err *err)
         return err_set(err, ERR_USAGE,
                        "--listen '%s' is not HOST:PORT, such as 127.0.0.1:8600", host);
     *port++ = '\0';
+    const size_t n_digits = strspn(port, "0123456789");
+    if (n_digits == 0 || n_digits > 5 || port[n_digits] ||
+        strtol(port, NULL, 10) > UINT16_MAX)
+        return err_set(err, ERR_USAGE, "--listen %s: '%s' is not a port, 0 to 65535",
+                       srv->opts->listen, port);
     if (name[0] == '[' && port - 2 > name && port[-2] == ']') {
         port[-2] = '\0';
         name++;
     }
     int rc = getaddrinfo(name[0] ? name : NULL, port, &wish, &found);
     if (rc != 0)
-        return err_set(err, ERR_INVALID, "--listen %s: %s", srv->opts->listen,
-                       gai_strerror(rc));
+        return err_set(err, ERR_INVALID,
+                       "--listen %s: %s; give an address of this machine, such as "
+                       "127.0.0.1:8600",
+                       srv->opts->listen, gai_strerror(rc));
     for (struct addrinfo *a = found; a; a = a->ai_next) {
         int one = 1;
         int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -340,7 +360,7 @@ listen_tcp(struct srv *srv, struct err *err)
             rc = errno;
             close(fd);
             freeaddrinfo(found);
-            return err_sys(err, rc, "listen on %s", srv->opts->listen);
+            return cannot_listen(err, rc, "--listen", srv->opts->listen);
         }
         if (add_listener(srv, fd, true, err) < 0)
             break;
@@ -358,8 +378,9 @@ listen_unix(struct srv *srv, struct err *err)
     const char *path = srv->opts->socket;
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     if (strlen(path) >= sizeof a.sun_path)
-        return err_set(err, ERR_INVALID, "--socket %s: longer than %zu bytes", path,
-                       sizeof a.sun_path - 1);
+        return err_set(err, ERR_INVALID,
+                       "--socket %s: longer than the %zu bytes that the kernel takes",
+                       path, sizeof a.sun_path - 1);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -368,19 +389,29 @@ listen_unix(struct srv *srv, struct err *err)
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
         if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 || errno == EAGAIN) {
             close(fd);
-            return err_set(err, ERR_CONFLICT, "somebody listens on %s already", path);
+            return err_set(err, ERR_CONFLICT,
+                           "--socket %s: a service listens there already; end it, or "
+                           "take another path",
+                           path);
         }
         if (unlink(path) < 0) {
             close(fd);
             return err_sys(err, errno, "take the old socket %s away", path);
         }
     }
+    if (lstat(path, &st) == 0) {
+        close(fd);
+        return err_set(err, ERR_CONFLICT,
+                       "--socket %s: something is there that is no socket; it stays, "
+                       "take another path",
+                       path);
+    }
     /* Who may connect is not who may do something: the kernel says who it is. */
     if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || chmod(path, 0666) < 0 ||
         listen(fd, 1024) < 0) {
         int e = errno;
         close(fd);
-        return err_sys(err, e, "listen on %s", path);
+        return cannot_listen(err, e, "--socket", path);
     }
     srv->net->socket_path = xstrdup(path);
     return add_listener(srv, fd, false, err);
@@ -531,6 +562,35 @@ srv_close_p(struct srv **srv)
     *srv = NULL;
 }
 
+/* One line on stderr: where it can be asked. Over stdio nobody wants to read it. */
+static void
+say_where(const struct srv *srv)
+{
+    struct buf line AUTO(buf_release) = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    for (int i = 0; i < srv->net->n_fds; i++) {
+        struct sockaddr_storage a;
+        struct sockaddr_un u;
+        socklen_t n = sizeof a;
+        char host[64] = "", port[8] = "";
+        buf_adds(&line, i ? ", " : "sluice-server: listens on ");
+        if (getsockname(srv->net->fds[i], (struct sockaddr *)&a, &n) < 0)
+            continue;
+        memcpy(&u, &a, sizeof u);
+        if (a.ss_family == AF_UNIX)
+            buf_addf(&line, "unix:%s",
+                     n > offsetof(struct sockaddr_un, sun_path) ? u.sun_path : "");
+        else if (getnameinfo((struct sockaddr *)&a, n, host, sizeof host, port,
+                             sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+            buf_addf(&line, a.ss_family == AF_INET6 ? "%s://[%s]:%s" : "%s://%s:%s",
+                     srv->net->tls ? "https" : "http", host, port);
+    }
+    if (!line.len)
+        return;
+    buf_adds(&line, "\n");
+    (void)!fs_write_all(STDERR_FILENO, line.data, line.len, "standard error", &ignored);
+}
+
 /* ---- until the end ---- */
 
 /* systemd's notify protocol: a datagram to $NOTIFY_SOCKET. */
@@ -656,6 +716,8 @@ srv_run(struct srv *srv, struct err *err)
     int64_t swept = clock_mono_ns();
     if (srv->opts->stdio && bridge_stdio(srv, bridges, &out, err) < 0)
         return -(int)err->code;
+    else
+        say_where(srv);
     notify("READY=1");
     for (;;) {
         struct pollfd p[LISTEN_MAX + 1] = { { .fd = net->signal_fd,

@@ -147,7 +147,10 @@ read_body(const struct srv_req *q, struct call *c, struct err *err)
         return 0;
     }
     if (type && strncasecmp(type, "application/json", 16) != 0)
-        return err_set(err, ERR_UNSUPPORTED, "the body is %.80s; JSON is wanted", type);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the body is %.80s, and JSON is wanted: say "
+                       "Content-Type: application/json",
+                       type);
     if (json_parse(&c->request, (struct str){ q->body.data, q->body.len }, "the body",
                    err) < 0 ||
         json_check_names(c->request, "the body", err) < 0)

@@ -392,11 +392,27 @@ svc_do_rollback(struct svc_call *c, struct err *err)
     return change(c, &d, err);
 }
 
+/* A typo would freeze what nobody has, and leave open what was meant. What aliases
+ * there are is told to who may read the model. */
+static int
+check_alias(struct svc_call *c, const struct repo_ref *ref, struct err *err)
+{
+    struct repo_version live;
+    struct err second = ERR_INIT;
+    int may = repo_resolve(c->repo, c->object, &live, err) == 0
+                  ? 1
+                  : acc_may(c->repo->acc, c->verb->name, ACC_READ,
+                            acc_model(ref->model), &second);
+    if (err->code == ERR_NOTFOUND && may < 1)
+        err_set(err, ERR_NOTFOUND, "there is no %s", c->object);
+    return err->code ? -(int)err->code : 0;
+}
+
 static int
 freeze(struct svc_call *c, const char *reason, struct err *err)
 {
     struct repo_ref ref;
-    if (svc_alias(c, &ref, err) < 0)
+    if (svc_alias(c, &ref, err) < 0 || (reason && check_alias(c, &ref, err) < 0))
         return -(int)err->code;
     json_put_str(c->reply, "alias", c->object);
     json_put_bool(c->reply, "frozen", reason != NULL);

@@ -148,8 +148,12 @@ def events():
 
 def log():
     status, _, _ = ask("GET", "/healthz?token=slc_secret")
-    with open(LOG) as f:
-        lines = [json.loads(l) for l in f]
+    for _ in range(100):  # a line is written after the answer
+        with open(LOG) as f:
+            lines = [json.loads(l) for l in f]
+        if lines[-1]["path"] == "/healthz":
+            break
+        time.sleep(0.02)
     check("a line for each request", lines[-1]["path"] == "/healthz" and lines[-1]["status"] == 200, lines[-1])
     check("without the query", not any("slc_secret" in json.dumps(l) for l in lines))
     os.rename(LOG, LOG + ".1")

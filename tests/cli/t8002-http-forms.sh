@@ -22,6 +22,6 @@ check "the service lives" kill -0 $pid
 kill $pid
 wait $pid
 is "and ends well" $? 0
-is "without a word" "$(cat serve.err)" ""
+is "and says where it listened, no more" "$(cat serve.err)" "sluice-server: listens on unix:$scratch/sock"
 
 finish

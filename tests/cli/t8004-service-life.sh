@@ -24,7 +24,7 @@ check "all was tried" [ "$(grep -c '^ok' life)" -gt 35 ]
 is "and is as it must be" "$(grep -v '^ok' life)" ""
 wait $pid
 is "it ends well" $? 0
-is "without a word" "$(cat serve.err)" ""
+is "and says where it listened, no more" "$(cat serve.err)" "sluice-server: listens on unix:$scratch/sock"
 check "its socket is gone" [ ! -e sock ]
 
 finish
