@@ -213,6 +213,7 @@ upload_forget(struct repo_upload *u, struct upload_file *f, struct err *err)
     for (struct repo_part *p = u->parts; p; p = p->next)
         p->is_taken |= p->f == f;
     upload_ranges_release(&f->came);
+    upload_slabs_cool(u, f);
     upload_hash_free(f->hash);
     f->hash = NULL;
     if (rc == 0) /* the next bytes go to a new file: this one may be an object */

@@ -124,28 +124,47 @@ wait_for_more(struct repo_upload *u, struct upload_file *f)
            (ready_bytes(f) > f->hash->at_bytes || f->hash->at_bytes == f->size_bytes);
 }
 
-/* The next bytes, without the lock. */
-static int
-hash_bytes(struct upload_file *f, int fd, char *chunk, int64_t to, struct err *err)
+static void
+hash_chunk(struct upload_hash *h, const char *p, size_t n, int64_t at)
 {
-    struct upload_hash *h = f->hash;
     struct upload_checks *k = h->checks;
-    int64_t at = h->at_bytes;
+    struct err err = ERR_INIT;
+
+    sha256_add(&h->sha, p, n);
+    if (k && !k->is_bad && repo_crc_run(&k->run, p, n, at, &err) < 0)
+        k->is_bad = true; /* the push tells which tensor it is */
+}
+
+/* The next bytes, without the lock: from memory, else from the disk. */
+static int
+hash_bytes(struct repo_upload *u, struct upload_file *f, int fd, char *chunk,
+           int64_t to, struct err *err)
+{
+    int64_t at = f->hash->at_bytes;
 
     while (at < to) {
         const size_t n =
             to - at < (int64_t)CHUNK_BYTES ? (size_t)(to - at) : CHUNK_BYTES;
-        const int64_t got = fs_read_at(fd, chunk, n, at, f->path, err);
+        struct upload_slab *s;
+        int64_t got;
 
+        pthread_mutex_lock(&u->lock);
+        s = upload_slab_find(u, f, at);
+        pthread_mutex_unlock(&u->lock);
+        if (s) {
+            hash_chunk(f->hash, s->p + (at - s->from), (size_t)(s->to - at), at);
+            at = s->to;
+            pthread_mutex_lock(&u->lock);
+            upload_slab_give(u, s);
+            pthread_mutex_unlock(&u->lock);
+            continue;
+        }
+        got = fs_read_at(fd, chunk, n, at, f->path, err);
         if (got < (int64_t)n)
             return got < 0 ? (int)got
                            : err_set(err, ERR_IO, "%s: what came of it is not there",
                                      f->path);
-        sha256_add(&h->sha, chunk, n);
-        if (k && !k->is_bad && repo_crc_run(&k->run, chunk, n, at, err) < 0) {
-            err_clear(err); /* the push tells which tensor it is */
-            k->is_bad = true;
-        }
+        hash_chunk(f->hash, chunk, n, at);
         if ((at + got) / WRITEOUT_BYTES > at / WRITEOUT_BYTES)
             fs_writeout(fd, at / WRITEOUT_BYTES * WRITEOUT_BYTES, WRITEOUT_BYTES);
         at += got;
@@ -193,7 +212,7 @@ hash_file(struct repo_upload *u, struct upload_file *f, char *chunk)
         const int64_t to = ready_bytes(f);
 
         pthread_mutex_unlock(&u->lock);
-        rc = hash_bytes(f, fd, chunk, to, &err);
+        rc = hash_bytes(u, f, fd, chunk, to, &err);
         pthread_mutex_lock(&u->lock);
         h->at_bytes = to;
     }
@@ -219,7 +238,8 @@ hasher(void *arg)
     pthread_mutex_lock(&u->lock);
     while (!u->is_ending && !u->is_dropped && (f = find_work(u)))
         hash_file(u, f, chunk);
-    u->n_hashers--;
+    if (--u->n_hashers == 0)
+        upload_slabs_cool(u, NULL);
     pthread_cond_broadcast(&u->moved);
     pthread_mutex_unlock(&u->lock);
     free(chunk);

@@ -149,6 +149,28 @@ repo_part_begin(struct repo_part **out, struct repo_upload *u, int64_t n,
     return 0;
 }
 
+/* Whole blocks of what fills a slab go past the page cache: that takes a fifth of the
+ * processor time, and leaves nothing for the sync to write. */
+static int
+write_range(struct repo_part *p, const char *bytes, int64_t from, int64_t to,
+            struct err *err)
+{
+    const int64_t direct = p->slab && bytes == p->held && from % FS_DIRECT_BYTES == 0
+                               ? (to - from) / FS_DIRECT_BYTES * FS_DIRECT_BYTES
+                               : 0;
+    int rc = 0;
+
+    if (direct > 0 && fs_set_direct(p->fd, true)) {
+        rc = fs_write_at(p->fd, bytes, (size_t)direct, from, p->f->path, err);
+        (void)fs_set_direct(p->fd, false);
+        bytes += direct;
+        from += direct;
+    }
+    return rc < 0 || from == to
+               ? rc
+               : fs_write_at(p->fd, bytes, (size_t)(to - from), from, p->f->path, err);
+}
+
 /* What of the bytes that are held is not there yet. */
 static int
 write_gaps(struct repo_part *p, struct err *err)
@@ -161,8 +183,7 @@ write_gaps(struct repo_part *p, struct err *err)
         const int64_t to = p->gaps.v[i].to < p->at ? p->gaps.v[i].to : p->at;
 
         if (from < to)
-            rc = fs_write_at(p->fd, p->held + (from - at), (size_t)(to - from), from,
-                             p->f->path, err);
+            rc = write_range(p, p->held + (from - at), from, to, err);
     }
     return rc;
 }
@@ -203,24 +224,39 @@ flush(struct repo_part *p, struct err *err)
     return rc;
 }
 
+static void
+get_buffer(struct repo_part *p)
+{
+    const int64_t n = p->to - p->from;
+
+    if (n > (int64_t)HELD_BYTES) {
+        pthread_mutex_lock(&p->u->lock);
+        p->slab = upload_slab_take(p->u);
+        pthread_mutex_unlock(&p->u->lock);
+    }
+    p->held_max = p->slab ? UPLOAD_SLAB_BYTES : HELD_BYTES;
+    if (n < (int64_t)p->held_max)
+        p->held_max = (size_t)n;
+    p->held = p->slab ? p->slab->p : xmalloc(p->held_max);
+}
+
 static int
 hold(struct repo_part *p, const char *bytes, size_t n, struct err *err)
 {
-    const size_t most =
-        p->to - p->from < (int64_t)HELD_BYTES ? (size_t)(p->to - p->from) : HELD_BYTES;
     int rc = 0;
 
     if (!p->held)
-        p->held = xmalloc(most);
+        get_buffer(p);
     while (rc == 0 && n > 0) {
-        const size_t k = n < most - p->n_held ? n : most - p->n_held;
+        const size_t room = p->held_max - p->n_held, k = n < room ? n : room;
 
         memcpy(p->held + p->n_held, bytes, k);
         p->n_held += k;
         p->at += (int64_t)k;
         bytes += k;
         n -= k;
-        if (p->n_held == most)
+        /* the last ones are written by the end, when they are what they should be */
+        if (p->n_held == p->held_max && p->at < p->to)
             rc = flush(p, err);
     }
     return rc;
@@ -273,6 +309,18 @@ came(struct repo_part *p, int64_t from, int64_t to, struct err *err)
     return 0;
 }
 
+/* What is in memory as a whole need not be read to be hashed. Under the lock. */
+static void
+keep_warm(struct repo_part *p)
+{
+    if (!p->slab || p->to - p->from > (int64_t)UPLOAD_SLAB_BYTES || p->gaps.n != 1 ||
+        p->gaps.v[0].from != p->from || p->gaps.v[0].to != p->to)
+        return;
+    upload_slab_warm(p->u, p->slab, p->f, p->from, p->to);
+    p->slab = NULL;
+    p->held = NULL;
+}
+
 int
 repo_part_end(struct repo_part *p, struct err *err)
 {
@@ -285,6 +333,8 @@ repo_part_end(struct repo_part *p, struct err *err)
         return rc;
     pthread_mutex_lock(&p->u->lock);
     rc = p->is_taken ? taken(p, err) : came(p, p->from, p->to, err);
+    if (rc == 0)
+        keep_warm(p);
     pthread_mutex_unlock(&p->u->lock);
     return rc;
 }
@@ -300,6 +350,9 @@ repo_part_close(struct repo_part *p)
             *at = p->next;
             break;
         }
+    if (p->slab)
+        p->held = NULL;
+    upload_slab_give(p->u, p->slab);
     pthread_cond_broadcast(&p->u->moved);
     pthread_mutex_unlock(&p->u->lock);
     upload_ranges_release(&p->gaps);

@@ -7,9 +7,11 @@
 #include "repo/upload.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define UPLOAD_BIG_BYTES ((int64_t)1 << 20) /* a larger file is hashed as it comes */
 #define UPLOAD_HASHERS 2                    /* threads of one upload */
+#define UPLOAD_SLAB_BYTES ((size_t)4 << 20)
 
 /* Bytes [from, to) of a file, in order, with gaps between. */
 struct upload_range {
@@ -52,6 +54,13 @@ struct upload_file {
     struct upload_ranges came;
     struct upload_hash *hash; /* of a big one, from its first part on */
 };
+/* What came of a file, and still lies in memory. */
+struct upload_slab {
+    struct upload_slab *next;
+    char *p; /* UPLOAD_SLAB_BYTES, of which to - from are the file's */
+    const struct upload_file *file;
+    int64_t from, to;
+};
 struct repo_part {
     struct repo_upload *u;
     struct upload_file *f;
@@ -63,9 +72,10 @@ struct repo_part {
     struct sha256 sha;
     uint32_t crc;
     char *held; /* bytes that came, and are not written yet: the n_held before `at` */
-    size_t n_held;
-    bool is_writing; /* just now */
-    bool is_taken;   /* somebody else has it */
+    size_t n_held, held_max;
+    struct upload_slab *slab; /* held is its memory; NULL: its own */
+    bool is_writing;          /* just now */
+    bool is_taken;            /* somebody else has it */
 };
 struct repo_upload {
     struct repo_uploads *us;
@@ -84,6 +94,7 @@ struct repo_upload {
     pthread_cond_t moved;
     struct repo_part *parts; /* under way */
     int n_hashers;
+    struct upload_slab *warm, *spare; /* spare: without bytes, while somebody hashes */
     bool is_committing, is_committed, is_dropped, is_ending;
     struct repo_tree tree;
 };
@@ -91,6 +102,7 @@ struct repo_uploads {
     int store_dirfd, dirfd;
     pthread_mutex_t lock;
     struct repo_upload *all;
+    _Atomic int n_slabs;
 };
 
 /* Appends to `parts`; size -1: nothing of it came. */
@@ -107,6 +119,17 @@ void upload_hash_free(struct upload_hash *h); /* NULL allowed */
 void upload_hash_wake(struct repo_upload *u, struct upload_file *f);
 /* Until no thread hashes. Under the lock. */
 void upload_hash_stop(struct repo_upload *u);
+/* All under the lock. NULL: there are too many. */
+struct upload_slab *upload_slab_take(struct repo_upload *u);
+void upload_slab_give(struct repo_upload *u, struct upload_slab *s); /* NULL allowed */
+/* It has the bytes [from, to) of a file, for who hashes it. */
+void upload_slab_warm(struct repo_upload *u, struct upload_slab *s,
+                      const struct upload_file *f, int64_t from, int64_t to);
+/* The one with the byte `at`, which is the caller's then; NULL: none. */
+struct upload_slab *upload_slab_find(struct repo_upload *u, const struct upload_file *f,
+                                     int64_t at);
+/* Nobody hashes what is in memory of the file (NULL: of all). */
+void upload_slabs_cool(struct repo_upload *u, const struct upload_file *f_or_null);
 /* {"path", "size", "sha256"?, "tag"?} */
 int upload_files_parse(const cJSON *list, struct upload_file **out, int *n,
                        bool needs_digest, struct err *err) MUST_CHECK;
