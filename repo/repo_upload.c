@@ -591,16 +591,23 @@ repo_upload_find(struct repo_upload **out, struct repo_uploads *us, const char *
 
 /* ---- a new one, or one that is gone on with ---- */
 
+/* The same state of a file: by its digest when both are known, else by its tag. Two
+ * pushes of a caller's that run at once must not share what is not alike. */
+static bool
+is_same_state(const struct upload_file *a, const struct upload_file *b)
+{
+    return strcmp(a->path, b->path) == 0 && a->size_bytes == b->size_bytes &&
+           (a->has_digest && b->has_digest ? digest_eq(&a->digest, &b->digest)
+                                           : a->tag[0] && strcmp(a->tag, b->tag) == 0);
+}
+
 static bool
 is_same_list(const struct repo_upload *u, const struct upload_file *v, int n)
 {
     bool same = u->n_files == n;
 
-    for (int i = 0; same && i < n; i++) {
-        const struct upload_file *f = &u->files[i];
-
-        same = strcmp(f->path, v[i].path) == 0 && f->size_bytes == v[i].size_bytes;
-    }
+    for (int i = 0; same && i < n; i++)
+        same = is_same_state(&u->files[i], &v[i]);
     return same;
 }
 
@@ -635,29 +642,20 @@ look_at(void *arg, int dirfd, const char *id, struct err *err)
     return 0;
 }
 
-/* What the caller says now counts; a file that is another one by now comes anew. */
-static int
-update(struct repo_upload *u, const struct upload_file *v, struct err *err)
+/* What the caller knows by now. */
+static void
+learn(struct repo_upload *u, const struct upload_file *v)
 {
-    int rc = 0;
-
     pthread_mutex_lock(&u->lock);
-    for (int i = 0; rc == 0 && i < u->n_files; i++) {
+    for (int i = 0; i < u->n_files; i++) {
         struct upload_file *f = &u->files[i];
-        const bool other_tag = strcmp(f->tag, v[i].tag) != 0;
-        const bool other_digest =
-            f->has_digest && v[i].has_digest && !digest_eq(&f->digest, &v[i].digest);
 
-        if ((other_tag || other_digest) && f->hash && f->hash->is_running)
-            rc = err_set(err, ERR_BUSY, "what came of %s is being hashed", f->path);
-        else if (other_tag || other_digest)
-            rc = upload_forget(u, f, err);
         snprintf(f->tag, sizeof(f->tag), "%s", v[i].tag);
-        f->has_digest = v[i].has_digest;
-        f->digest = v[i].digest;
+        if (v[i].has_digest)
+            f->digest = v[i].digest;
+        f->has_digest |= v[i].has_digest;
     }
     pthread_mutex_unlock(&u->lock);
-    return rc;
 }
 
 /* `have`, `base`, and the index that shards are held against. */
@@ -767,11 +765,8 @@ find_or_make(struct repo_upload **out, struct repo_uploads *us, struct search *s
     else if (rc == 0)
         *out = s->found;
     pthread_mutex_unlock(&us->lock);
-    if (rc == 0 && s->found) {
-        rc = update(s->found, *files, err);
-        if (rc < 0)
-            repo_upload_put(s->found);
-    }
+    if (rc == 0 && s->found)
+        learn(s->found, *files);
     return rc;
 }
 

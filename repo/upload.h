@@ -40,9 +40,9 @@ struct repo_upload;
 void repo_upload_put(struct repo_upload *u);    /* gives it back */
 void repo_upload_put_p(struct repo_upload **u); /* for AUTO */
 /* `ask`: {"model", "files": [{"path", "size", "sha256"?, "tag"?}, …]}. An upload of the
- * caller's that lists the same files is gone on with; a file whose tag is another comes
- * anew. ERR_INVALID: not such an object. ERR_LIMIT: too many uploads; no room (as
- * repo_room_for_files). */
+ * caller's that lists the same files in the same state (by their digests, or while one
+ * is not known by their tags) is gone on with. ERR_INVALID: not such an object.
+ * ERR_LIMIT: too many uploads; no room (as repo_room_for_files). */
 int repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo *r,
                       const cJSON *ask, struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: `subject` has no such upload. */

@@ -44,7 +44,7 @@ for i in 1 2 3 4; do
 done
 touch enough
 wait $a $b
-is "nobody's push failed meanwhile" "$(cat work-a work-b | grep -c FAILED)" 0
+is "nobody's push failed meanwhile" "$(grep -h -B 1 FAILED work-a work-b)" ""
 sl --server "$at" backup "$scratch/backup" --verify
 ok "every generation verifies"
 prints "there are four" "4 generations"
