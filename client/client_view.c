@@ -107,6 +107,7 @@ list_kept(const char *dir, struct kept **out, int *n, struct err *err)
             continue;
         *out = xreallocarray(*out, (size_t)*n + 1, sizeof(**out));
         k = &(*out)[(*n)++];
+        *k = (struct kept){ .bytes = 0 };
         memcpy(k->hex, e->d_name, HEX);
         k->hex[HEX] = '\0';
         k->used_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
