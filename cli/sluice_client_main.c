@@ -107,6 +107,11 @@ call_there(void *session, const char *verb, const cJSON *request, cJSON **reply,
     }
     if (strcmp(verb, "doctor") == 0)
         return client_doctor(s->client, request, reply, err);
+    if (strcmp(verb, "exec") == 0 &&
+        (!json_has(request, "ref") || !json_has(request, "command")))
+        return err_set(err, ERR_USAGE,
+                       "exec needs a version, and a command after --: the program and "
+                       "its arguments");
     if (strcmp(verb, "exec") == 0)
         return client_view_open(s->client, cli_str(request, "ref"), &s->view, reply,
                                 err);

@@ -124,6 +124,58 @@ send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *e
     return e;
 }
 
+struct links {
+    const char *dir, *name;
+    int n;
+};
+
+static int
+link_shard(void *arg, const struct fs_entry *e, struct err *err)
+{
+    struct links *l = arg;
+    const size_t n = strlen(l->name);
+
+    if (strchr(e->path, '/') || !S_ISREG(e->st.st_mode) ||
+        strncmp(e->name, l->name, n) != 0 ||
+        (strcmp(e->name + n, ".index") != 0 && strncmp(e->name + n, ".data-", 6) != 0))
+        return 0;
+    char *to AUTO(free_ptr) = xasprintf("%s/%s", l->dir, e->name);
+    l->n++;
+    if (fs_link(e->dirfd, e->name, AT_FDCWD, to, err) == 0)
+        return 0;
+    err_clear(err); /* of another file system, or somebody else's */
+    return fs_copy_unsynced(e->dirfd, e->name, AT_FDCWD, to, 0600, err);
+}
+
+/* A checkpoint is named by what its files begin with: they go, as a directory of which
+ * they are all there is. 1: it is one. */
+static int
+send_prefix(struct sending *s, const char *path, struct buf *tree, struct err *err)
+{
+    char *index AUTO(free_ptr) = xasprintf("%s.index", path);
+    const char *slash = strrchr(path, '/');
+    char *up AUTO(free_ptr) =
+        slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
+    const char *tmp = getenv("TMPDIR");
+    char *work AUTO(free_ptr) =
+        xasprintf("%s/sluice-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    struct links l = { .dir = work, .name = slash ? slash + 1 : path };
+    struct client_sent sent;
+    struct err second = ERR_INIT;
+    int e;
+
+    if (access(path, F_OK) == 0 || access(index, F_OK) != 0)
+        return 0;
+    if (!mkdtemp(work))
+        return err_sys(err, errno, "a directory for %s: %s", path, work);
+    e = fs_walk(AT_FDCWD, up, link_shard, &l, err);
+    if (e == 0)
+        e = client_push_tree(s->c, s->verb->name, s->model, work, tree, &sent, err);
+    if (fs_remove_tree(AT_FDCWD, work, &second) < 0)
+        err_clear(&second);
+    return e < 0 ? e : 1;
+}
+
 /* What a push would be refused for over there need not go first. */
 static int
 check_sent(struct sending *s, const char *field, const char *path, struct err *err)
@@ -149,6 +201,13 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
             buf_adds(tree, s->files->v[i].tree);
             return 0;
         }
+    const int is_prefix = send_prefix(s, path, tree, err);
+
+    if (is_prefix != 0) {
+        if (is_prefix == 1)
+            add(s->files, field, path, buf_str(tree));
+        return is_prefix < 0 ? is_prefix : 0;
+    }
     if (check_sent(s, field, path, err) < 0)
         return err_ctx(err, "push %s", path);
     if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
@@ -273,6 +332,24 @@ send_dest(const struct svc_verb *verb, cJSON *request, struct client_files *f)
     cJSON_SetValuestring(dest, "-");
 }
 
+/* After --checkpoint and --onto a word is no directory but the model's name. */
+static int
+check_word(cJSON *request, const char *onto, struct err *err)
+{
+    const char *word = cJSON_GetStringValue(cJSON_GetObjectItem(request, "dir"));
+    const size_t n = strcspn(onto, "@");
+
+    if (!word || json_has(request, "model") || strchr(word, '/'))
+        return 0; /* the verb says what is wrong */
+    if (strlen(word) != n || strncmp(word, onto, n) != 0)
+        return err_set(err, ERR_USAGE,
+                       "the new version is one of %.*s, whose graph it has; leave '%s' "
+                       "out",
+                       (int)n, onto, word);
+    cJSON_DeleteItemFromObject(request, "dir");
+    return 0;
+}
+
 int
 client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
                   struct client_files *out, struct err *err)
@@ -288,6 +365,8 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
     char *name AUTO(free_ptr) = about ? xstrndup(about, strcspn(about, "@")) : NULL;
     struct sending s = { .c = c, .verb = verb, .model = name, .files = out };
 
+    if (onto && check_word(request, onto, err) < 0)
+        return -(int)err->code;
     send_dest(verb, request, out);
 
     for (int i = 0; i < verb->n_fields; i++) {

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEPT_BYTES (INT64_C(20) << 30) /* beside those that are being read */
@@ -106,12 +107,36 @@ list_kept(const char *dir, struct kept **out, int *n, struct err *err)
             continue;
         *out = xreallocarray(*out, (size_t)*n + 1, sizeof(**out));
         k = &(*out)[(*n)++];
+        *k = (struct kept){ .bytes = 0 };
         memcpy(k->hex, e->d_name, HEX);
         k->hex[HEX] = '\0';
         k->used_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
     }
     closedir(d);
     return 0;
+}
+
+/* Nobody writes to what others read; who removes it may again. */
+static int
+set_mode(void *arg, const struct fs_entry *e, struct err *err)
+{
+    const bool sealed = *(const bool *)arg;
+    const mode_t mode = S_ISDIR(e->st.st_mode) ? (sealed ? 0555 : 0700) : 0444;
+
+    return (sealed || S_ISDIR(e->st.st_mode)) &&
+                   fchmodat(e->dirfd, e->name, mode, 0) < 0
+               ? err_sys(err, errno, "chmod %s", e->path)
+               : 0;
+}
+
+static int
+seal(const char *path, bool sealed, struct err *err)
+{
+    if (!sealed && chmod(path, 0700) < 0 && errno != ENOENT)
+        return err_sys(err, errno, "chmod %s", path);
+    if (access(path, F_OK) == 0 && fs_walk(AT_FDCWD, path, set_mode, &sealed, err) < 0)
+        return -(int)err->code;
+    return sealed && chmod(path, 0555) < 0 ? err_sys(err, errno, "chmod %s", path) : 0;
 }
 
 static int
@@ -124,7 +149,9 @@ remove_kept(const char *dir, const char *hex, struct err *err)
 
     if (r != 0)
         return r < 0 ? r : 0; /* somebody reads it */
-    r = fs_remove_tree(AT_FDCWD, path, err);
+    r = seal(path, false, err);
+    if (r == 0)
+        r = fs_remove_tree(AT_FDCWD, path, err);
     return r < 0 ? r : fs_unlink(AT_FDCWD, name, err);
 }
 
@@ -195,7 +222,9 @@ fill(struct client *c, const char *dir, const char *hex, const char *tree,
     if (there != 0)
         return there < 0 ? there : 0;
     char *have AUTO(free_ptr) = newest_other(dir, hex);
-    return client_pull_tree(c, tree, path, have, err);
+    if (client_pull_tree(c, tree, path, have, err) < 0)
+        return -(int)err->code;
+    return seal(path, true, err);
 }
 
 static int

@@ -250,6 +250,13 @@ check_backend(const struct one *o, const char *text, struct err *err)
                    o->verb->name, o->field, text);
 }
 
+/* validate --dir takes its baseline for a directory, too. */
+static bool
+names_dir(const struct one *o)
+{
+    return strcmp(o->verb->name, "validate") == 0 && json_has(o->x->request, "dir");
+}
+
 /* One value under a rule: *out NULL: as it is. */
 static int
 reach_value(const struct one *o, enum rule rule, const char *text, char **out,
@@ -262,10 +269,9 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
     case PAIRS:
         return bring_pairs(o, text, out, err);
     case MODEL:
-        return is_tree(text) ? bring(o, text, out, err)
-               : svc_is_path(text) || json_has(o->x->request, "dir")
-                   ? refuse(o, text, err)
-                   : 0;
+        return is_tree(text)                       ? bring(o, text, out, err)
+               : svc_is_path(text) || names_dir(o) ? refuse(o, text, err)
+                                                   : 0;
     case NO_HTTP:
         return check_backend(o, text, err);
     case ADMIN:

@@ -24,12 +24,12 @@ servers=
 trap 'for s in $servers; do kill "$s" 2>/dev/null; done
 chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
-export SLUICE_STORE="$scratch/store"
+export SLUICE_STORE="$scratch/store" XDG_CACHE_HOME="$scratch/.cache"
 n=0 bad=0
 
 # What to set for a sluice that may talk to a service: one for $SLUICE_STORE, if it is there.
 served() { # its words
-    server=
+    served_by=
     [ -n "${SLUICE_TEST_SERVER:-}" ] && [ -f "$SLUICE_STORE/format" ] || return 0
     case " $* " in *" --store "* | *" --store="* | *" --server "* | *" --server="*) return 0 ;; esac
     id=$(stat -c %i "$SLUICE_STORE")
@@ -46,12 +46,12 @@ served() { # its words
             return 0
         }
     fi
-    server=unix:$scratch/.served-$id
+    served_by=unix:$scratch/.served-$id
 }
 sl() {
     status=0
     served "$@"
-    SLUICE_SERVER=$server SLUICE_RETRY_S=2 sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
+    SLUICE_SERVER=$served_by SLUICE_RETRY_S=2 sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
     out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
 }
 not_served() { # name of a check: why it cannot be as it is without a service

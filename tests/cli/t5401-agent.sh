@@ -57,7 +57,7 @@ fails "nothing is live yet" 75 "shows nothing yet"
 sluice --store none init >/dev/null
 sl --store none agent --from up --once
 fails "nothing to follow" 2 "no target here"
-sl --store a agent --from http://store --once
+sl --store a agent --from ftp://store --once
 fails "no such way" 2 "ssh://"
 sl --store a agent --from ssh://-oProxyCommand=x/dir --once
 fails "no flag for ssh" 2 "its host is no name"
