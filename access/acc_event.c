@@ -331,6 +331,7 @@ int
 acc_figures(struct acc *a, struct acc_figures *out, struct err *err)
 {
     struct acc_head slots[ACC_HEAD_SLOTS];
+    const int64_t now_ns = clock_now_ns();
     int fd AUTO(fs_close) = -1;
     int r;
 
@@ -339,6 +340,11 @@ acc_figures(struct acc *a, struct acc_figures *out, struct err *err)
     if (r >= 0)
         r = db_get_int(a->db, &out->last_ns, err,
                        "SELECT time_ns FROM event WHERE seq = ?", "i", out->last_seq);
+    if (r >= 0)
+        r = db_get_int(a->db, &out->n_tokens_ending, err,
+                       "SELECT count(*) FROM token "
+                       "WHERE revoked_ns = 0 AND expires_ns BETWEEN ? AND ?",
+                       "ii", now_ns, now_ns + INT64_C(7) * 86400 * 1000000000);
     if (r < 0 || (r = fs_open(&fd, a->dirfd, ACC_HEAD_FILE, O_RDONLY, 0, err)) < 0 ||
         (r = acc_head_read(fd, slots, err)) < 0)
         return r;

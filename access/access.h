@@ -319,6 +319,7 @@ int acc_log(struct acc *a, const struct acc_log_query *q,
 struct acc_figures {
     int64_t last_seq, last_ns; /* of the newest event; 0: none */
     int64_t head_seq;          /* what the newest signed head says it covers */
+    int64_t n_tokens_ending;   /* good ones that end within seven days */
 };
 int acc_figures(struct acc *a, struct acc_figures *out, struct err *err) MUST_CHECK;
 

@@ -64,11 +64,15 @@ cli_help(struct buf *out)
     buf_adds(
         out,
         "sluice: model repository and deployment manager for TensorFlow SavedModels\n\n"
-        "usage: sluice [--store DIR] [--json] COMMAND [ARGUMENT]...\n\ncommands:\n");
+        "usage: sluice [--store DIR | --server X] [--json] COMMAND [ARGUMENT]...\n\n"
+        "commands:\n");
     add_verbs("", out);
     buf_adds(out, "\nglobal flags:\n");
     entry(out, "--store DIR", 14,
           "the store; else $SLUICE_STORE, ./.sluice, ~/.local/share/sluice");
+    entry(out, "--server X", 14,
+          "the service that has it (unix:PATH, https://HOST, ssh://HOST); else "
+          "$SLUICE_SERVER. $SLUICE_TOKEN says who asks");
     entry(out, "--json", 14, "one JSON document on stdout");
     entry(out, "--help", 14, "of a command: sluice COMMAND --help");
     buf_adds(out, "\nexit status: 0 done, 1 failed, 2 usage, 3 conflict, 4 corrupt, 5 "

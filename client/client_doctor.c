@@ -187,7 +187,7 @@ look_at_token(struct client *c, cJSON *list)
         finding(list, "the token", true,
                 c->place.kind == CLIENT_TLS || c->place.kind == CLIENT_TCP
                     ? "none: a certificate says who you are"
-                    : "none is needed: the other machine's kernel says who you are",
+                    : "none is needed: the other end knows who you are",
                 NULL);
         return;
     }

@@ -133,7 +133,9 @@ client_parse_feed(struct client_parse *p, const char *bytes, size_t n, struct er
 
     p->err = err;
     if (n == 0 && p->n_begun == 0)
-        return err_set(err, ERR_BUSY, "it ended the connection without an answer");
+        return err_set(err, ERR_BUSY,
+                       "it ended the connection without an answer (one that wants TLS "
+                       "does: https://)");
     p->n_begun += n;
     used = http_parser_execute(&p->http, &on, bytes, n);
     if (err->code != ERR_OK)

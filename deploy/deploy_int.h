@@ -152,6 +152,9 @@ int site_open(struct site *s, struct err *err) MUST_CHECK;
 int site_identity(int dirfd, cJSON **out, struct err *err) MUST_CHECK;
 int sites_lock(struct sites *s, int timeout_ms, struct err *err) MUST_CHECK;
 void sites_unlock(struct sites *s);
+/* Context for an error of a target's directory: which one, and what to do when it
+ * cannot be written. Returns -code. */
+int site_fault(const char *name, const char *dir, struct err *err);
 
 /* What a release that did not end was staging goes, durably. */
 int site_clear_staging(const struct site *s, struct err *err) MUST_CHECK;

@@ -103,6 +103,15 @@ sites_load(struct repo *r, const char *alias, struct sites *out, struct err *err
     return deploy_targets(r, alias, add_site, out, err);
 }
 
+int
+site_fault(const char *name, const char *dir, struct err *err)
+{
+    const bool shut = err->sys == EACCES || err->sys == EPERM || err->sys == EROFS;
+
+    return err_ctx(err, "target %s (%s%s)", name, dir,
+                   shut ? ", where who owns the store must be able to write" : "");
+}
+
 void
 sites_unlock(struct sites *s)
 {
@@ -194,7 +203,7 @@ sites_lock(struct sites *s, int timeout_ms, struct err *err)
             break;
         e = fs_lock(&s->s[i].lock_fd, s->s[i].dirfd, SITE_LOCK, timeout_ms, err);
         if (e < 0)
-            e = err_ctx(err, "target %s (%s)", s->s[i].t.name, s->s[i].t.dir);
+            e = site_fault(s->s[i].t.name, s->s[i].t.dir, err);
     }
     if (e < 0)
         sites_unlock(s);

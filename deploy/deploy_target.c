@@ -418,13 +418,13 @@ make_target(struct repo *r, const char *name, const char *dir, const char *alias
     if (e == 0)
         e = fs_exists(AT_FDCWD, dir, err);
     if (e < 0)
-        return err_ctx(err, "target %s", name);
+        return site_fault(name, dir, err);
     made = e == 0;
     e = fs_mkdirs(AT_FDCWD, dir, 0755, err);
     if (e == 0)
         e = resolve_dir(dir, path, err);
     if (e < 0)
-        return err_ctx(err, "target %s", name);
+        return site_fault(name, dir, err);
     snprintf(s.t.name, sizeof(s.t.name), "%s", name);
     snprintf(s.t.alias, sizeof(s.t.alias), "%s", alias);
     snprintf(s.t.layout, sizeof(s.t.layout), "%s", layout);
@@ -436,7 +436,7 @@ make_target(struct repo *r, const char *name, const char *dir, const char *alias
     deploy_target_release(&s.t);
     if (e < 0 && made)
         (void)rmdir(path); /* only what is empty goes */
-    return e < 0 ? err_ctx(err, "target %s", name) : 0;
+    return e < 0 ? site_fault(name, dir, err) : 0;
 }
 
 int

@@ -115,8 +115,8 @@ repo_not_yours(const char *path, uid_t owner, struct err *err)
     return err_set(
         err, ERR_DENIED,
         "%s belongs to %s, and a store is for its owner alone: run this as "
-        "%s (sudo -u %s sluice ...), or make one of your own: sluice --store "
-        "DIR init",
+        "%s (sudo -u %s sluice ...), ask its service (--server), or make one of "
+        "your own: sluice --store DIR init",
         path, name, name, name);
 }
 

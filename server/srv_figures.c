@@ -204,6 +204,7 @@ add_log(struct srv_text *t, struct srv_figures *f, const struct acc_figures *aud
     srv_text_int(t, SRV_M_AUDIT_LAST, audit->last_seq);
     srv_text_int(t, SRV_M_AUDIT_SIGNED, audit->head_seq);
     srv_text_int(t, SRV_M_AUDIT_FAILED, n_log_failures);
+    srv_text_int(t, SRV_M_TOKENS_ENDING, audit->n_tokens_ending);
 }
 
 static void

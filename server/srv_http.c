@@ -352,7 +352,8 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
     if (q->route->access == SRV_KNOWN && !q->who.is_known)
         return err_set(err, ERR_DENIED,
                        "say who you are: Authorization: Bearer slc_… (sluice token "
-                       "create), or a client certificate");
+                       "create), or a client certificate that stands for somebody "
+                       "(sluice user cert)");
     *status = 413;
     if (!q->route->streams && q->body_bytes > SRV_BODY_MAX)
         return err_set(err, ERR_LIMIT,

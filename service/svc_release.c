@@ -403,9 +403,11 @@ check_alias(struct svc_call *c, const struct repo_ref *ref, struct err *err)
                   ? 1
                   : acc_may(c->repo->acc, c->verb->name, ACC_READ,
                             acc_model(ref->model), &second);
-    if (err->code == ERR_NOTFOUND && may < 1)
-        err_set(err, ERR_NOTFOUND, "there is no %s", c->object);
-    return err->code ? -(int)err->code : 0;
+    if (err->code == ERR_NOTFOUND && may < 1) {
+        err_clear(err);
+        return err_set(err, ERR_NOTFOUND, "there is no %s", c->object);
+    }
+    return -(int)err->code;
 }
 
 static int
