@@ -21,6 +21,7 @@ struct db_stmt {
     bool busy; /* between db_query and db_done */
 };
 
+enum { DB_WAL_HEAD_WORDS = 24 }; /* two copies, one behind the other */
 struct db {
     sqlite3 *sql;
     const char *path;
@@ -31,7 +32,11 @@ struct db {
     bool unsure;    /* db_is_unsure */
     bool in_view;   /* db_view_begin */
     int wal_pages;  /* after the last quick commit */
-    dev_t dev;      /* of the file, when it was opened */
+    /* db_version: what it said last, and the head of the WAL's index by then */
+    const volatile uint32_t *wal_index;
+    uint32_t seen_head[DB_WAL_HEAD_WORDS];
+    int64_t seen_version;
+    dev_t dev; /* of the file, when it was opened */
     ino_t ino;
     struct db_stmt *cache[DB_CACHE_SLOTS];
 

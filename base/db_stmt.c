@@ -266,12 +266,54 @@ db_get_text(struct db *db, struct buf *out, struct err *err, const char *sql,
     return r;
 }
 
+/* The WAL's index, which all who have the database open share in memory. It is SQLite's
+ * own, is there once something was read, and stays for as long as the handle does. */
+static void
+find_wal_index(struct db *db)
+{
+    sqlite3_file *f = NULL;
+    volatile void *p = NULL;
+
+    if (!db->in_memory &&
+        sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_FILE_POINTER, &f) ==
+            SQLITE_OK &&
+        f && f->pMethods && f->pMethods->iVersion >= 2 && f->pMethods->xShmMap &&
+        f->pMethods->xShmMap(f, 0, 32768, 0, &p) == SQLITE_OK)
+        db->wal_index = p;
+}
+
+/* Its head, which every commit changes. False: there is none, or it is being written.
+ */
+static bool
+wal_head(const struct db *db, uint32_t out[DB_WAL_HEAD_WORDS])
+{
+    const size_t half = DB_WAL_HEAD_WORDS / 2;
+
+    for (size_t i = 0; i < DB_WAL_HEAD_WORDS; i++)
+        out[i] = db->wal_index ? db->wal_index[i] : 0;
+    return out[0] != 0 && memcmp(out, out + half, half * sizeof(*out)) == 0;
+}
+
 int
 db_version(struct db *db, int64_t *out, struct err *err)
 {
-    int r = db_get_int(db, out, err, "PRAGMA data_version", "");
+    uint32_t head[DB_WAL_HEAD_WORDS]; /* by now: what comes meanwhile counts as new */
+    const bool has_head = wal_head(db, head);
+    int r = 0;
 
-    return r < 0 ? r : 0;
+    if (has_head && memcmp(head, db->seen_head, sizeof(head)) == 0) {
+        *out = db->seen_version;
+        return 0;
+    }
+    r = db_get_int(db, out, err, "PRAGMA data_version", "");
+    if (r < 0)
+        return r;
+    if (!db->wal_index)
+        find_wal_index(db);
+    if (has_head)
+        memcpy(db->seen_head, head, sizeof(head));
+    db->seen_version = *out;
+    return 0;
 }
 
 int64_t

@@ -316,7 +316,7 @@ static int
 look_again(struct srv_auth *a, struct err *err)
 {
     int64_t version;
-    if (db_get_int(a->repo->db, &version, err, "PRAGMA data_version", "") < 0)
+    if (db_version(a->repo->db, &version, err) < 0)
         return -(int)err->code;
     if (version == a->version)
         return 0;

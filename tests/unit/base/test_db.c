@@ -501,7 +501,7 @@ TEST(test_db__version_changes_with_commits_of_others)
 {
     struct db *db AUTO(db_close_p) = open_test_db(), *other AUTO(db_close_p) = NULL;
     struct err err = ERR_INIT;
-    int64_t before, after;
+    int64_t before, after, busy;
 
     CHECK_OK(db_open(&other, db_file(), 0, &err));
     CHECK_OK(db_version(db, &before, &err));
@@ -514,6 +514,22 @@ TEST(test_db__version_changes_with_commits_of_others)
     CHECK_OK(db_commit(other, &err));
     CHECK_OK(db_version(db, &after, &err));
     CHECK(before != after);
+    for (int i = 0; i < 20; i++) { /* also once it only looks into the WAL's index */
+        struct db *by = i % 4 == 3 ? db : other;
+
+        for (int k = 0; k < 3; k++) {
+            CHECK_OK(db_version(db, &before, &err));
+            CHECK_INT(before, after);
+        }
+        if (i % 8 == 5) /* the WAL begins anew */
+            CHECK(db_get_int(other, &busy, &err, "PRAGMA wal_checkpoint(TRUNCATE)",
+                             "") == 1);
+        CHECK_OK(db_begin(by, &err));
+        CHECK_OK(db_run(by, &err, "INSERT INTO seen_by_all(x) VALUES(?)", "i", i));
+        CHECK_OK(db_commit(by, &err));
+        CHECK_OK(db_version(db, &after, &err));
+        CHECK((before != after) == (by == other));
+    }
 }
 
 #ifdef TEST_FAULT
