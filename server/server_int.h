@@ -187,7 +187,7 @@ struct srv_req {
     struct buf headers; /* of the answer: "Name\0value\0" … */
     struct srv_query *query;
     int n_query;
-    _Atomic int phase; /* the sweep looks at it */
+    _Atomic int phase;      /* the sweep looks at it */
     bool close;             /* the connection ends after the answer */
     struct acc_who acts_as; /* what a session was lent */
 };
