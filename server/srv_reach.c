@@ -278,11 +278,12 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
     case OWN:
         return need_admin(o, err);
     case OUTPUT:
-        return strcmp(text, "-") == 0
-                   ? 0
-                   : err_set(err, ERR_INVALID,
-                             "%s: %s ends with '-': it comes as the answer's body",
-                             o->verb->name, o->field);
+        return strcmp(text, "-") == 0 ? 0
+                                      : err_set(err, ERR_INVALID,
+                                                "%s: through a service it goes to "
+                                                "standard output: end %s with '-', "
+                                                "and > FILE",
+                                                o->verb->name, o->field);
     case VERB:
         return strcmp(text, "tree:") == 0 || is_tree(text) ? 0 : refuse(o, text, err);
     }
