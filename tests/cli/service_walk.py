@@ -53,7 +53,8 @@ class Service:
             while (n := int(out.readline(), 16)):
                 text += out.read(n)
                 out.readline()
-            out.readline()
+            while out.readline().strip():  # trailers
+                pass
             return status, got, text
         return status, got, out.read(int(got.get("content-length", 0)))
 

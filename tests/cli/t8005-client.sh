@@ -108,7 +108,7 @@ printf '%s\n' "$token" >token
 SLUICE_TOKEN_FILE=$scratch/token SLUICE_SERVER=https://127.0.0.1:$port sluice list >.tls 2>.tls-err
 check "a token, over TLS" grep -q '^digits@2 ' .tls
 SLUICE_TOKEN=slc_wrong SLUICE_SERVER=https://localhost:$port sluice list >.tls 2>.tls-err
-check "a token that is none" grep -q 'is not known there, or has expired' .tls-err
+check "a token that is none" grep -q 'this is no token of sluice' .tls-err
 SLUICE_CA_FILE=$scratch/others.pem SLUICE_SERVER=https://localhost:$port sluice list >.tls 2>.tls-err
 is "somebody else's certificate" "$?" 1
 check "the way out is said" grep -q 'SLUICE_CA_FILE' .tls-err
