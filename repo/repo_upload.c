@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,351 +16,9 @@
 
 #define FOLDER "uploads"
 #define DONE_S 600
-#define ABOUT_MAX ((size_t)64 << 20)
-#define PARTS_MAX ((size_t)256 << 20)
 #define BASE_BYTES ((int64_t)4 << 20) /* a smaller file is sent whole */
 
-/* ---- ranges ---- */
-
-void
-upload_ranges_release(struct upload_ranges *s)
-{
-    free(s->v);
-    *s = (struct upload_ranges){ .v = NULL };
-}
-
-void
-upload_ranges_add(struct upload_ranges *s, int64_t from, int64_t to)
-{
-    size_t i = 0, k;
-
-    if (from >= to)
-        return;
-    while (i < s->n && s->v[i].to < from)
-        i++;
-    for (k = i; k < s->n && s->v[k].from <= to; k++) {
-        from = s->v[k].from < from ? s->v[k].from : from;
-        to = s->v[k].to > to ? s->v[k].to : to;
-    }
-    if (k == i)
-        s->v = xreallocarray(s->v, s->n + 1, sizeof(*s->v));
-    memmove(s->v + i + 1, s->v + k, (s->n - k) * sizeof(*s->v));
-    s->v[i] = (struct upload_range){ from, to };
-    s->n = s->n - (k - i) + 1;
-}
-
-void
-upload_ranges_gaps(const struct upload_ranges *s, int64_t from, int64_t to,
-                   struct upload_ranges *gaps)
-{
-    for (size_t i = 0; i < s->n && from < to; i++) {
-        if (s->v[i].to <= from)
-            continue;
-        upload_ranges_add(gaps, from, s->v[i].from < to ? s->v[i].from : to);
-        from = s->v[i].to;
-    }
-    upload_ranges_add(gaps, from, to);
-}
-
-bool
-upload_is_whole(const struct upload_file *f)
-{
-    return f->size_bytes == 0 || (f->came.n == 1 && f->came.v[0].from == 0 &&
-                                  f->came.v[0].to == f->size_bytes);
-}
-
-/* ---- lists of files ---- */
-
-void
-upload_files_free(struct upload_file *v, int n)
-{
-    for (int i = 0; i < n; i++) {
-        free(v[i].path);
-        upload_hash_free(v[i].hash);
-        upload_ranges_release(&v[i].came);
-    }
-    free(v);
-}
-
-void
-upload_manifest(const struct upload_file *v, int n, struct repo_manifest *out)
-{
-    *out = (struct repo_manifest){ .n_files = n };
-    out->files = xcalloc((size_t)n + 1, sizeof(*out->files));
-    for (int i = 0; i < n; i++) {
-        out->files[i] = (struct repo_file){ .path = v[i].path,
-                                            .digest = v[i].digest,
-                                            .size_bytes = v[i].size_bytes };
-        out->size_bytes += v[i].size_bytes;
-    }
-}
-
-static int
-by_path(const void *a, const void *b)
-{
-    return strcmp(((const struct upload_file *)a)->path,
-                  ((const struct upload_file *)b)->path);
-}
-
-/* The rules of a manifest. */
-static int
-check_list(const struct upload_file *v, int n, struct err *err)
-{
-    struct repo_manifest m, again AUTO(repo_manifest_release) = { .files = NULL };
-    struct buf text AUTO(buf_release) = { .cap_bytes = REPO_MANIFEST_MAX };
-    int rc;
-
-    upload_manifest(v, n, &m);
-    repo_manifest_format(&m, &text);
-    free(m.files);
-    rc = buf_check(&text, "the list of files", err);
-    if (rc == 0)
-        rc = repo_manifest_parse(&again, (struct str){ buf_str(&text), text.len },
-                                 "the list of files", err);
-    if (rc < 0)
-        err->code = rc == -ERR_CORRUPT ? ERR_INVALID : err->code;
-    return -(int)err->code;
-}
-
-static int
-parse_file(const cJSON *o, struct upload_file *f, bool needs_digest, struct err *err)
-{
-    const char *path, *sha256, *tag;
-    double size;
-
-    if (json_str(o, "path", NULL, &path, "the list of files", err) < 0 ||
-        json_num(o, "size", NAN, &size, path, err) < 0 ||
-        json_str(o, "sha256", "", &sha256, path, err) < 0 ||
-        json_str(o, "tag", "", &tag, path, err) < 0 ||
-        repo_check_file_path(path, err) < 0)
-        return -(int)err->code;
-    if (strlen(path) > REPO_PATH_MAX)
-        return err_set(err, ERR_LIMIT, "a path longer than %d bytes", REPO_PATH_MAX);
-    if (!(size >= 0) || size > 9e15 || size != (double)(int64_t)size)
-        return err_set(err, ERR_INVALID, "%.300s: its size is no whole number", path);
-    if (strlen(tag) >= sizeof(f->tag))
-        return err_set(err, ERR_INVALID, "%.300s: its tag is longer than %d bytes",
-                       path, REPO_UPLOAD_TAG_BYTES - 1);
-    f->has_digest = sha256[0] != '\0';
-    if ((f->has_digest || needs_digest) && !digest_parse(str_of(sha256), &f->digest))
-        return err_set(err, ERR_INVALID, "%.300s: its sha256 is not 64 hex digits",
-                       path);
-    f->size_bytes = (int64_t)size;
-    snprintf(f->tag, sizeof(f->tag), "%s", tag);
-    f->path = xstrdup(path);
-    return 0;
-}
-
-int
-upload_files_parse(const cJSON *list, struct upload_file **out, int *n,
-                   bool needs_digest, struct err *err)
-{
-    struct upload_file *v;
-    int n_all, rc = 0;
-
-    *out = NULL;
-    *n = 0;
-    n_all = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
-    if (n_all == 0)
-        return err_set(err, ERR_INVALID, "there is no list 'files', or no file in it");
-    if (n_all > REPO_FILES_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d files", REPO_FILES_MAX);
-    v = xcalloc((size_t)n_all, sizeof(*v));
-    for (const cJSON *o = list->child; o && rc == 0; o = o->next) {
-        rc = parse_file(o, &v[*n], needs_digest, err);
-        *n += rc == 0;
-    }
-    if (rc == 0) {
-        qsort(v, (size_t)*n, sizeof(*v), by_path);
-        rc = check_list(v, *n, err);
-    }
-    if (rc < 0) {
-        upload_files_free(v, *n);
-        return rc;
-    }
-    *out = v;
-    return 0;
-}
-
-/* ---- on the disk ---- */
-
-void
-upload_file_name(const struct repo_upload *u, const struct upload_file *f, char out[16])
-{
-    snprintf(out, 16, "%d", (int)(f - u->files));
-}
-
-int
-upload_note(struct repo_upload *u, const struct upload_file *f, int64_t offset,
-            int64_t size, struct err *err)
-{
-    char line[80];
-    int n = size < 0 ? snprintf(line, sizeof(line), "%d none\n", (int)(f - u->files))
-                     : snprintf(line, sizeof(line), "%d %" PRId64 " %" PRId64 "\n",
-                                (int)(f - u->files), offset, size);
-
-    return fs_write_all(u->parts_fd, line, (size_t)n, FOLDER "/parts", err);
-}
-
-int
-upload_forget(struct repo_upload *u, struct upload_file *f, struct err *err)
-{
-    char name[16];
-    int rc = upload_note(u, f, 0, -1, err);
-
-    upload_file_name(u, f, name);
-    for (struct repo_part *p = u->parts; p; p = p->next)
-        p->is_taken |= p->f == f;
-    upload_ranges_release(&f->came);
-    upload_slabs_cool(u, f);
-    upload_hash_free(f->hash);
-    f->hash = NULL;
-    if (rc == 0) /* the next bytes go to a new file: this one may be an object */
-        rc = fs_unlink(u->dirfd, name, err);
-    if (rc == 0 && strcmp(f->path, REPO_MODEL_INDEX) == 0) {
-        rc = fs_unlink(u->dirfd, "index.index", err);
-        u->has_index = false;
-        u->index_generation++;
-    }
-    return rc;
-}
-
-static cJSON *
-about(const struct repo_upload *u)
-{
-    cJSON *o = cJSON_CreateObject(), *list;
-
-    json_put_str(o, "subject", u->subject);
-    json_put_str(o, "model", u->model);
-    list = cJSON_AddArrayToObject(o, "files");
-    for (int i = 0; i < u->n_files; i++) {
-        const struct upload_file *f = &u->files[i];
-        char hex[DIGEST_HEX_BYTES];
-        cJSON *one = cJSON_CreateObject();
-
-        json_put_str(one, "path", f->path);
-        json_put_int(one, "size", f->size_bytes);
-        digest_hex(&f->digest, hex);
-        if (f->has_digest)
-            json_put_str(one, "sha256", hex);
-        if (f->tag[0])
-            json_put_str(one, "tag", f->tag);
-        if (f->is_have)
-            json_put_bool(one, "have", true);
-        if (f->has_base) {
-            digest_hex(&f->base, hex);
-            json_put_str(one, "base", hex);
-        }
-        cJSON_AddItemToArray(list, one);
-    }
-    return o;
-}
-
-static int
-write_about(struct repo_upload *u, struct err *err)
-{
-    cJSON *o AUTO(json_free) = about(u);
-    struct buf text AUTO(buf_release) = BUF_INIT;
-
-    json_print(o, &text, true);
-    return fs_replace(u->dirfd, "about", buf_str(&text), text.len, 0600, err);
-}
-
-static void
-apply_line(struct repo_upload *u, const char *line)
-{
-    int64_t offset, size;
-    int n, end = 0;
-
-    if (sscanf(line, "%d %" SCNd64 " %" SCNd64 "%n", &n, &offset, &size, &end) == 3 &&
-        line[end] == '\0') {
-        if (n >= 0 && n < u->n_files && offset >= 0 && size >= 0 &&
-            size <= u->files[n].size_bytes && offset <= u->files[n].size_bytes - size)
-            upload_ranges_add(&u->files[n].came, offset, offset + size);
-    } else if (sscanf(line, "%d none%n", &n, &end) == 1 && end > 0 &&
-               line[end] == '\0') {
-        if (n >= 0 && n < u->n_files)
-            upload_ranges_release(&u->files[n].came);
-    }
-}
-
-/* A file that is shorter than what came of it lost its end with its machine. */
-static void
-check_sizes(struct repo_upload *u)
-{
-    for (int i = 0; i < u->n_files; i++) {
-        struct upload_file *f = &u->files[i];
-        const struct upload_range *last = f->came.n ? &f->came.v[f->came.n - 1] : NULL;
-        char name[16];
-        struct stat st;
-
-        upload_file_name(u, f, name);
-        if (last && (fstatat(u->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-                     !S_ISREG(st.st_mode) || st.st_size < last->to))
-            upload_ranges_release(&f->came);
-    }
-}
-
-static int
-read_parts(struct repo_upload *u, struct err *err)
-{
-    struct buf text AUTO(buf_release) = { .cap_bytes = PARTS_MAX };
-    int rc = fs_read(u->dirfd, "parts", &text, err);
-
-    if (rc < 0)
-        return rc;
-    for (char *p = text.data, *lf; p && (lf = strchr(p, '\n')); p = lf + 1) {
-        *lf = '\0';
-        apply_line(u, p);
-    }
-    check_sizes(u);
-    return 0;
-}
-
-static int
-read_about(struct repo_upload *u, struct err *err)
-{
-    struct buf text AUTO(buf_release) = { .cap_bytes = ABOUT_MAX };
-    cJSON *o AUTO(json_free) = NULL;
-    const char *subject, *model, *base;
-    const cJSON *list;
-    int i = 0;
-
-    if (fs_read(u->dirfd, "about", &text, err) < 0 ||
-        json_parse(&o, (struct str){ buf_str(&text), text.len }, FOLDER "/about", err) <
-            0 ||
-        json_str(o, "subject", NULL, &subject, "about", err) < 0 ||
-        json_str(o, "model", "", &model, "about", err) < 0)
-        return -(int)err->code;
-    list = cJSON_GetObjectItemCaseSensitive(o, "files");
-    if (upload_files_parse(list, &u->files, &u->n_files, false, err) < 0)
-        return -(int)err->code;
-    snprintf(u->subject, sizeof(u->subject), "%s", subject);
-    snprintf(u->model, sizeof(u->model), "%s", model);
-    for (const cJSON *one = list->child; one; one = one->next, i++) {
-        struct upload_file *f = &u->files[i]; /* they were in order */
-
-        if (json_bool(one, "have", false, &f->is_have, "about", err) < 0 ||
-            json_str(one, "base", "", &base, "about", err) < 0)
-            return -(int)err->code;
-        f->has_base = digest_parse(str_of(base), &f->base);
-    }
-    return 0;
-}
-
-/* 1: it was committed; 0. */
-static int
-read_tree(struct repo_upload *u, struct err *err)
-{
-    struct buf text AUTO(buf_release) = { .cap_bytes = 256 };
-    int rc = fs_exists(u->dirfd, "tree", err);
-
-    if (rc == 1)
-        rc = fs_read(u->dirfd, "tree", &text, err);
-    if (rc < 0 || text.len < 64)
-        return rc < 0 ? rc : 0;
-    return digest_parse((struct str){ text.data, 64 }, &u->tree.digest);
-}
+/* ---- all of them ---- */
 
 static bool
 is_id(const char *id)
@@ -522,15 +179,15 @@ load(struct repo_upload **out, struct repo_uploads *us, const char *id, struct e
         rc = fs_open(&u->parts_fd, u->dirfd, "parts",
                      O_WRONLY | O_APPEND | O_NOFOLLOW | O_CREAT, 0600, err);
     if (rc == 0)
-        rc = read_about(u, err);
+        rc = upload_read_about(u, err);
     if (rc == 0)
-        rc = read_parts(u, err);
+        rc = upload_read_parts(u, err);
     if (rc == 0) {
         rc = fs_exists(u->dirfd, "index.index", err);
         u->has_index = rc == 1;
     }
     if (rc >= 0) {
-        rc = read_tree(u, err);
+        rc = upload_read_tree(u, err);
         u->is_committed = rc == 1;
     }
     if (rc < 0)
@@ -803,7 +460,7 @@ repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo
     if (rc == 0)
         rc = keep_index(*out, r, err);
     if (rc == 0)
-        rc = write_about(*out, err);
+        rc = upload_write_about(*out, err);
     if (rc < 0)
         repo_upload_put(*out);
     return rc;

@@ -105,6 +105,12 @@ struct repo_uploads {
     _Atomic int n_slabs;
 };
 
+/* repo_upload_disk.c */
+int upload_write_about(struct repo_upload *u, struct err *err) MUST_CHECK;
+int upload_read_about(struct repo_upload *u, struct err *err) MUST_CHECK;
+int upload_read_parts(struct repo_upload *u, struct err *err) MUST_CHECK;
+/* 1: it was committed; 0. */
+int upload_read_tree(struct repo_upload *u, struct err *err) MUST_CHECK;
 /* Appends to `parts`; size -1: nothing of it came. */
 int upload_note(struct repo_upload *u, const struct upload_file *f, int64_t offset,
                 int64_t size, struct err *err) MUST_CHECK;

@@ -7,8 +7,8 @@
  * is carried out by a worker (srv_worker.c): a process with a session of its own, so
  * that what a verb does to itself, and how long it takes, hurts nobody else.
  *
- *   srv_main.c     options, sockets, start and graceful end
- *   srv_http.c     a request from its first header to its answer; limits
+ *   srv_main.c, srv_run.c  options, sockets, start and graceful end; srv_conn.c
+ * connections srv_http.c     a request from its first header to its answer; limits
  *   srv_route.c    routes.def: which handler a path belongs to
  *   srv_auth.c     who asks: kernel, token, certificate, OIDC
  *   srv_verb.c     /api/v1/VERB: a verb as a request, its reply, problem or events
@@ -65,7 +65,7 @@ struct srv_log;      /* srv_log.c */
 struct srv_metrics;  /* srv_metrics.c */
 struct srv_lookup;   /* srv_lookup.h */
 struct srv_auth;     /* srv_auth.c */
-struct srv_net;      /* srv_run.c */
+struct srv_net;      /* srv_net.h */
 struct srv_sessions; /* srv_session.c */
 struct repo_uploads; /* repo/upload.h */
 struct srv {
@@ -103,7 +103,7 @@ struct srv_pool_figures {
     int64_t n_died; /* at work, ever */
 };
 void srv_pool_figures(struct srv *srv, struct srv_pool_figures *out);
-/* Open connections by enum srv_kind (srv_run.c). */
+/* Open connections by enum srv_kind (srv_conn.c). */
 void srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1]);
 void srv_pool_close(struct srv *srv);
 /* Options of libmicrohttpd for TLS, up to `cap` (srv_tls.c); *n of them. What they

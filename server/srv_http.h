@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What srv_http.c, srv_check.c and srv_run.c have with libmicrohttpd. */
+/* What srv_http.c, srv_check.c and srv_conn.c have with libmicrohttpd. */
 #ifndef SERVER_SRV_HTTP_H
 #define SERVER_SRV_HTTP_H
 
@@ -20,7 +20,7 @@ void srv_http_end(void *arg, struct MHD_Connection *mhd, void **con_cls,
 int srv_http_check(struct srv_req *q, const char *url, const char *version, int *status,
                    struct err *err) MUST_CHECK;
 
-/* A request begins and ends on a connection (srv_run.c). */
+/* A request begins and ends on a connection (srv_conn.c). */
 void srv_conn_busy(struct srv *srv, struct srv_conn *c, struct srv_req *q);
 void srv_conn_idle(struct srv *srv, struct srv_conn *c);
 /* What its client has still to send; asked by another thread. */

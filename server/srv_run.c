@@ -2,15 +2,14 @@
 /* Sockets, start and graceful end.
  *
  * One thread accepts, on all sockets, and gives each connection to libmicrohttpd, whose
- * threads do the rest. Every second it looks at all connections for those that are slow
- * on purpose. */
-#include "server/srv_http.h"
+ * threads do the rest (srv_conn.c). Every second it looks at all connections for those
+ * that are slow on purpose. */
+#include "server/srv_net.h"
 
 #include "base/clock.h"
 #include "server/srv_lookup.h"
 
 #include <errno.h>
-#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -29,255 +27,11 @@
 
 #define SECOND_NS INT64_C(1000000000)
 enum {
-    LISTEN_MAX = 8,
     CONNECTIONS_MAX = 20000,
-    PER_ADDRESS_MAX = 1000,   /* of one other machine; this one is a proxy, or ours */
     MEMORY_BYTES = 40 * 1024, /* of a connection: its headers, and those it gets */
-    HEAD_S = 20,       /* from a request's first byte to the end of its headers */
-    BODY_GRACE_S = 30, /* then a body must have come at BODY_BYTES_S on average */
-    BODY_BYTES_S = 1024,
-    DRAIN_S = 30,   /* for what is under way at the end */
-    LINGER_MS = 300 /* for requests that are on their way at the end */
+    DRAIN_S = 30,             /* for what is under way at the end */
+    LINGER_MS = 300           /* for requests that are on their way at the end */
 };
-
-struct srv_net {
-    struct MHD_Daemon *plain, *tls;
-    int fds[LISTEN_MAX];
-    bool is_tcp[LISTEN_MAX];
-    int n_fds;
-    int signal_fd, wake[2];
-    char *socket_path; /* to unlink at the end */
-    pthread_mutex_t lock;
-    struct srv_conn *conns; /* all that are open */
-    int n_conns, n_requests;
-    _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
-    bool had_stdio;
-};
-
-/* ---- connections ---- */
-
-void
-srv_conn_busy(struct srv *srv, struct srv_conn *c, struct srv_req *q)
-{
-    pthread_mutex_lock(&srv->net->lock);
-    c->req = q;
-    c->moved_ns = q->begun_ns;
-    srv->net->n_requests++;
-    pthread_mutex_unlock(&srv->net->lock);
-}
-
-static uint64_t
-received(const struct srv_conn *c)
-{
-    struct tcp_info info;
-    socklen_t n = sizeof info;
-    if (c->kind != SRV_TCP || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0 ||
-        n < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t))
-        return 0;
-    return info.tcpi_bytes_received;
-}
-
-void
-srv_conn_idle(struct srv *srv, struct srv_conn *c)
-{
-    pthread_mutex_lock(&srv->net->lock);
-    c->req = NULL;
-    c->moved_ns = 0;
-    c->n_before = 0; /* the sweep looks it up */
-    srv->net->n_requests--;
-    pthread_mutex_unlock(&srv->net->lock);
-}
-
-void
-srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1])
-{
-    for (int i = 0; i <= SRV_STDIO; i++)
-        out[i] = 0;
-    pthread_mutex_lock(&srv->net->lock);
-    for (const struct srv_conn *c = srv->net->conns; c; c = c->next)
-        out[c->kind]++;
-    pthread_mutex_unlock(&srv->net->lock);
-}
-
-bool
-srv_slow_begin(struct srv *srv, int max)
-{
-    if (atomic_fetch_add(&srv->net->n_slow, 1) < max)
-        return true;
-    atomic_fetch_sub(&srv->net->n_slow, 1);
-    return false;
-}
-
-void
-srv_slow_end(struct srv *srv)
-{
-    atomic_fetch_sub(&srv->net->n_slow, 1);
-}
-
-bool
-srv_is_gone(const struct srv_req *q)
-{
-    struct pollfd p = { .fd = q->conn ? q->conn->fd : -1, .events = POLLRDHUP };
-    return q->conn && poll(&p, 1, 0) > 0 &&
-           (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
-}
-
-static void
-say_peer(struct srv_conn *c)
-{
-    struct sockaddr_storage a;
-    socklen_t n = sizeof a;
-    struct ucred who;
-    socklen_t m = sizeof who;
-    if (getpeername(c->fd, (struct sockaddr *)&a, &n) < 0)
-        return;
-    if (a.ss_family != AF_UNIX) {
-        c->kind = SRV_TCP;
-        if (getnameinfo((struct sockaddr *)&a, n, c->peer, sizeof c->peer, NULL, 0,
-                        NI_NUMERICHOST) != 0)
-            c->peer[0] = '\0';
-    } else if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &m) == 0) {
-        c->kind = SRV_UNIX;
-        c->uid = who.uid;
-    }
-}
-
-static void
-on_connection(void *arg, struct MHD_Connection *mhd, void **context,
-              enum MHD_ConnectionNotificationCode code)
-{
-    struct srv *srv = arg;
-    struct srv_net *net = srv->net;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *i =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        struct srv_conn *c = xcalloc(1, sizeof *c);
-        const union MHD_ConnectionInfo *d =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-        c->srv = srv;
-        c->fd = i->connect_fd;
-        c->uid = (uid_t)-1;
-        c->tls = d && d->tls_session;
-        c->begun_ns = clock_mono_ns();
-        c->kind = SRV_TCP;
-        say_peer(c);
-        if (srv->opts->stdio) {
-            c->kind = SRV_STDIO;
-            c->uid = getuid();
-        }
-        pthread_mutex_lock(&net->lock);
-        c->next = net->conns;
-        if (c->next)
-            c->next->prev = c;
-        net->conns = c;
-        net->n_conns++;
-        pthread_mutex_unlock(&net->lock);
-        atomic_fetch_add(&net->n_begun, 1);
-        *context = c;
-    } else if (*context) {
-        struct srv_conn *c = *context;
-        pthread_mutex_lock(&net->lock);
-        *(c->prev ? &c->prev->next : &net->conns) = c->next;
-        if (c->next)
-            c->next->prev = c->prev;
-        net->n_conns--;
-        pthread_mutex_unlock(&net->lock);
-        free(c);
-        *context = NULL;
-    }
-}
-
-/* libmicrohttpd does not see an end that came with the beginning of a request. What it
- * has not looked at yet may be a whole one: the second look counts. */
-static bool
-is_left(struct srv_conn *c)
-{
-    struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
-    const bool was_half = c->is_half;
-    c->is_half = !c->req && poll(&p, 1, 0) == 1 && (p.revents & POLLRDHUP);
-    return was_half && c->is_half;
-}
-
-/* Ends connections on which a request comes too slowly: one byte now and then keeps
- * libmicrohttpd's own clock from ending them. `idle`: those without a request, too. */
-static void
-sweep(struct srv *srv, bool idle)
-{
-    const int64_t now = clock_mono_ns();
-    pthread_mutex_lock(&srv->net->lock);
-    for (struct srv_conn *c = srv->net->conns; c; c = c->next) {
-        bool end = false;
-        int waiting = 0;
-        if (!c->req) {
-            uint64_t n = received(c);
-            if (!c->moved_ns && !c->n_before)
-                c->n_before = n ? n : 1;
-            else if (!c->moved_ns && n > c->n_before)
-                c->moved_ns = now;
-            end = (c->moved_ns && now - c->moved_ns > HEAD_S * SECOND_NS) ||
-                  (idle && !c->moved_ns && ioctl(c->fd, FIONREAD, &waiting) == 0 &&
-                   waiting == 0);
-        } else {
-            const int64_t s = (now - c->req->begun_ns) / SECOND_NS;
-            const enum srv_waits waits = srv_req_waits(c->req);
-            end = (waits == SRV_WAITS_HEAD && s > HEAD_S) ||
-                  (waits == SRV_WAITS_BODY && s > BODY_GRACE_S &&
-                   c->req->got_bytes < s * BODY_BYTES_S);
-        }
-        if (is_left(c) || end)
-            shutdown(c->fd, SHUT_RDWR);
-    }
-    pthread_mutex_unlock(&srv->net->lock);
-}
-
-static int
-n_of_address(struct srv *srv, const char *peer)
-{
-    int n = 0;
-    if (!peer[0] || strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0)
-        return 0;
-    pthread_mutex_lock(&srv->net->lock);
-    for (struct srv_conn *c = srv->net->conns; c; c = c->next)
-        n += strcmp(c->peer, peer) == 0;
-    pthread_mutex_unlock(&srv->net->lock);
-    return n;
-}
-
-/* Hands a connection over; takes fd. */
-static void
-add_connection(struct srv *srv, int fd, bool is_tcp)
-{
-    struct sockaddr_storage a;
-    socklen_t n = sizeof a;
-    char peer[48] = "";
-    int one = 1;
-    if (is_tcp) {
-        if (getpeername(fd, (struct sockaddr *)&a, &n) == 0 &&
-            getnameinfo((struct sockaddr *)&a, n, peer, sizeof peer, NULL, 0,
-                        NI_NUMERICHOST) != 0)
-            peer[0] = '\0';
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    } else {
-        memset(&a, 0, sizeof a);
-        a.ss_family = AF_UNIX;
-        n = sizeof(sa_family_t);
-    }
-    if (n_of_address(srv, peer) >= PER_ADDRESS_MAX) {
-        close(fd);
-        return;
-    }
-    /* on failure it has closed fd */
-    (void)MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
-                             fd, (struct sockaddr *)&a, n);
-}
-
-void
-srv_add(struct srv *srv, int fd)
-{
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    add_connection(srv, fd, false);
-}
 
 static void
 accept_all(struct srv *srv)
@@ -288,7 +42,7 @@ accept_all(struct srv *srv)
                 accept4(srv->net->fds[i], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
             if (fd < 0)
                 break;
-            add_connection(srv, fd, srv->net->is_tcp[i]);
+            srv_add_connection(srv, fd, srv->net->is_tcp[i]);
         }
     }
 }
@@ -461,8 +215,9 @@ start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err
     *out = MHD_start_daemon(
         flags, 0, NULL, NULL, srv_http_handle, srv, MHD_OPTION_URI_LOG_CALLBACK,
         srv_http_begin, srv, MHD_OPTION_NOTIFY_COMPLETED, srv_http_end, srv,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, srv, MHD_OPTION_UNESCAPE_CALLBACK,
-        leave_escaped, NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
+        MHD_OPTION_NOTIFY_CONNECTION, srv_on_connection, srv,
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_THREAD_POOL_SIZE,
@@ -697,7 +452,7 @@ drain(struct srv *srv)
         if ((n_requests == 0 && n_conns == 0) || ms > DRAIN_S * 1000)
             break;
         if (ms > LINGER_MS)
-            sweep(srv, true);
+            srv_sweep(srv, true);
         if (poll(&p, 1, 20) > 0 && take_signals(srv) > 0)
             _exit(0); /* told twice: now; workers end with their sockets */
     }
@@ -736,7 +491,7 @@ srv_run(struct srv *srv, struct err *err)
         accept_all(srv);
         if (clock_mono_ns() - swept > SECOND_NS) {
             swept = clock_mono_ns();
-            sweep(srv, false);
+            srv_sweep(srv, false);
             srv_pool_sweep(srv, false);
         }
     }

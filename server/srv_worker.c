@@ -375,21 +375,24 @@ follow(struct worker *w, int *out, const struct srv_call_hooks *h, cJSON **reply
 }
 
 static int
-has_died(struct srv *srv, struct worker *w, const char *verb, struct err *err)
+has_died(struct srv *srv, struct worker *w, const char *verb, const cJSON *request,
+         struct err *err)
 {
     const struct svc_verb *v = svc_find(verb);
+    const bool again =
+        (v && v->right == ACC_READ) || json_has(request, "idempotency_key");
     char text[48];
     atomic_fetch_add(&srv->pool->n_died, 1);
     kill(-w->pid, SIGKILL); /* and whatever it started */
     int status = reap(w);
     char *why = xstrdup(err->msg);
     err_clear(err);
-    err_set(err, ERR_IO, "the process that carried out %s ended (%s; %s)%s", verb,
+    err_set(err, again ? ERR_BUSY : ERR_IO,
+            "the process that carried out %s ended (%s; %s)%s", verb,
             proc_status_text(status, text), why,
-            v && v->right == ACC_READ
-                ? ": try again"
-                : "; whether it took effect is not known: look before you repeat it "
-                  "(a call with an idempotency key may be repeated)");
+            again ? ": try again"
+                  : "; whether it took effect is not known: look before you repeat it "
+                    "(a call with an idempotency key may be repeated)");
     free(why);
     return -(int)err->code;
 }
@@ -429,7 +432,7 @@ call_worker(struct srv *srv, const struct srv_who *who, const char *verb,
     }
     fs_close(&theirs);
     if (follow(w, &out, h, reply, &failure, err) < 0)
-        return has_died(srv, w, verb, err);
+        return has_died(srv, w, verb, request, err);
     put_worker(srv, w);
     if (failure.code == ERR_OK)
         return 0;

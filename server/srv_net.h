@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets (srv_run.c) and the connections that come by them (srv_conn.c). */
+#ifndef SERVER_SRV_NET_H
+#define SERVER_SRV_NET_H
+
+#include "server/srv_http.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { LISTEN_MAX = 8 };
+struct srv_net {
+    struct MHD_Daemon *plain, *tls;
+    int fds[LISTEN_MAX];
+    bool is_tcp[LISTEN_MAX];
+    int n_fds;
+    int signal_fd, wake[2];
+    char *socket_path; /* to unlink at the end */
+    pthread_mutex_t lock;
+    struct srv_conn *conns; /* all that are open */
+    int n_conns, n_requests;
+    _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
+    bool had_stdio;
+};
+
+/* Of libmicrohttpd; arg is the struct srv. */
+void srv_on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+                       enum MHD_ConnectionNotificationCode code);
+/* Hands a connection over; takes fd. */
+void srv_add_connection(struct srv *srv, int fd, bool is_tcp);
+/* Ends connections on which a request comes too slowly: one byte now and then keeps
+ * libmicrohttpd's own clock from ending them. `idle`: those without a request, too. */
+void srv_sweep(struct srv *srv, bool idle);
+
+#endif
