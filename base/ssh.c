@@ -26,10 +26,34 @@ is_plain(const char *s, const char *others)
     return true;
 }
 
+const char *
+ssh_split_port(char **host, char **port)
+{
+    char *colon = strrchr(*host, ':');
+
+    if (**host == '[') {
+        char *end = strchr(*host, ']');
+
+        if (!end || (end[1] && end[1] != ':'))
+            return "its address has no ]";
+        colon = end[1] ? end + 1 : NULL;
+        *end = '\0';
+        (*host)++;
+    }
+    *port = colon ? colon + 1 : NULL;
+    if (!colon)
+        return NULL;
+    *colon = '\0';
+    return !**port || strlen(*port) > 5 || strspn(*port, "0123456789") != strlen(*port)
+               ? "its port is no number"
+               : NULL;
+}
+
 static const char *
 url_fault(char *rest, struct ssh_url *out)
 {
-    char *slash = strchr(rest, '/'), *at, *host, *colon;
+    char *slash = strchr(rest, '/'), *at, *host, *port;
+    const char *fault;
 
     if (slash && slash[1])
         out->dir = xstrdup(slash);
@@ -40,24 +64,9 @@ url_fault(char *rest, struct ssh_url *out)
         *slash = '\0';
     at = strrchr(rest, '@');
     host = at ? at + 1 : rest;
-    if (host[0] == '[') {
-        char *end = strchr(host, ']');
-
-        if (!end || (end[1] && end[1] != ':'))
-            return "its address has no ]";
-        colon = end[1] ? end + 1 : NULL;
-        *end = '\0';
-        host++;
-    } else {
-        colon = strrchr(host, ':');
-    }
-    if (colon) {
-        *colon = '\0';
-        if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] ||
-            strlen(colon + 1) > 5)
-            return "its port is no number";
-        out->port = xstrdup(colon + 1);
-    }
+    if ((fault = ssh_split_port(&host, &port)))
+        return fault;
+    out->port = port ? xstrdup(port) : NULL;
     if (at)
         *at = '\0';
     if (!is_plain(host, ".-_:%"))

@@ -11,6 +11,9 @@ struct ssh_url {
     char *port; /* NULL: none */
     char *dir;  /* "/dir"; NULL: none */
 };
+/* "host", "host:port", "[::1]:port" taken apart in place; *port NULL: none. The fault;
+ * NULL: there is none. */
+const char *ssh_split_port(char **host, char **port);
 /* ERR_USAGE names the fault. */
 int ssh_url_parse(const char *text, struct ssh_url *out, struct err *err) MUST_CHECK;
 void ssh_url_release(struct ssh_url *u); /* for AUTO */

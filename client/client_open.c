@@ -3,6 +3,7 @@
 #include "client/client_int.h"
 
 #include "base/fs.h"
+#include "base/ssh.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ is_host(const char *s)
 static const char *
 web_fault(char *rest, struct client_place *out)
 {
-    char *slash = strchr(rest, '/'), *host = rest, *colon;
+    char *slash = strchr(rest, '/'), *host = rest, *port;
+    const char *fault;
 
     for (const char *p = rest; *p; p++)
         if ((unsigned char)*p <= ' ' || *p == 127 || *p == '?' || *p == '#')
@@ -66,27 +68,12 @@ web_fault(char *rest, struct client_place *out)
         return "a user or password does not belong there; a token comes by "
                "$SLUICE_TOKEN or $SLUICE_TOKEN_FILE";
     out->host_header = xstrdup(rest);
-    if (host[0] == '[') {
-        char *end = strchr(host, ']');
-
-        if (!end || (end[1] && end[1] != ':'))
-            return "its address has no ]";
-        colon = end[1] ? end + 1 : NULL;
-        *end = '\0';
-        host++;
-    } else {
-        colon = strrchr(host, ':');
-    }
-    if (colon) {
-        *colon++ = '\0';
-        if (strspn(colon, "0123456789") != strlen(colon) || !*colon ||
-            strlen(colon) > 5)
-            return "its port is no number";
-    }
+    if ((fault = ssh_split_port(&host, &port)))
+        return fault;
     if (!is_host(host))
         return "its host is no name or address";
     out->host = xstrdup(host);
-    out->port = xstrdup(colon ? colon : out->kind == CLIENT_TLS ? "443" : "8600");
+    out->port = xstrdup(port ? port : out->kind == CLIENT_TLS ? "443" : "8600");
     return NULL;
 }
 

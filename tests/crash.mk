@@ -2,10 +2,11 @@
 # program with tests/crash/shim.c before libc. Its end is no end of the process, so here it
 # closes what it opened.
 CRASH := $(D)/tests/crash-driver
-$(D)/tests/crash/sluice.o: $(D)/cli/sluice_main.o tests/crash.mk
+$(D)/tests/crash/sluice.o: $(D)/cli/sluice_main.o $(D)/cli/cli_run.o tests/crash.mk
 	@mkdir -p $(@D)
+	ld -r -o $@ $(filter %.o,$^)
 	objcopy --redefine-sym main=sluice_main --redefine-sym exit=sluice_exit \
-	    --redefine-sym svc_leave=svc_close $< $@
+	    --redefine-sym svc_leave=svc_close $@
 $(CRASH): $(patsubst %.c,$(D)/%.o,$(sort $(wildcard tests/crash/*.c))) $(D)/tests/crash/sluice.o $(call libs_of,$(SLUICE_MODULES))
 	$(call say,LD)$(CC) $(LDFLAGS) $(LDFLAGS_$(B)) -rdynamic -o $@ $^ $(STATIC_LIBS)
 

@@ -69,7 +69,7 @@ is "every table is looked at" "$(grep -c . .before | awk '{ print ($1 > 40) }')"
 
 # A table that is neither watched nor known to follow from something else would be lost: list it
 # in `facts` of its module's struct db_schema, or here with docs/store.md.
-derived="event object manifest_file object_check fact_note fact_table module_schema seen_file store_age undo_files lease doomed trash request leaf_list cold host_heard"
+derived="event object manifest_file object_check fact_note fact_table module_schema seen_file store_age undo_files lease doomed trash request leaf_list cold host_heard token_use tree"
 is "every table is a fact, or known to be derived" "$(python3 - $derived <<'PY'
 import sqlite3, sys
 c = sqlite3.connect("store/catalogue.db")
