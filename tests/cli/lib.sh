@@ -25,6 +25,7 @@ trap 'for s in $servers; do kill "$s" 2>/dev/null; done
 chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
 export SLUICE_STORE="$scratch/store" XDG_CACHE_HOME="$scratch/.cache"
+export SLUICE_RETRY_S=2 # what is not there in a test mostly will not come
 n=0 bad=0
 
 # What to set for a sluice that may talk to a service: one for $SLUICE_STORE, if it is there.
@@ -51,7 +52,7 @@ served() { # its words
 sl() {
     status=0
     served "$@"
-    SLUICE_SERVER=$served_by SLUICE_RETRY_S=2 sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
+    SLUICE_SERVER=$served_by sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
     out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
 }
 not_served() { # name of a check: why it cannot be as it is without a service

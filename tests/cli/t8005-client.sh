@@ -3,7 +3,7 @@
 # does not answer. (The rest of the commands: make check-served.)
 . "$(dirname "$0")/lib.sh"
 unset SLUICE_TEST_SERVER SLUICE_CA_FILE SLUICE_CERT SLUICE_KEY SLUICE_TOKEN_FILE SLUICE_SSH
-export SLUICE_RETRY_S=2 XDG_CACHE_HOME="$scratch/cache"
+export XDG_CACHE_HOME="$scratch/cache"
 
 digits_live
 sluice serve --socket "$scratch/s" >serve.log 2>&1 </dev/null &

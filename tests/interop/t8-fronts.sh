@@ -69,8 +69,10 @@ front() {
     (sleep 1 && exec sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>>serve.err) &
     daemon=$!
     servers="$servers $daemon"
+    export SLUICE_RETRY_S=60
     sl --server "$url" list
     ok "$who: a call while it is away waits"
+    export SLUICE_RETRY_S=2
     unset SLUICE_TOKEN_FILE SSL_CERT_FILE
 }
 
