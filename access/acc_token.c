@@ -292,18 +292,25 @@ find(struct acc *a, const char *id, struct found *out, struct err *err)
     return 0;
 }
 
+/* One that the caller may end or renew. */
+static int
+find_own(struct acc *a, const char *id, struct found *out, struct err *err)
+{
+    int r = check_known(a, err);
+
+    if (r == 0)
+        r = find(a, id, out, err);
+    return r < 0 ? r : check_own(a, out->subject, id, err);
+}
+
 int
 acc_token_rotate(struct acc *a, const char *id, int64_t grace_ns,
                  struct acc_token_new *out, struct err *err)
 {
     struct found old AUTO(found_release) = { .subject = NULL };
     const int64_t now_ns = clock_now_ns();
-    int r = check_known(a, err);
+    int r = find_own(a, id, &old, err);
 
-    if (r == 0)
-        r = find(a, id, &old, err);
-    if (r == 0)
-        r = check_own(a, old.subject, id, err);
     if (r == 0)
         r = acc_user_active(a, old.subject, err);
     if (r == 0 && (old.revoked_ns || old.expires_ns <= now_ns))
@@ -327,12 +334,8 @@ int
 acc_token_revoke(struct acc *a, const char *id, struct err *err)
 {
     struct found old AUTO(found_release) = { .subject = NULL };
-    int r = check_known(a, err);
+    int r = find_own(a, id, &old, err);
 
-    if (r == 0)
-        r = find(a, id, &old, err);
-    if (r == 0)
-        r = check_own(a, old.subject, id, err);
     if (r == 0)
         r = db_run(a->db, err,
                    "UPDATE token SET revoked_ns = ? WHERE id = ? AND revoked_ns = 0",

@@ -223,6 +223,15 @@ str_is(struct str a, const char *s)
     return str_eq(a, str_of(s));
 }
 
+bool
+str_is_line(const char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 127)
+            return false;
+    return true;
+}
+
 int
 str_cmp(struct str a, struct str b)
 {

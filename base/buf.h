@@ -59,6 +59,7 @@ struct str str_of(const char *s);
 char *str_dup(struct str s); /* as xstrndup; s.p may be NULL where s.n is 0 */
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *s);
+bool str_is_line(const char *s);         /* no control character is in it */
 int str_cmp(struct str a, struct str b); /* bytewise, a prefix sorts first */
 /* Number of single-letter edits between two words; more than `cap` says only that it
  * is more. Its time grows as 3^cap. */

@@ -61,7 +61,7 @@ digest_hex(const struct digest *d, char out[DIGEST_HEX_BYTES])
     out[2 * sizeof(d->b)] = '\0';
 }
 
-static int
+int
 hex_value(char c)
 {
     if (c >= '0' && c <= '9')

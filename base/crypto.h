@@ -22,6 +22,7 @@ void sha256_end(struct sha256 *s, struct digest *out);
 void sha256_of(const void *p, size_t n, struct digest *out);
 /* Lower-case hex with a final NUL. */
 void digest_hex(const struct digest *d, char out[DIGEST_HEX_BYTES]);
+int hex_value(char c); /* of a hex digit; -1: it is none */
 /* 64 hex digits, either case; false: something else. */
 bool digest_parse(struct str hex, struct digest *out);
 bool digest_eq(const struct digest *a, const struct digest *b);

@@ -26,29 +26,20 @@ http_answer_release(struct http_answer *a)
     buf_release(&a->body);
 }
 
-static bool
-is_line(const char *s)
-{
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            return false;
-    return true;
-}
-
 static int
 put_request(const struct http_ask *a, struct buf *out, struct err *err)
 {
     const char *method = a->method ? a->method : a->body ? "POST" : "GET";
 
     if ((strncmp(a->url, "http://", 7) != 0 && strncmp(a->url, "https://", 8) != 0) ||
-        !is_line(a->url) || strchr(a->url, ' '))
+        !str_is_line(a->url) || strchr(a->url, ' '))
         return err_set(err, ERR_INVALID, "no http:// or https:// address: %s", a->url);
     buf_addf(out, "%s %s\n%d %d %zu %d\n", method, a->url,
              a->connect_ms ? a->connect_ms : CONNECT_MS,
              a->wall_ms ? a->wall_ms : WALL_MS, a->max_bytes ? a->max_bytes : MAX_BYTES,
              a->http2);
     for (int i = 0; a->headers && a->headers[i]; i++) {
-        if (!is_line(a->headers[i]))
+        if (!str_is_line(a->headers[i]))
             return err_set(err, ERR_INVALID, "a header with a control character");
         buf_addf(out, "%s\n", a->headers[i]);
     }

@@ -15,17 +15,6 @@
 #define DAY_S 86400.0
 enum { CERT_DAYS = 14, TOKEN_DAYS = 7, SKEW_S = 60 };
 
-static void
-finding(cJSON *list, const char *what, bool ok, const char *saw, const char *fix)
-{
-    cJSON *o = cJSON_CreateObject();
-    json_put_str(o, "what", what);
-    json_put_bool(o, "ok", ok);
-    json_put_str(o, "saw", saw);
-    json_put_str(o, "fix", ok ? NULL : fix);
-    cJSON_AddItemToArray(list, o);
-}
-
 static const char *
 way_out_of(const struct client_place *p)
 {
@@ -55,9 +44,10 @@ look_at_certificate(const SSL *tls, cJSON *list)
     if (!cert || !ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)))
         return;
     snprintf(saw, sizeof saw, "%s; valid for %d more days", SSL_get_version(tls), days);
-    finding(list, "its certificate", days >= CERT_DAYS, saw,
-            "renew it where it is kept, then SIGHUP to the service (or reload its "
-            "front)");
+    svc_add_finding(
+        list, "its certificate", days >= CERT_DAYS, saw,
+        "renew it where it is kept, then SIGHUP to the service (or reload its "
+        "front)");
 }
 
 /* 0: a connection can be had. */
@@ -69,8 +59,8 @@ look_at_way(struct client *c, cJSON *list)
     int r = c->place.kind == CLIENT_TLS && !c->tls ? client_tls_open(&c->tls, &err) : 0;
     if (r >= 0)
         r = client_conn_open(&c->place, c->tls, &conn, &err);
-    finding(list, "the way to the service", r >= 0, r < 0 ? err.msg : c->place.text,
-            way_out_of(&c->place));
+    svc_add_finding(list, "the way to the service", r >= 0,
+                    r < 0 ? err.msg : c->place.text, way_out_of(&c->place));
     if (r < 0)
         return r;
     if (conn->tls)
@@ -100,8 +90,9 @@ look_at_clock(const struct client_answer *a, cJSON *list)
         return;
     const double apart = difftime(there, (time_t)(clock_now_ns() / 1000000000));
     snprintf(saw, sizeof saw, "%.0f s apart", apart < 0 ? -apart : apart);
-    finding(list, "the two clocks", apart <= SKEW_S && apart >= -SKEW_S, saw,
-            "set the wrong one by NTP: tokens and certificates end by the clock");
+    svc_add_finding(
+        list, "the two clocks", apart <= SKEW_S && apart >= -SKEW_S, saw,
+        "set the wrong one by NTP: tokens and certificates end by the clock");
 }
 
 static int
@@ -117,13 +108,14 @@ look_at_health(struct client *c, cJSON *list)
     } else if (r >= 0) {
         snprintf(saw, sizeof saw, "HTTP %d%s", a.status,
                  a.status == 200 ? ", ready" : "");
-        finding(list, "it is ready", a.status == 200, saw,
-                "what answers is no Sluice, or one that ends or lacks its disk: see "
-                "the service's own messages");
+        svc_add_finding(
+            list, "it is ready", a.status == 200, saw,
+            "what answers is no Sluice, or one that ends or lacks its disk: see "
+            "the service's own messages");
         look_at_clock(&a, list);
         r = a.status == 200 ? 0 : -(int)ERR_FAILED;
     } else {
-        finding(list, "it is ready", false, err.msg, way_out_of(&c->place));
+        svc_add_finding(list, "it is ready", false, err.msg, way_out_of(&c->place));
     }
     client_answer_release(&a);
     return r;
@@ -153,11 +145,12 @@ look_at_version(struct client *c, cJSON *list)
     char saw[128];
     int r = client_call(c, "version", none, &reply, &err);
     if (r < 0) {
-        finding(list, "who you are", false, err.msg,
-                err.code == ERR_DENIED
-                    ? "a token in $SLUICE_TOKEN or $SLUICE_TOKEN_FILE: sluice token "
-                      "create, by whom the service knows"
-                    : "what it says there");
+        svc_add_finding(
+            list, "who you are", false, err.msg,
+            err.code == ERR_DENIED
+                ? "a token in $SLUICE_TOKEN or $SLUICE_TOKEN_FILE: sluice token "
+                  "create, by whom the service knows"
+                : "what it says there");
         return r;
     }
     const char *there = cJSON_GetStringValue(cJSON_GetObjectItem(reply, "version"));
@@ -165,8 +158,9 @@ look_at_version(struct client *c, cJSON *list)
         there ? minor_of(there) - minor_of(SLUICE_VERSION) : minor_of(SLUICE_VERSION);
     snprintf(saw, sizeof saw, "%.32s here, %.32s there", SLUICE_VERSION,
              there ? there : "unknown");
-    finding(list, "versions", there && apart >= -1 && apart <= 1, saw,
-            "one release apart works; upgrade the older one, the service first");
+    svc_add_finding(
+        list, "versions", there && apart >= -1 && apart <= 1, saw,
+        "one release apart works; upgrade the older one, the service first");
     return 0;
 }
 
@@ -184,16 +178,17 @@ look_at_token(struct client *c, cJSON *list)
     struct buf saw AUTO(buf_release) = BUF_INIT;
     int64_t expires_ns = 0;
     if (!c->authorization) {
-        finding(list, "the token", true,
-                c->place.kind == CLIENT_TLS || c->place.kind == CLIENT_TCP
-                    ? "none: a certificate says who you are"
-                    : "none is needed: the other end knows who you are",
-                NULL);
+        svc_add_finding(list, "the token", true,
+                        c->place.kind == CLIENT_TLS || c->place.kind == CLIENT_TCP
+                            ? "none: a certificate says who you are"
+                            : "none is needed: the other end knows who you are",
+                        NULL);
         return;
     }
     if (!id || client_call(c, "token_list", none, &reply, &err) < 0) {
-        finding(list, "the token", !id || err.code == ERR_DENIED,
-                id ? err.msg : "a job's own (OpenID Connect)", "what it says there");
+        svc_add_finding(list, "the token", !id || err.code == ERR_DENIED,
+                        id ? err.msg : "a job's own (OpenID Connect)",
+                        "what it says there");
         return;
     }
     cJSON_ArrayForEach(t, cJSON_GetObjectItem(reply, "tokens"))
@@ -219,7 +214,7 @@ look_at_token(struct client *c, cJSON *list)
     bool lasts = !expires || clock_parse(expires, &expires_ns, &err) < 0 ||
                  (double)(expires_ns - clock_now_ns()) / 1e9 > TOKEN_DAYS * DAY_S;
     char *fix AUTO(free_ptr) = xasprintf("sluice token rotate %s", id);
-    finding(list, "the token", lasts, buf_str(&saw), fix);
+    svc_add_finding(list, "the token", lasts, buf_str(&saw), fix);
 }
 
 /* ---- what it says of itself ---- */
@@ -232,8 +227,8 @@ look_there(struct client *c, const cJSON *request, cJSON *list)
     int r = client_call(c, "doctor", request, &reply, &err);
     cJSON *theirs = cJSON_GetObjectItem(reply, "findings");
     if (r < 0 && !cJSON_IsArray(theirs)) {
-        finding(list, "what it says of itself", err.code == ERR_DENIED, err.msg,
-                "what it says there");
+        svc_add_finding(list, "what it says of itself", err.code == ERR_DENIED, err.msg,
+                        "what it says there");
         return;
     }
     for (cJSON *f = theirs ? theirs->child : NULL; f; f = next) {

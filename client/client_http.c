@@ -84,15 +84,6 @@ has_header(const struct client_ask *a, const char *name)
     return false;
 }
 
-static bool
-is_line(const char *s)
-{
-    for (; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
-            return false;
-    return true;
-}
-
 /* A token goes to who it is for: over TLS, to this machine, or to what the kernel or
  * ssh vouches for; never over the plain network. */
 static bool
@@ -107,7 +98,7 @@ put_head(const struct client *c, const struct client_ask *a, struct buf *out,
 {
     const bool has_body = a->body || a->body_fd > 0;
 
-    if (a->path[0] != '/' || !is_line(a->path) || strchr(a->path, ' '))
+    if (a->path[0] != '/' || !str_is_line(a->path) || strchr(a->path, ' '))
         return err_set(err, ERR_INVALID, "no path of a request: %s", a->path);
     buf_addf(out,
              "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice/" SLUICE_VERSION
@@ -118,7 +109,7 @@ put_head(const struct client *c, const struct client_ask *a, struct buf *out,
         !has_header(a, "Authorization"))
         buf_addf(out, "Authorization: %s\r\n", c->authorization);
     for (int i = 0; a->headers && a->headers[i]; i++) {
-        if (!is_line(a->headers[i]))
+        if (!str_is_line(a->headers[i]))
             return err_set(err, ERR_INVALID, "a header with a control character");
         buf_addf(out, "%s\r\n", a->headers[i]);
     }

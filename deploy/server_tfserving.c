@@ -197,15 +197,6 @@ read_request(const struct deploy_target *t, struct buf *out, struct err *err)
     return 0;
 }
 
-static int
-hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* grpc-message has what is not plain as %XX. */
 static void
 add_decoded(struct buf *out, const char *s)
@@ -213,8 +204,8 @@ add_decoded(struct buf *out, const char *s)
     struct buf text AUTO(buf_release) = BUF_INIT;
 
     for (; *s; s++) {
-        const int high = *s == '%' ? hex_digit(s[1]) : -1;
-        const int low = high >= 0 ? hex_digit(s[2]) : -1;
+        const int high = *s == '%' ? hex_value(s[1]) : -1;
+        const int low = high >= 0 ? hex_value(s[2]) : -1;
 
         if (low < 0) {
             buf_addc(&text, *s);

@@ -224,6 +224,9 @@ void srv_reply_header(struct srv_req *q, const char *name, const char *value);
 int srv_reply_json(struct srv_req *q, int status, const cJSON *j);
 int srv_reply_text(struct srv_req *q, int status, const char *type, struct str text);
 int srv_reply_empty(struct srv_req *q, int status); /* 204, 304 */
+/* Says ETag (with its quotes; NULL: there is none) and Cache-Control of the answer to
+ * come. True: the caller has it already (If-None-Match), and is answered 304. */
+bool srv_reply_known(struct srv_req *q, const char *etag_or_null, const char *cache);
 /* n bytes of fd from offset on, by sendfile; fd is closed when they are sent. */
 int srv_reply_fd(struct srv_req *q, int status, const char *type, int fd,
                  int64_t offset_bytes, int64_t n_bytes);

@@ -37,24 +37,6 @@ not_there(const char *what, const struct digest *d, struct err *err)
 
 /* ---- what identifies an answer ---- */
 
-static bool
-lists_tag(const char *header, const char *etag)
-{
-    return header && (strcmp(header, "*") == 0 || strstr(header, etag));
-}
-
-/* 1: the caller has it already, and is told so. */
-static int
-tag_reply(struct srv_req *q, const char *etag, const char *cache)
-{
-    srv_reply_header(q, "ETag", etag);
-    srv_reply_header(q, "Cache-Control", cache);
-    if (!lists_tag(srv_header(q, "If-None-Match"), etag))
-        return 0;
-    srv_reply_empty(q, 304);
-    return 1;
-}
-
 static void
 put_digest(struct srv_req *q, const struct digest *d)
 {
@@ -153,7 +135,7 @@ reply_fd(struct srv_req *q, const struct digest *d, bool by_name, int *fd,
     repo_digest_text(d, name);
     char *etag AUTO(free_ptr) = xasprintf("\"%s\"", name);
     /* Another time a name may mean another object; a digest never does. */
-    if (tag_reply(q, etag, by_name ? "private, no-cache" : FOREVER))
+    if (srv_reply_known(q, etag, by_name ? "private, no-cache" : FOREVER))
         return 0;
     srv_reply_header(q, "Accept-Ranges", "bytes");
     put_digest(q, d);
@@ -232,7 +214,7 @@ srv_do_object_pieces(struct srv_req *q, struct err *err)
     srv_session_give(q, s);
     buf_adds(&out, "]}\n");
     char *etag AUTO(free_ptr) = xasprintf("\"%s.pieces\"", name);
-    if (r < 0 || tag_reply(q, etag, FOREVER))
+    if (r < 0 || srv_reply_known(q, etag, FOREVER))
         return r < 0 ? r : 0;
     return srv_reply_text(q, 200, "application/json",
                           (struct str){ out.data, out.len });
@@ -260,7 +242,7 @@ srv_do_tree(struct srv_req *q, struct err *err)
     char name[REPO_DIGEST_BYTES];
     repo_digest_text(&d, name);
     char *etag AUTO(free_ptr) = xasprintf("\"%s\"", name);
-    if (tag_reply(q, etag, FOREVER))
+    if (srv_reply_known(q, etag, FOREVER))
         return 0;
     put_digest(q, &d);
     return srv_reply_text(q, 200, "text/plain; charset=utf-8",
@@ -382,7 +364,7 @@ srv_do_pull(struct srv_req *q, struct err *err)
     repo_digest_text(&a.digest, name);
     char *etag AUTO(free_ptr) = xasprintf("\"%s.tar%s\"", name, a.is_zstd ? "z" : "");
     srv_reply_header(q, "X-Sluice-Digest", name);
-    if (tag_reply(q, etag, "private, no-cache"))
+    if (srv_reply_known(q, etag, "private, no-cache"))
         return 0;
     if (srv_session_any(q->srv, &a.s, &a.repo, err) < 0)
         return -(int)err->code;

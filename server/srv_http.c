@@ -28,15 +28,6 @@ struct srv_query {
 
 /* ---- a target, decoded ---- */
 
-static int
-hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* Percent-decodes n bytes. ERR_INVALID: a bad escape, or a byte that no name has. */
 static int
 decode(const char *p, size_t n, bool is_path, char **out, struct err *err)
@@ -48,8 +39,8 @@ decode(const char *p, size_t n, bool is_path, char **out, struct err *err)
         if (c == '+' && !is_path) {
             c = ' ';
         } else if (c == '%') {
-            int a = n - i >= 3 ? hex_digit(p[i + 1]) : -1;
-            int z = n - i >= 3 ? hex_digit(p[i + 2]) : -1;
+            int a = n - i >= 3 ? hex_value(p[i + 1]) : -1;
+            int z = n - i >= 3 ? hex_value(p[i + 2]) : -1;
             if (a < 0 || z < 0)
                 return err_set(err, ERR_INVALID,
                                "the address has a %% that no two hex digits follow");

@@ -315,16 +315,6 @@ the_ref(const struct srv_req *q, const char **out, struct err *err)
                             "?ref=fraud@production");
 }
 
-/* One of the tags that the caller has: `"a", W/"b"`, or `*`. */
-static bool
-has_tag(const char *list, const char *tag)
-{
-    const char *at = strstr(list, tag);
-
-    return strcmp(list, "*") == 0 ||
-           (at && at > list && at[-1] == '"' && at[strlen(tag)] == '"');
-}
-
 int
 srv_do_resolve(struct srv_req *q, struct err *err)
 {
@@ -332,7 +322,7 @@ srv_do_resolve(struct srv_req *q, struct err *err)
     struct buf json AUTO(buf_release) = BUF_INIT;
     char tag[REPO_DIGEST_BYTES + 2];
     struct svc_look about;
-    const char *ref = NULL, *known = srv_header(q, "If-None-Match");
+    const char *ref = NULL;
     int e;
 
     q->verb = "resolve";
@@ -344,11 +334,8 @@ srv_do_resolve(struct srv_req *q, struct err *err)
     if (e < 0)
         return e;
     snprintf(tag, sizeof(tag), "\"%s\"", about.digest);
-    if (about.digest[0])
-        srv_reply_header(q, "ETag", tag);
-    srv_reply_header(q, "Cache-Control", "private, no-cache");
-    if (known && about.digest[0] && has_tag(known, about.digest))
-        return srv_reply_empty(q, 304);
+    if (srv_reply_known(q, about.digest[0] ? tag : NULL, "private, no-cache"))
+        return 0;
     return srv_reply_text(q, 200, "application/json",
                           (struct str){ json.data, json.len });
 }

@@ -77,6 +77,36 @@ srv_reply_empty(struct srv_req *q, int status)
     return 0;
 }
 
+/* Any of the ETags of If-None-Match is this one. */
+static bool
+has_tag(const char *list, const char *tag)
+{
+    const size_t n = strlen(tag);
+    for (const char *at = list; at && *at;) {
+        at += strspn(at, " \t,");
+        if (at[0] == '*')
+            return true;
+        if (strncmp(at, "W/", 2) == 0)
+            at += 2;
+        if (strncmp(at, tag, n) == 0 && (!at[n] || strchr(" \t,", at[n])))
+            return true;
+        at += strcspn(at, ",");
+    }
+    return false;
+}
+
+bool
+srv_reply_known(struct srv_req *q, const char *etag_or_null, const char *cache)
+{
+    if (etag_or_null)
+        srv_reply_header(q, "ETag", etag_or_null);
+    srv_reply_header(q, "Cache-Control", cache);
+    if (!etag_or_null || !has_tag(srv_header(q, "If-None-Match"), etag_or_null))
+        return false;
+    srv_reply_empty(q, 304);
+    return true;
+}
+
 int
 srv_reply_fd(struct srv_req *q, int status, const char *type, int fd,
              int64_t offset_bytes, int64_t n_bytes)

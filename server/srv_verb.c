@@ -212,24 +212,6 @@ is_gone(void *arg)
     return q->srv->draining || srv_is_gone(q);
 }
 
-/* Any of the ETags of If-None-Match is this one. */
-static bool
-has_tag(const char *list, const char *tag)
-{
-    const size_t n = strlen(tag);
-    for (const char *at = list; at && *at;) {
-        at += strspn(at, " \t,");
-        if (at[0] == '*')
-            return true;
-        if (strncmp(at, "W/", 2) == 0)
-            at += 2;
-        if (strncmp(at, tag, n) == 0 && (!at[n] || strchr(" \t,", at[n])))
-            return true;
-        at += strcspn(at, ",");
-    }
-    return false;
-}
-
 /* A GET's answer has the digest of its bytes as its ETag. */
 static int
 reply_tagged(struct srv_req *q, const cJSON *reply)
@@ -241,10 +223,8 @@ reply_tagged(struct srv_req *q, const cJSON *reply)
     sha256_of(out.data, out.len, &d);
     digest_hex(&d, hex);
     snprintf(tag, sizeof tag, "\"%s\"", hex);
-    srv_reply_header(q, "ETag", tag);
-    srv_reply_header(q, "Cache-Control", "private, no-cache");
-    if (has_tag(srv_header(q, "If-None-Match"), tag))
-        return srv_reply_empty(q, 304);
+    if (srv_reply_known(q, tag, "private, no-cache"))
+        return 0;
     return srv_reply_text(q, 200, "application/json",
                           (struct str){ out.data, out.len });
 }

@@ -67,6 +67,9 @@ int svc_schemas(struct db_schema out[SVC_N_SCHEMAS]);
 
 /* KEY=VALUE of push's field `provenance`: ERR_INVALID, ERR_LIMIT. */
 int svc_check_provenance(const char *pair, struct err *err) MUST_CHECK;
+/* One of doctor's: what was looked at, whether it is right, the way out when not. */
+void svc_add_finding(cJSON *list, const char *what, bool ok, const char *saw,
+                     const char *fix);
 
 /* One caller's session: opens the store when a verb first needs it. */
 struct svc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What may be said of where a version comes from. Apart from the verb, for the command
- * line asks, too, also where there is no store. */
+/* Of the verbs, what the command line and its client use, too, where there is no store:
+ * what may be said of where a version comes from, and a finding of doctor. */
 #include "service/service.h"
 
 #include <string.h>
@@ -44,4 +44,16 @@ svc_check_provenance(const char *pair, struct err *err)
                        "the version would read it: leave it out",
                        (int)n, pair, fault);
     return repo_check_text(pair + n + 1, VALUE_MAX, false, "--provenance", err);
+}
+
+void
+svc_add_finding(cJSON *list, const char *what, bool ok, const char *saw,
+                const char *fix)
+{
+    cJSON *o = cJSON_CreateObject();
+    json_put_str(o, "what", what);
+    json_put_bool(o, "ok", ok);
+    json_put_str(o, "saw", saw);
+    json_put_str(o, "fix", ok ? NULL : fix);
+    cJSON_AddItemToArray(list, o);
 }

@@ -22,18 +22,6 @@ svc_do_version(struct svc_call *c, struct err *err)
     return 0;
 }
 
-/* One finding: what was looked at, whether it is right, and the way out when not. */
-static void
-finding(cJSON *list, const char *what, bool ok, const char *saw, const char *fix)
-{
-    cJSON *o = cJSON_CreateObject();
-    json_put_str(o, "what", what);
-    json_put_bool(o, "ok", ok);
-    json_put_str(o, "saw", saw);
-    json_put_str(o, "fix", ok ? NULL : fix);
-    cJSON_AddItemToArray(list, o);
-}
-
 /* What the store's file system cannot do; one that is refused does not get here. */
 static void
 look_at_place(const struct repo *repo, cJSON *list)
@@ -53,8 +41,8 @@ look_at_place(const struct repo *repo, cJSON *list)
                   repo->is_read_only ? "; mounted read-only: reads work, and are not "
                                        "recorded (config: unrecorded_reads)"
                                      : "");
-    finding(list, "file system", !repo->is_read_only, saw,
-            "mount it writable, or leave it to reading");
+    svc_add_finding(list, "file system", !repo->is_read_only, saw,
+                    "mount it writable, or leave it to reading");
 }
 
 static void
@@ -67,32 +55,34 @@ look_at_store(struct svc_call *c, cJSON *list)
     struct repo *repo AUTO(repo_close_p) = NULL;
     if (repo_default_path(c->s->store_path, &path, &err) < 0 ||
         repo_open(&repo, buf_str(&path), schemas, n, &err) < 0) {
-        finding(list, "store", false, err.msg,
-                err.code == ERR_NOTFOUND ? "sluice init, or --store DIR"
-                                         : "what it says there");
+        svc_add_finding(list, "store", false, err.msg,
+                        err.code == ERR_NOTFOUND ? "sluice init, or --store DIR"
+                                                 : "what it says there");
         return;
     }
-    finding(list, "store", true, repo->path, NULL);
+    svc_add_finding(list, "store", true, repo->path, NULL);
     struct stat st;
     char mode[64];
     bool private = fstat(repo->dirfd, &st) == 0 && (st.st_mode & 077) == 0;
     snprintf(mode, sizeof mode, "mode %04o", (unsigned)(st.st_mode & 07777));
-    finding(list, "only the owner can enter the store", private, mode,
-            "chmod 700 the store's directory: grants are no wall against who can write "
-            "files");
+    svc_add_finding(
+        list, "only the owner can enter the store", private, mode,
+        "chmod 700 the store's directory: grants are no wall against who can write "
+        "files");
     look_at_place(repo, list);
     struct statvfs fs;
     if (fstatvfs(repo->dirfd, &fs) == 0) {
         char space[64];
         double free_mib = (double)fs.f_bavail * (double)fs.f_frsize / (1 << 20);
         snprintf(space, sizeof space, "%.0f MiB free", free_mib);
-        finding(list, "room for new versions", free_mib > 64, space,
-                "free some space on the store's file system");
+        svc_add_finding(list, "room for new versions", free_mib > 64, space,
+                        "free some space on the store's file system");
     }
     struct acc_verify v = { 0 };
     int r = acc_verify(repo->acc, &v, &err);
-    finding(list, "audit log", r >= 0, r >= 0 ? "chain and signed head agree" : err.msg,
-            "sluice audit verify; keep a copy of the store before anything else");
+    svc_add_finding(
+        list, "audit log", r >= 0, r >= 0 ? "chain and signed head agree" : err.msg,
+        "sluice audit verify; keep a copy of the store before anything else");
 }
 
 static void
@@ -103,13 +93,13 @@ look_at_helper(cJSON *list, const char *what, const char *name)
     char *way_out AUTO(free_ptr) = xasprintf(
         "make install, or set SLUICE_LIBEXEC to the folder that holds %s", name);
     bool have = proc_helper_path(name, &path, &err) >= 0;
-    finding(list, what, have, have ? buf_str(&path) : err.msg, way_out);
+    svc_add_finding(list, what, have, have ? buf_str(&path) : err.msg, way_out);
 }
 
 static void
 tell_protection(void *arg, const char *what, bool ok, const char *saw, const char *fix)
 {
-    finding(arg, what, ok, saw, fix);
+    svc_add_finding(arg, what, ok, saw, fix);
 }
 
 int

@@ -20,7 +20,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 sluice init >/dev/null
-mkdir -p root/etc root/work root/tmp root/dev
+mkdir -p root/etc root/box root/tmp root/dev
 cp "$static" root/sluice
 cp -r "$digits/v1" root/model
 : >root/dev/null
@@ -42,12 +42,12 @@ while True:
 EOP
 cat >inside.sh <<'EOP'
 ip link set lo up 2>/dev/null || ifconfig lo up
-mount --bind root root && mount --bind work root/work && mount -o remount,bind,ro root
+mount --bind root root && mount --bind box root/box && mount -o remount,bind,ro root
 sluice serve --listen 127.0.0.1:8600 >serve.log 2>&1 & server=$!
-sluice serve --socket "$PWD/work/socket" >socket.log 2>&1 & socket=$!
+sluice serve --socket "$PWD/box/socket" >socket.log 2>&1 & socket=$!
 /usr/bin/python3 dns.py & dns=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e dns-up ] && [ -S work/socket ] && break; sleep 0.2; done
-chmod 666 work/socket
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e dns-up ] && [ -S box/socket ] && break; sleep 0.2; done
+chmod 666 box/socket
 run() { # name, words…
     name=$1
     shift
@@ -56,16 +56,16 @@ run() { # name, words…
     echo "$status" >"status-$name"
 }
 run version --version
-run socket --server unix:/work/socket push /model digits
-run pull --server unix:/work/socket pull digits /work/pulled
+run socket --server unix:/box/socket push /model digits
+run pull --server unix:/box/socket pull digits /box/pulled
 run address --server http://127.0.0.1:8600 list
 run hosts --server http://there:8600 list
 run dns --server http://anything.example:8600 list
-run cache --server unix:/work/socket exec digits -- /sluice version
-run local --server unix:/work/socket init /work/store
+run cache --server unix:/box/socket exec digits -- /sluice version
+run local --server unix:/box/socket init /box/store
 kill "$server" "$socket" "$dns"
 EOP
-mkdir -m 777 work
+mkdir -m 777 box
 sluice grant uid:54321 push digits >/dev/null 2>&1
 sluice grant uid:54321 read digits >/dev/null 2>&1
 export chroot
@@ -79,7 +79,7 @@ shows() { # name, case, status, text
 shows "it runs" version 0 '^sluice [0-9]'
 shows "pushes over a Unix socket" socket 0 '^digits@1 sha256:'
 shows "pulls" pull 0 'digits@1'
-check "the same bytes" diff -r -x assets "$digits/v1" work/pulled
+check "the same bytes" diff -r -x assets "$digits/v1" box/pulled
 shows "over HTTP, it is asked who it is" address 6 'SLUICE_TOKEN'
 shows "a name of /etc/hosts" hosts 6 'SLUICE_TOKEN'
 shows "a name of DNS" dns 6 'SLUICE_TOKEN'
