@@ -220,12 +220,15 @@ int acc_may_read_text(struct acc *a, const char *object, struct err *err) MUST_C
 
 struct acc_explain {
     bool allowed;
-    bool is_owner;  /* which decides */
-    int64_t rule;   /* that decides; 0: none */
-    int64_t role;   /* the rule that gives its role; 0: his own */
+    bool is_owner; /* which decides */
+    int64_t rule;  /* that decides; 0: none */
+    int64_t role;  /* the rule that gives its role; 0: his own */
+    /* What the caller asks by ("token 7fQx2k9A"), when its scope decides: he asks about
+     * himself, and it does not have that. NULL; lent until the next acc_act_as. */
+    const char *scope_of;
     struct buf way; /* when denied: the command that would allow it */
 };
-/* What acc_check would say of this subject (without a scope), and why. */
+/* What acc_check would say of this subject, and why; of others without a scope. */
 int acc_explain(struct acc *a, const char *subject, const char *verb_or_null,
                 enum acc_right right, struct acc_object on, struct acc_explain *out,
                 struct err *err) MUST_CHECK;

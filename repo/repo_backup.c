@@ -163,7 +163,8 @@ copy_hook(void *arg, const struct fs_entry *e, struct err *err)
 {
     char *name AUTO(free_ptr) = xasprintf("hooks.%s", e->name);
 
-    if (!S_ISREG(e->st.st_mode) || strchr(e->path, '/'))
+    if (!S_ISREG(e->st.st_mode) || strchr(e->path, '/') ||
+        e->name[0] == '.') /* what a killed process left */
         return 0;
     return copy_file(e->dirfd, e->name, *(const int *)arg, name, e->st.st_mode & 0777,
                      err);
