@@ -214,21 +214,14 @@ explain_age(const struct course *k, int status, struct err *err)
 static int
 problem(struct course *k, const struct client_answer *a, cJSON **reply, struct err *err)
 {
-    cJSON *doc = k->problem;
-    int r;
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(k->problem, "status");
 
-    *reply = NULL;
-    if (!doc) {
-        r = client_problem(k->c, a, reply, err);
-    } else {
-        const cJSON *status = cJSON_GetObjectItemCaseSensitive(doc, "status");
-
-        r = client_problem_set(
-            k->c, cJSON_IsNumber(status) ? (int)status->valuedouble : 0, doc, err);
-        if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
-            *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
-    }
-    (void)r;
+    if (k->problem)
+        (void)client_problem_set(k->c,
+                                 cJSON_IsNumber(status) ? (int)status->valuedouble : 0,
+                                 k->problem, reply, err);
+    else
+        (void)client_problem(k->c, a, reply, err);
     if (*reply)
         client_files_rename(&k->files, *reply);
     client_files_rename_err(&k->files, err);
