@@ -32,7 +32,8 @@ int json_bool(const cJSON *obj, const char *key, bool fallback, bool *out,
 bool json_has(const cJSON *obj, const char *key);
 /* In all strings that are values, `to` for each `from`. */
 void json_replace(cJSON *j, const char *from, const char *to);
-/* One document, indented by two spaces, with a final newline, or on one line. */
+/* One document: indented by two spaces, with a final newline; or on one line, without.
+ */
 void json_print(const cJSON *j, struct buf *out, bool one_line);
 /* Appends the one text of a value: members sorted by the bytes of their names, no
  * blanks, numbers with the fewest digits that read back alike. */

@@ -40,15 +40,6 @@ course_release(struct course *k)
 /* ---- what is safe to be asked again ---- */
 
 static bool
-takes_key(const struct svc_verb *verb)
-{
-    for (int i = 0; i < verb->n_fields; i++)
-        if (strcmp(verb->fields[i].name, KEY_FIELD) == 0)
-            return true;
-    return false;
-}
-
-static bool
 is_dry(const struct course *k)
 {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(k->request, "dry_run"));
@@ -59,7 +50,8 @@ make_key(struct course *k, struct err *err)
 {
     uint8_t random[16];
 
-    if (!takes_key(k->verb) || json_has(k->request, KEY_FIELD) || is_dry(k))
+    if (!svc_find_field(k->verb, KEY_FIELD) || json_has(k->request, KEY_FIELD) ||
+        is_dry(k))
         return 0;
     if (random_bytes(random, sizeof(random), err) < 0)
         return -(int)err->code;
@@ -139,23 +131,6 @@ on_answer(void *arg, const char *p, size_t n, struct err *err)
     return k->c->bytes ? k->c->bytes(k->c->bytes_arg, p, n, err) : 0;
 }
 
-/* A verb whose answer are bytes. */
-static bool
-gives_bytes(const struct course *k)
-{
-    const cJSON *args = cJSON_GetObjectItemCaseSensitive(k->request, "args");
-    const char *dest = cJSON_GetStringValue(
-        strcmp(k->verb->name, "export") == 0 && args && args->child
-            ? cJSON_GetArrayItem(args, cJSON_GetArraySize(args) - 1)
-            : cJSON_GetObjectItemCaseSensitive(k->request, "dest"));
-
-    if (strcmp(k->verb->name, "cat") == 0)
-        return true;
-    return (strcmp(k->verb->name, "export") == 0 ||
-            strcmp(k->verb->name, "backup") == 0) &&
-           dest && strcmp(dest, "-") == 0;
-}
-
 /* ---- the question ---- */
 
 static void
@@ -172,8 +147,9 @@ ask(struct course *k, struct client_answer *a, struct err *err)
     struct buf body AUTO(buf_release) = BUF_INIT, path AUTO(buf_release) = BUF_INIT;
     char *key AUTO(free_ptr) = xasprintf("Idempotency-Key: %s", k->key);
     const char *headers[4] = { "Content-Type: application/json",
-                               gives_bytes(k) ? "Accept: application/octet-stream"
-                                              : "Accept: text/event-stream" };
+                               svc_gives_bytes(k->verb, k->request)
+                                   ? "Accept: application/octet-stream"
+                                   : "Accept: text/event-stream" };
     int n = 2;
 
     if (k->key[0])
@@ -214,21 +190,14 @@ explain_age(const struct course *k, int status, struct err *err)
 static int
 problem(struct course *k, const struct client_answer *a, cJSON **reply, struct err *err)
 {
-    cJSON *doc = k->problem;
-    int r;
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(k->problem, "status");
 
-    *reply = NULL;
-    if (!doc) {
-        r = client_problem(k->c, a, reply, err);
-    } else {
-        const cJSON *status = cJSON_GetObjectItemCaseSensitive(doc, "status");
-
-        r = client_problem_set(
-            k->c, cJSON_IsNumber(status) ? (int)status->valuedouble : 0, doc, err);
-        if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
-            *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
-    }
-    (void)r;
+    if (k->problem)
+        (void)client_problem_set(k->c,
+                                 cJSON_IsNumber(status) ? (int)status->valuedouble : 0,
+                                 k->problem, reply, err);
+    else
+        (void)client_problem(k->c, a, reply, err);
     if (*reply)
         client_files_rename(&k->files, *reply);
     client_files_rename_err(&k->files, err);

@@ -49,48 +49,4 @@ int client_view_open(struct client *c, const char *ref, struct client_view *out,
                      cJSON **reply, struct err *err) MUST_CHECK;
 void client_view_close(struct client_view *v); /* for AUTO */
 
-/* ---- one request and its answer (client_http.c) ---- */
-
-struct client_answer;
-struct client_ask {
-    const char *method, *path;  /* "/api/v1/promote"; already encoded */
-    const char *const *headers; /* "Name: value" …, NULL */
-    const void *body;           /* body_bytes of it */
-    int64_t body_bytes;
-    int body_fd; /* instead: body_bytes of it from body_offset on, by sendfile; 0: none
-                  */
-    int64_t body_offset;
-    bool again;  /* safe to be asked again, although it is a POST without a key */
-    int idle_ms; /* the longest silence; 0: 300 s */
-    /* Takes the body of a 2xx as it comes; NULL: kept in `body` (at most 64 MiB), as
-     * that of any other answer is. */
-    int (*sink)(void *arg, const char *p, size_t n, struct err *err);
-    /* Asked once its headers are there whether it is for the sink; NULL: it is. */
-    bool (*wants)(void *arg, const struct client_answer *a);
-    void *arg;
-};
-struct client_answer {
-    int status;
-    struct buf headers; /* "name: value\n", names in lower case */
-    struct buf body;
-};
-/* On a connection of the client's own pool, which is kept alive; threads may ask at the
- * same time. Any answer is an answer, whatever its status. What did not answer (or with
- * 503 or 429) is asked again for a while, where that is safe: GET, HEAD, PUT, DELETE,
- * with an Idempotency-Key, or `again`; not once the sink had bytes. ERR_BUSY: no
- * answer, or none that is whole. ERR_DENIED, ERR_INVALID: a peer that is not to be
- * trusted, or no HTTP. */
-int client_ask(struct client *c, const struct client_ask *ask,
-               struct client_answer *out, struct err *err) MUST_CHECK;
-void client_answer_release(struct client_answer *a); /* for AUTO */
-/* A problem document, or any answer other than 2xx, as the error that it was over
- * there; *reply (the caller frees it; may be NULL): what the verb had to say
- * nevertheless. */
-int client_problem(const struct client *c, const struct client_answer *a, cJSON **reply,
-                   struct err *err);
-/* A header's value (the caller frees it), or NULL; its name in lower case. */
-char *client_answer_header(const struct client_answer *a, const char *name);
-/* So many connections at a time are of use: 1 over ssh. */
-int client_parallel(const struct client *c);
-
 #endif

@@ -297,12 +297,30 @@ end_ssh(pid_t pid)
 
 /* ---- open and close ---- */
 
-int
-client_conn_open(const struct client_place *p, SSL_CTX *tls, struct client_conn **out,
-                 struct err *err)
+/* What all connections of a client share is made by the first. */
+static int
+start_tls(struct client *client, struct client_conn *c, struct err *err)
 {
-    struct client_conn *c = xmalloc(sizeof(*c));
     struct quiet q;
+    int e = 0;
+
+    pthread_mutex_lock(&client->lock);
+    if (!client->tls)
+        e = client_tls_open(&client->tls, err);
+    pthread_mutex_unlock(&client->lock);
+    if (e < 0)
+        return e;
+    quiet_begin(&q);
+    e = client_tls_start(c, client->tls, CONNECT_MS, err);
+    quiet_end(&q);
+    return e;
+}
+
+int
+client_conn_open(struct client *client, struct client_conn **out, struct err *err)
+{
+    const struct client_place *p = &client->place;
+    struct client_conn *c = xmalloc(sizeof(*c));
     int e;
 
     *out = NULL;
@@ -310,10 +328,8 @@ client_conn_open(const struct client_place *p, SSL_CTX *tls, struct client_conn 
     e = p->kind == CLIENT_UNIX  ? open_unix(c, err)
         : p->kind == CLIENT_SSH ? open_ssh(c, err)
                                 : open_tcp(c, err);
-    quiet_begin(&q);
     if (e == 0 && p->kind == CLIENT_TLS)
-        e = client_tls_start(c, tls, CONNECT_MS, err);
-    quiet_end(&q);
+        e = start_tls(client, c, err);
     if (e < 0) {
         client_conn_close(c);
         return e;

@@ -56,9 +56,7 @@ look_at_way(struct client *c, cJSON *list)
 {
     struct err err = ERR_INIT;
     struct client_conn *conn = NULL;
-    int r = c->place.kind == CLIENT_TLS && !c->tls ? client_tls_open(&c->tls, &err) : 0;
-    if (r >= 0)
-        r = client_conn_open(&c->place, c->tls, &conn, &err);
+    int r = client_conn_open(c, &conn, &err);
     svc_add_finding(list, "the way to the service", r >= 0,
                     r < 0 ? err.msg : c->place.text, way_out_of(&c->place));
     if (r < 0)

@@ -77,13 +77,38 @@ struct sending {
     struct client_files *files;
 };
 
-/* Standard input, as a file. */
+/* A directory for what is to go, until it is gone: below $TMPDIR. */
 static int
-take_stdin(struct fs_tmp *t, const char *dir, int *dirfd, struct err *err)
+work_open(char **dir, struct err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path AUTO(free_ptr) =
+        xasprintf("%s/sluice-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+
+    if (!mkdtemp(path))
+        return err_sys(err, errno, "make a directory for what is sent: %s", path);
+    *dir = path;
+    path = NULL;
+    return 0;
+}
+
+static void
+work_close(char **dir)
+{
+    struct err err = ERR_INIT;
+
+    if (*dir && fs_remove_tree(AT_FDCWD, *dir, &err) < 0)
+        err_clear(&err); /* it is below $TMPDIR */
+    free(*dir);
+}
+
+static int
+take_stdin(const char *path, struct err *err)
 {
     char *piece AUTO(free_ptr) = xmalloc((size_t)1 << 20);
+    int fd AUTO(fs_close) = -1;
 
-    if (fs_open_dir(dirfd, AT_FDCWD, dir, err) < 0 || fs_tmp_open(t, *dirfd, err) < 0)
+    if (fs_open(&fd, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0600, err) < 0)
         return err_ctx(err, "standard input");
     for (;;) {
         const ssize_t n = read(STDIN_FILENO, piece, (size_t)1 << 20);
@@ -94,45 +119,36 @@ take_stdin(struct fs_tmp *t, const char *dir, int *dirfd, struct err *err)
             return err_sys(err, errno, "read standard input");
         if (n == 0)
             return 0;
-        if (fs_write_all(t->fd, piece, (size_t)n, "standard input", err) < 0)
+        if (fs_write_all(fd, piece, (size_t)n, "standard input", err) < 0)
             return -(int)err->code;
     }
 }
 
 static int
-send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *err)
+push(const struct sending *s, const char *path, struct buf *tree, struct err *err)
 {
-    const char *dir = getenv("TMPDIR");
-    char *work AUTO(free_ptr) =
-        xasprintf("%s/sluice-XXXXXX", dir && *dir ? dir : "/tmp");
-    struct fs_tmp t AUTO(fs_tmp_abort) = FS_TMP_INIT;
-    struct client_sent sent;
-    struct err second = ERR_INIT;
-    int dirfd AUTO(fs_close) = -1, e;
+    return client_push_tree(s->c, s->verb->name, s->model, path, tree, err);
+}
 
-    (void)field;
-    if (!mkdtemp(work))
-        return err_sys(err, errno, "a directory for standard input: %s", work);
+static int
+send_stdin(const struct sending *s, struct buf *tree, struct err *err)
+{
+    char *work AUTO(work_close) = NULL;
+
+    if (work_open(&work, err) < 0)
+        return -(int)err->code;
     char *file AUTO(free_ptr) = xasprintf("%s/stdin", work);
-    e = take_stdin(&t, work, &dirfd, err);
-    if (e == 0)
-        e = fs_tmp_commit(&t, "stdin", 0600, err) < 0 ? -(int)err->code : 0;
-    if (e == 0)
-        e = client_push_tree(s->c, s->verb->name, s->model, file, tree, &sent, err);
-    if (fs_remove_tree(AT_FDCWD, work, &second) < 0)
-        err_clear(&second);
-    return e;
+    return take_stdin(file, err) < 0 ? -(int)err->code : push(s, file, tree, err);
 }
 
 struct links {
     const char *dir, *name;
-    int n;
 };
 
 static int
 link_shard(void *arg, const struct fs_entry *e, struct err *err)
 {
-    struct links *l = arg;
+    const struct links *l = arg;
     const size_t n = strlen(l->name);
 
     if (strchr(e->path, '/') || !S_ISREG(e->st.st_mode) ||
@@ -140,7 +156,6 @@ link_shard(void *arg, const struct fs_entry *e, struct err *err)
         (strcmp(e->name + n, ".index") != 0 && strncmp(e->name + n, ".data-", 6) != 0))
         return 0;
     char *to AUTO(free_ptr) = xasprintf("%s/%s", l->dir, e->name);
-    l->n++;
     if (fs_link(e->dirfd, e->name, AT_FDCWD, to, err) == 0)
         return 0;
     err_clear(err); /* of another file system, or somebody else's */
@@ -150,30 +165,25 @@ link_shard(void *arg, const struct fs_entry *e, struct err *err)
 /* A checkpoint is named by what its files begin with: they go, as a directory of which
  * they are all there is. 1: it is one. */
 static int
-send_prefix(struct sending *s, const char *path, struct buf *tree, struct err *err)
+send_prefix(const struct sending *s, const char *path, struct buf *tree,
+            struct err *err)
 {
     char *index AUTO(free_ptr) = xasprintf("%s.index", path);
     const char *slash = strrchr(path, '/');
     char *up AUTO(free_ptr) =
         slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
-    const char *tmp = getenv("TMPDIR");
-    char *work AUTO(free_ptr) =
-        xasprintf("%s/sluice-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    struct links l = { .dir = work, .name = slash ? slash + 1 : path };
-    struct client_sent sent;
-    struct err second = ERR_INIT;
-    int e;
+    struct links l = { .name = slash ? slash + 1 : path };
+    char *work AUTO(work_close) = NULL;
 
     if (access(path, F_OK) == 0 || access(index, F_OK) != 0)
         return 0;
-    if (!mkdtemp(work))
-        return err_sys(err, errno, "a directory for %s: %s", path, work);
-    e = fs_walk(AT_FDCWD, up, link_shard, &l, err);
-    if (e == 0)
-        e = client_push_tree(s->c, s->verb->name, s->model, work, tree, &sent, err);
-    if (fs_remove_tree(AT_FDCWD, work, &second) < 0)
-        err_clear(&second);
-    return e < 0 ? e : 1;
+    if (work_open(&work, err) < 0)
+        return -(int)err->code;
+    l.dir = work;
+    return fs_walk(AT_FDCWD, up, link_shard, &l, err) < 0 ||
+                   push(s, work, tree, err) < 0
+               ? -(int)err->code
+               : 1;
 }
 
 /* What a push would be refused for over there need not go first. */
@@ -194,29 +204,21 @@ static int
 send_path(struct sending *s, const char *field, const char *path, struct buf *tree,
           struct err *err)
 {
-    struct client_sent sent;
-
     for (int i = 0; i < s->files->n; i++)
         if (!s->files->v[i].out && strcmp(s->files->v[i].path, path) == 0) {
             buf_adds(tree, s->files->v[i].tree);
             return 0;
         }
-    const int is_prefix = send_prefix(s, path, tree, err);
+    int r = send_prefix(s, path, tree, err);
 
-    if (is_prefix != 0) {
-        if (is_prefix == 1)
-            add(s->files, field, path, buf_str(tree));
-        return is_prefix < 0 ? is_prefix : 0;
-    }
-    if (check_sent(s, field, path, err) < 0)
+    if (r == 0 && check_sent(s, field, path, err) < 0)
         return err_ctx(err, "push %s", path);
-    if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
-        if (send_stdin(s, field, tree, err) < 0)
-            return -(int)err->code;
-    } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
-               0) {
-        return client_no_file(err, NULL);
-    }
+    if (r == 0 && strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0)
+        r = send_stdin(s, tree, err);
+    else if (r == 0 && (r = push(s, path, tree, err)) < 0)
+        r = client_no_file(err, NULL);
+    if (r < 0)
+        return r;
     add(s->files, field, path, buf_str(tree));
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "client/client_hashes.h"
 
 #include "base/clock.h"
+#include "client/client_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -144,30 +145,16 @@ write_file(struct client_hashes *h)
 
 /* ---- as called ---- */
 
-static int
-open_dir(int *out, struct err *err)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *path AUTO(free_ptr) = cache && cache[0] == '/' ? xasprintf("%s/sluice", cache)
-                                : home && home[0] == '/'
-                                    ? xasprintf("%s/.cache/sluice", home)
-                                    : NULL;
-
-    if (!path)
-        return err_set(err, ERR_NOTFOUND, "no home");
-    if (fs_mkdirs(AT_FDCWD, path, 0700, err) < 0)
-        return -(int)err->code;
-    return fs_open_dir(out, AT_FDCWD, path, err);
-}
-
 void
 client_hashes_open(struct client_hashes **out)
 {
     struct client_hashes *h = xcalloc(1, sizeof(*h));
+    struct buf dir AUTO(buf_release) = BUF_INIT;
     struct err err = ERR_INIT;
 
     h->dirfd = -1;
-    if (open_dir(&h->dirfd, &err) < 0)
+    if (client_cache_dir("", &dir, &err) < 0 ||
+        fs_open_dir(&h->dirfd, AT_FDCWD, buf_str(&dir), &err) < 0)
         err_clear(&err);
     else
         read_file(h);

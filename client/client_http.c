@@ -25,34 +25,25 @@
 
 /* ---- the pool ---- */
 
+/* fresh: one broke that was kept, and others of its age are no better. */
 static int
 take(struct client *c, bool fresh, struct client_conn **out, struct err *err)
 {
     struct client_conn *conn = NULL;
-    int e = 0;
 
     pthread_mutex_lock(&c->lock);
-    while (c->idle && (!conn || client_conn_is_over(conn))) {
-        client_conn_close(conn);
+    while (c->idle && !conn) {
         conn = c->idle;
         c->idle = conn->next;
         c->n_idle--;
-        if (fresh) { /* those of its age are no better */
+        if (fresh || client_conn_is_over(conn)) { /* those of its age are no better */
             client_conn_close(conn);
             conn = NULL;
         }
     }
-    if (conn && client_conn_is_over(conn)) {
-        client_conn_close(conn);
-        conn = NULL;
-    }
-    if (!conn && c->place.kind == CLIENT_TLS && !c->tls)
-        e = client_tls_open(&c->tls, err);
     pthread_mutex_unlock(&c->lock);
-    if (e == 0 && !conn)
-        e = client_conn_open(&c->place, c->tls, &conn, err);
     *out = conn;
-    return e;
+    return conn ? 0 : client_conn_open(c, out, err);
 }
 
 static void

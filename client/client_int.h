@@ -34,13 +34,6 @@ struct client_place {
     bool anywhere;      /* plain TCP also to other machines ($SLUICE_INSECURE) */
     char *host_header;  /* "example.org:8600" */
 };
-/* As client_call, but what the verb makes stays there: the reply's "trees" name it. */
-int client_call_trees(struct client *c, const char *verb, const cJSON *request,
-                      cJSON **reply, struct err *err) MUST_CHECK;
-
-/* A problem document, or a part of an answer, as an error. */
-int client_problem_set(const struct client *c, int status, const cJSON *doc,
-                       struct err *err);
 int client_place_parse(const char *text, struct client_place *out,
                        struct err *err) MUST_CHECK;
 void client_place_release(struct client_place *p); /* for AUTO */
@@ -58,8 +51,8 @@ struct client_conn {
     char names[256];          /* whom the peer's certificate is for, when not for us */
 };
 /* ERR_BUSY: nobody is there, now. ERR_DENIED, ERR_INVALID: nobody will be. */
-int client_conn_open(const struct client_place *p, SSL_CTX *tls,
-                     struct client_conn **out, struct err *err) MUST_CHECK;
+int client_conn_open(struct client *c, struct client_conn **out,
+                     struct err *err) MUST_CHECK;
 void client_conn_close(struct client_conn *c);
 /* The peer has ended it, or said something that nobody asked for. */
 bool client_conn_is_over(const struct client_conn *c);
@@ -87,6 +80,72 @@ int client_conn_wait(const struct client_conn *c, short events, int idle_ms,
 int client_tls_error(const struct client_conn *c, const char *what, int result,
                      struct err *err);
 
+/* ---- one request and its answer (client_http.c) ---- */
+
+struct client_answer;
+struct client_ask {
+    const char *method, *path;  /* "/api/v1/promote"; already encoded */
+    const char *const *headers; /* "Name: value" …, NULL */
+    const void *body;           /* body_bytes of it */
+    int64_t body_bytes;
+    int body_fd; /* instead: of it, from body_offset on, by sendfile; 0: none */
+    int64_t body_offset;
+    bool again;  /* safe to be asked again, although it is a POST without a key */
+    int idle_ms; /* the longest silence; 0: 300 s */
+    /* Takes the body of a 2xx as it comes; NULL: kept in `body` (at most 64 MiB), as
+     * that of any other answer is. */
+    int (*sink)(void *arg, const char *p, size_t n, struct err *err);
+    /* Asked once its headers are there whether it is for the sink; NULL: it is. */
+    bool (*wants)(void *arg, const struct client_answer *a);
+    void *arg;
+};
+struct client_answer {
+    int status;
+    struct buf headers; /* "name: value\n", names in lower case */
+    struct buf body;
+};
+/* On a connection of the client's own pool, which is kept alive; threads may ask at the
+ * same time. Any answer is an answer, whatever its status. What did not answer (or with
+ * 503 or 429) is asked again for a while, where that is safe: GET, HEAD, PUT, DELETE,
+ * with an Idempotency-Key, or `again`; not once the sink had bytes. ERR_BUSY: no
+ * answer, or none that is whole. ERR_DENIED, ERR_INVALID: a peer that is not to be
+ * trusted, or no HTTP. */
+int client_ask(struct client *c, const struct client_ask *ask,
+               struct client_answer *out, struct err *err) MUST_CHECK;
+void client_answer_release(struct client_answer *a); /* for AUTO */
+/* The same; an answer other than 2xx is the error that client_problem makes of it. */
+int client_ask_ok(struct client *c, const struct client_ask *ask,
+                  struct client_answer *out, struct err *err) MUST_CHECK;
+/* Its body as JSON, which the caller frees. */
+int client_ask_json(struct client *c, const struct client_ask *ask, cJSON **reply,
+                    struct err *err) MUST_CHECK;
+/* A problem document, or any answer other than 2xx, as the error that it was over
+ * there; *reply (the caller frees it; may be NULL): what the verb had to say
+ * nevertheless. */
+int client_problem(const struct client *c, const struct client_answer *a, cJSON **reply,
+                   struct err *err);
+/* The same of a document that came as an event; *reply stays when it has none. */
+int client_problem_set(const struct client *c, int status, cJSON *doc, cJSON **reply,
+                       struct err *err);
+/* A header's value (the caller frees it), or NULL; its name in lower case. */
+char *client_answer_header(const struct client_answer *a, const char *name);
+/* So many connections at a time are of use: 1 over ssh. */
+int client_parallel(const struct client *c);
+/* How long something is asked again: pauses that grow, up to a time in all. */
+struct client_patience {
+    int64_t until_ns; /* monotonic; 0: nothing failed yet */
+    int n;
+};
+/* Waits, at least for so long. False: it was enough. */
+bool client_wait_again(struct client *c, struct client_patience *p, int64_t least_ns);
+
+/* As client_call, but what the verb makes stays there: the reply's "trees" name it. */
+int client_call_trees(struct client *c, const char *verb, const cJSON *request,
+                      cJSON **reply, struct err *err) MUST_CHECK;
+/* Appends the user's cache directory, made when absent: $XDG_CACHE_HOME/sluice and
+ * `below` ("/views", or ""), else of ~/.cache. ERR_USAGE: he has no home. */
+int client_cache_dir(const char *below, struct buf *out, struct err *err) MUST_CHECK;
+
 /* ---- the bytes of an answer ---- */
 
 #define CLIENT_HEADERS_MAX ((size_t)64 << 10)
@@ -94,15 +153,12 @@ int client_tls_error(const struct client_conn *c, const char *what, int result,
 struct client_parse {
     http_parser http;
     struct client_answer *out;
-    int (*sink)(void *arg, const char *p, size_t n, struct err *err);
-    bool (*wants)(void *arg, const struct client_answer *a);
-    void *arg;
-    struct err *err; /* of the call that is under way */
+    const struct client_ask *ask; /* what was asked: lent */
+    struct err *err;              /* of the call that is under way */
     int64_t sunk_bytes;
     size_t n_begun; /* bytes of this answer, in all */
-    bool is_head, in_value, is_interim, done, keep, to_sink;
+    bool in_value, is_interim, done, keep, to_sink;
 };
-/* `sink`: as in struct client_ask. */
 void client_parse_start(struct client_parse *p, const struct client_ask *ask,
                         struct client_answer *out);
 /* n 0: the connection's end. 1: the answer is complete. ERR_INVALID: that is no HTTP;
@@ -121,7 +177,7 @@ struct client {
     struct client_conn *idle;
     int n_idle;
     bool was_there;        /* it answered, once */
-    char peer_version[48]; /* "sluice/0.1.0", of its header Server; "" */
+    char peer_version[48]; /* "0.1.0", of its header Server: sluice/0.1.0; "" */
     svc_progress_fn *progress;
     void *progress_arg;
     svc_tell_fn *tell;
@@ -185,12 +241,5 @@ void client_save_release(struct client_saving *s); /* for AUTO */
 /* The names of there in texts become those of here. */
 void client_files_rename(const struct client_files *f, cJSON *value);
 void client_files_rename_err(const struct client_files *f, struct err *err);
-/* How long something is asked again: pauses that grow, up to a time in all. */
-struct client_patience {
-    int64_t until_ns; /* monotonic; 0: nothing failed yet */
-    int n;
-};
-/* Waits, at least for so long. False: it was enough. */
-bool client_wait_again(struct client *c, struct client_patience *p, int64_t least_ns);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/client_jobs.h"
 
+#include "client/client_int.h"
+
 #include <string.h>
 
 static void *
@@ -91,15 +93,13 @@ client_jobs_add(struct client_jobs *j, const struct client_job *job, struct err 
 }
 
 int
-client_jobs_wait(struct client_jobs *j, struct err *err_or_null)
+client_jobs_wait(struct client_jobs *j, int e, struct err *err)
 {
-    int e = 0;
-
     pthread_mutex_lock(&j->lock);
     while (j->n_jobs > 0 || j->n_busy > 0)
         pthread_cond_wait(&j->moved, &j->lock);
-    if (err_or_null)
-        e = failure(j, err_or_null);
+    if (e == 0)
+        e = failure(j, err);
     pthread_mutex_unlock(&j->lock);
     return e;
 }

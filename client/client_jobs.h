@@ -39,8 +39,9 @@ void client_jobs_close(struct client_jobs *j);
 /* Waits for room. What went wrong with an earlier one is told here, or by _wait. */
 int client_jobs_add(struct client_jobs *j, const struct client_job *job,
                     struct err *err) MUST_CHECK;
-/* Until all are done; NULL: whatever became of them. */
-int client_jobs_wait(struct client_jobs *j, struct err *err_or_null);
+/* Until all are done. What went wrong with one is told, unless e (which err has) went
+ * wrong before. */
+int client_jobs_wait(struct client_jobs *j, int e, struct err *err) MUST_CHECK;
 /* What went wrong so far, without waiting. */
 int client_jobs_check(struct client_jobs *j, struct err *err) MUST_CHECK;
 void client_jobs_reset(struct client_jobs *j); /* forgets what went wrong */

@@ -202,6 +202,22 @@ client_close(struct client *c)
 }
 
 int
+client_cache_dir(const char *below, struct buf *out, struct err *err)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (cache && cache[0] == '/')
+        buf_addf(out, "%s/sluice%s", cache, below);
+    else if (home && home[0] == '/')
+        buf_addf(out, "%s/.cache/sluice%s", home, below);
+    else
+        return err_set(err, ERR_USAGE,
+                       "there is no place for the version's files: $XDG_CACHE_HOME "
+                       "names a directory for them");
+    return fs_mkdirs(AT_FDCWD, buf_str(out), 0700, err);
+}
+
+int
 client_parallel(const struct client *c)
 {
     return c->place.kind == CLIENT_SSH ? 1 : 4;

@@ -69,9 +69,10 @@ on_headers_end(http_parser *h)
         err_set(p->err, ERR_INVALID, "it wants to speak something else than HTTP");
         return -1;
     }
-    p->to_sink =
-        p->sink && h->status_code / 100 == 2 && (!p->wants || p->wants(p->arg, p->out));
-    return p->is_head ? 1 : 0; /* 1: whatever its length says, no body comes */
+    p->to_sink = p->ask->sink && h->status_code / 100 == 2 &&
+                 (!p->ask->wants || p->ask->wants(p->ask->arg, p->out));
+    /* 1: whatever its length says, no body comes */
+    return strcmp(p->ask->method, "HEAD") == 0;
 }
 
 static int
@@ -81,7 +82,7 @@ on_body(http_parser *h, const char *at, size_t n)
 
     if (p->to_sink) {
         p->sunk_bytes += (int64_t)n;
-        return p->sink(p->arg, at, n, p->err) < 0 ? -1 : 0;
+        return p->ask->sink(p->ask->arg, at, n, p->err) < 0 ? -1 : 0;
     }
     buf_add(&p->out->body, at, n);
     return buf_check(&p->out->body, "its answer", p->err) < 0 ? -1 : 0;
@@ -104,11 +105,7 @@ void
 client_parse_start(struct client_parse *p, const struct client_ask *ask,
                    struct client_answer *out)
 {
-    *p = (struct client_parse){ .out = out,
-                                .sink = ask->sink,
-                                .wants = ask->wants,
-                                .arg = ask->arg,
-                                .is_head = strcmp(ask->method, "HEAD") == 0 };
+    *p = (struct client_parse){ .ask = ask, .out = out };
     http_parser_init(&p->http, HTTP_RESPONSE);
     p->http.data = p;
     out->headers.cap_bytes = CLIENT_HEADERS_MAX;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/client_pieces.h"
 
+#include "client/client_int.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,21 +53,15 @@ int
 client_pieces_get(struct client *c, const struct digest *object,
                   struct client_pieces *out, struct err *err)
 {
-    struct client_answer a AUTO(client_answer_release) = { .status = 0 };
     cJSON *reply AUTO(json_free) = NULL;
     char hex[DIGEST_HEX_BYTES], path[120];
-    struct client_ask ask = { .method = "GET", .path = path };
     int e;
 
     *out = (struct client_pieces){ .v = NULL };
     digest_hex(object, hex);
     snprintf(path, sizeof(path), "/api/v1/objects/sha256:%s/pieces", hex);
-    e = client_ask(c, &ask, &a, err);
-    if (e == 0 && a.status / 100 != 2)
-        e = client_problem(c, &a, NULL, err);
-    if (e == 0)
-        e = json_parse(&reply, (struct str){ buf_str(&a.body), a.body.len },
-                       "its answer", err);
+    e = client_ask_json(c, &(struct client_ask){ .method = "GET", .path = path },
+                        &reply, err);
     if (e == 0)
         e = take_pieces(cJSON_GetObjectItemCaseSensitive(reply, "pieces"), out, err);
     if (e < 0)

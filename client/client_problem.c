@@ -88,7 +88,7 @@ no_problem(const struct client *c, const struct client_answer *a, struct err *er
 }
 
 int
-client_problem_set(const struct client *c, int status, const cJSON *doc,
+client_problem_set(const struct client *c, int status, cJSON *doc, cJSON **reply,
                    struct err *err)
 {
     const cJSON *exit_code = cJSON_GetObjectItemCaseSensitive(doc, "exit_code");
@@ -101,6 +101,8 @@ client_problem_set(const struct client *c, int status, const cJSON *doc,
     enum err_code code = name ? code_of_name(name) : ERR_OK;
     struct buf text AUTO(buf_release) = { .cap_bytes = ERR_MSG_BYTES };
 
+    if (reply && cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
+        *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
     if (code == ERR_OK)
         code = cJSON_IsNumber(exit_code) && exit_code->valuedouble >= 0 &&
                        exit_code->valuedouble < 256
@@ -133,8 +135,26 @@ client_problem(const struct client *c, const struct client_answer *a, cJSON **re
         err_clear(&why);
         return no_problem(c, a, err);
     }
-    (void)client_problem_set(c, a->status, doc, err);
-    if (reply && cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
-        *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
-    return -(int)err->code;
+    return client_problem_set(c, a->status, doc, reply, err);
+}
+
+int
+client_ask_ok(struct client *c, const struct client_ask *ask, struct client_answer *out,
+              struct err *err)
+{
+    if (client_ask(c, ask, out, err) < 0)
+        return -(int)err->code;
+    return out->status / 100 == 2 ? 0 : client_problem(c, out, NULL, err);
+}
+
+int
+client_ask_json(struct client *c, const struct client_ask *ask, cJSON **reply,
+                struct err *err)
+{
+    struct client_answer a AUTO(client_answer_release) = { .status = 0 };
+
+    if (client_ask_ok(c, ask, &a, err) < 0)
+        return -(int)err->code;
+    return json_parse(reply, (struct str){ buf_str(&a.body), a.body.len }, "its answer",
+                      err);
 }

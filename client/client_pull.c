@@ -125,11 +125,8 @@ fetch_manifest(struct pull *p, const struct digest *d, struct err *err)
         return 0;
     err_clear(&ignored);
     object_path(d, "trees", path);
-    if (client_ask(p->c, &ask, &a, err) < 0)
-        return -(int)err->code;
-    if (a.status / 100 != 2)
-        return client_problem(p->c, &a, NULL, err);
-    if (take_manifest(p, d, (struct str){ buf_str(&a.body), a.body.len }, err) < 0)
+    if (client_ask_ok(p->c, &ask, &a, err) < 0 ||
+        take_manifest(p, d, (struct str){ buf_str(&a.body), a.body.len }, err) < 0)
         return -(int)err->code;
     return fs_replace(p->work_fd, "manifest", buf_str(&a.body), a.body.len, 0600, err);
 }
@@ -370,8 +367,7 @@ follow(struct pull *p, struct repo_file *f, int fd, struct err *err)
         if (e == 0)
             e = hash_part(p, f, fd, &p->parts[k], &sha, chunk, err);
     }
-    if (client_jobs_wait(&p->jobs, e == 0 ? err : NULL) < 0 && e == 0)
-        e = -(int)err->code;
+    e = client_jobs_wait(&p->jobs, e, err);
     sha256_end(&sha, &got);
     if (e == 0 && !digest_eq(&got, &f->digest))
         e = err_set(err, ERR_CORRUPT, "%s: what came is not what was pushed", f->path);
@@ -430,8 +426,7 @@ fetch_all_small(struct pull *p, struct err *err)
             tell(p, f->size_bytes);
         }
     }
-    if (client_jobs_wait(&p->jobs, e == 0 ? err : NULL) < 0 && e == 0)
-        e = -(int)err->code;
+    e = client_jobs_wait(&p->jobs, e, err);
     if (e == 0) /* one barrier for all */
         e = fs_sync_all(p->tree_fd, "what came", err);
     for (int i = 0; e == 0 && i < p->m.n_files; i++)

@@ -61,8 +61,7 @@ hash_older(struct pull *p, struct older *o, int64_t size_bytes, struct err *err)
         o->pieces.v[i].size_bytes = cuts[i].size_bytes;
         e = client_jobs_add(&p->jobs, &job, err);
     }
-    if (client_jobs_wait(&p->jobs, e == 0 ? err : NULL) < 0 && e == 0)
-        e = -(int)err->code;
+    e = client_jobs_wait(&p->jobs, e, err);
     client_pieces_sort(&o->pieces);
     return e;
 }

@@ -126,7 +126,6 @@ push_learn(struct push *p, struct push_file *f, const struct digest *d,
 {
     f->digest = *d;
     f->has_digest = true;
-    p->sent.read_bytes += f->st.st_size;
     client_hashes_add(p->hashes, &f->st, d, begun_ns);
 }
 
@@ -202,7 +201,6 @@ push_post(struct push *p, const char *path, const cJSON *body, cJSON **reply,
           struct err *err)
 {
     static const char *const headers[] = { "Content-Type: application/json", NULL };
-    struct client_answer a AUTO(client_answer_release) = { .status = 0 };
     struct buf text AUTO(buf_release) = BUF_INIT;
     struct client_ask ask = {
         .method = "POST", .path = path, .headers = headers, .again = true
@@ -211,12 +209,7 @@ push_post(struct push *p, const char *path, const cJSON *body, cJSON **reply,
     json_print(body, &text, true);
     ask.body = text.data;
     ask.body_bytes = (int64_t)text.len;
-    if (client_ask(p->c, &ask, &a, err) < 0)
-        return -(int)err->code;
-    if (a.status / 100 != 2)
-        return client_problem(p->c, &a, NULL, err);
-    return json_parse(reply, (struct str){ buf_str(&a.body), a.body.len }, "its answer",
-                      err);
+    return client_ask_json(p->c, &ask, reply, err);
 }
 
 static int
@@ -362,8 +355,7 @@ send_file(struct push *p, struct push_file *f, char *chunk, struct err *err)
         e = f->pieces ? push_pieces_read(p, f, fd, chunk, err)
                       : read_parts(p, f, fd, chunk, err);
     /* those who send have the descriptor until they are through with it */
-    if (client_jobs_wait(&p->jobs, e == 0 ? err : NULL) < 0 && e == 0)
-        e = -(int)err->code;
+    e = client_jobs_wait(&p->jobs, e, err);
     if (e == 0 && f->pieces)
         e = push_pieces_end(p, f, err);
     push_pieces_free(f);
@@ -384,8 +376,7 @@ send_small(struct push *p, struct err *err)
         if (f->state == PUSH_WANT && f->st.st_size > 0 && f->st.st_size <= SMALL_BYTES)
             e = client_jobs_add(&p->jobs, &job, err);
     }
-    if (client_jobs_wait(&p->jobs, e == 0 ? err : NULL) < 0 && e == 0)
-        e = -(int)err->code;
+    e = client_jobs_wait(&p->jobs, e, err);
     return e;
 }
 
@@ -469,8 +460,7 @@ push_release(struct push *p)
 
 int
 client_push_tree(struct client *c, const char *verb, const char *model_or_null,
-                 const char *path, struct buf *text, struct client_sent *out,
-                 struct err *err)
+                 const char *path, struct buf *text, struct err *err)
 {
     struct push p AUTO(
         push_release) = { .c = c, .verb = verb, .model = model_or_null, .dirfd = -1 };
@@ -479,7 +469,6 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
     const char *name;
     int e;
 
-    *out = (struct client_sent){ .read_bytes = 0 };
     client_jobs_open(&p.jobs, c, push_run, &p);
     e = list_files(&p, path, &name, err);
     client_hashes_open(&p.hashes);
@@ -491,8 +480,6 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
         e = push(&p, &tree, err);
     if (e < 0)
         return -(int)err->code;
-    *out = p.sent;
-    out->sent_bytes = p.sent_bytes;
     buf_addf(text, "%s%s%s", buf_str(&tree), name[0] ? "/" : "", name);
     return 0;
 }

@@ -8,8 +8,6 @@
 #include "client/client_jobs.h"
 #include "client/tree.h"
 
-#include <stdatomic.h>
-
 struct push_range {
     int64_t from, to;
 };
@@ -36,9 +34,7 @@ struct push {
     size_t n_files, n_alloc;
     struct client_hashes *hashes;
     char id[40];
-    struct client_sent sent;
     int64_t done_bytes, total_bytes;
-    _Atomic int64_t sent_bytes;
     /* Bytes to send: of a file that is open, or (fd -1) a whole small one. */
     struct client_jobs jobs;
 };

@@ -20,26 +20,17 @@ push_part(struct push *p, const struct client_job *job, const void *bytes_or_nul
                               .body_bytes = job->n_bytes,
                               .body_fd = bytes_or_null ? 0 : job->fd,
                               .body_offset = job->at };
-    int e = 0;
+    int e = -ERR_CORRUPT;
 
     snprintf(path, sizeof(path), "/api/v1/uploads/%s/files/%td?offset=%" PRId64, p->id,
              (struct push_file *)job->file - p->files, job->at);
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; e == -ERR_CORRUPT && i < TRIES; i++) {
         struct client_answer a AUTO(client_answer_release) = { .status = 0 };
 
         err_clear(err);
-        if (client_ask(p->c, &ask, &a, err) < 0)
-            return -(int)err->code;
-        if (a.status / 100 == 2)
-            break;
-        e = client_problem(p->c, &a, NULL, err);
-        if (e != -ERR_CORRUPT)
-            return e;
+        e = client_ask_ok(p->c, &ask, &a, err);
     }
-    if (err->code != ERR_OK)
-        return -(int)err->code;
-    atomic_fetch_add(&p->sent_bytes, job->n_bytes);
-    return 0;
+    return e;
 }
 
 static int

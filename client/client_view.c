@@ -23,22 +23,6 @@
 #define KEPT_MAX 64
 #define HEX 64
 
-static int
-cache_dir(struct buf *out, struct err *err)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-
-    if (cache && cache[0] == '/')
-        buf_addf(out, "%s/sluice/views", cache);
-    else if (home && home[0] == '/')
-        buf_addf(out, "%s/.cache/sluice/views", home);
-    else
-        return err_set(err, ERR_USAGE,
-                       "there is no place for the version's files: $XDG_CACHE_HOME "
-                       "names a directory for them");
-    return fs_mkdirs(AT_FDCWD, buf_str(out), 0700, err);
-}
-
 /* The lock of a digest, held; one that was removed while we waited is none. */
 static int
 lock(const char *path, int how, int *out, struct err *err)
@@ -60,12 +44,6 @@ lock(const char *path, int how, int *out, struct err *err)
             return 0;
         }
     }
-}
-
-static void
-unlock(int *fd)
-{
-    fs_close(fd);
 }
 
 /* ---- its bounds ---- */
@@ -144,7 +122,7 @@ remove_kept(const char *dir, const char *hex, struct err *err)
 {
     char *path AUTO(free_ptr) = xasprintf("%s/%s", dir, hex);
     char *name AUTO(free_ptr) = xasprintf("%s.lock", path);
-    int fd AUTO(unlock) = -1;
+    int fd AUTO(fs_close) = -1;
     int r = lock(name, LOCK_EX | LOCK_NB, &fd, err);
 
     if (r != 0)
@@ -233,7 +211,7 @@ open_kept(struct client *c, const char *tree, const char *hex, struct client_vie
 {
     struct buf dir AUTO(buf_release) = BUF_INIT;
     struct err second = ERR_INIT;
-    int r = cache_dir(&dir, err);
+    int r = client_cache_dir("/views", &dir, err);
 
     if (r < 0)
         return r;

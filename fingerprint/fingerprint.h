@@ -14,22 +14,6 @@
 #include "base/crypto.h"
 #include "savedmodel/savedmodel.h"
 
-/* ---- FarmHash (fingerprint/fp_farm.c) ---- */
-
-/* Fingerprint64 of a byte string that comes in pieces of any length. */
-struct fp_farm {
-    uint64_t x, y, z;
-    uint64_t v[2], w[2];
-    uint64_t n_bytes;
-    char buf[128]; /* the last block that was mixed in, then what is not mixed yet */
-    size_t n_buf;  /* bytes of the second half in use */
-};
-void fp_farm_init(struct fp_farm *f);
-void fp_farm_add(struct fp_farm *f, const void *p, size_t n);
-uint64_t fp_farm_end(const struct fp_farm *f); /* may be asked in between */
-uint64_t fp_farm64(struct str s);
-uint64_t fp_farm_cat(uint64_t a, uint64_t b); /* FingerprintCat64 */
-
 /* ---- TensorFlow's fingerprint (fingerprint/fp_five.c, fp_chunked.c, fp_check.c) ----
  */
 

@@ -3,6 +3,7 @@
  * }, and its comparison with the model beside it. */
 #include "fingerprint/fp_int.h"
 
+#include "base/farmhash.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -65,12 +66,12 @@ fp_stored_read(struct fp_stored *out, int dirfd, const char *dir, struct err *er
 static void
 add_uuid(struct str old, uint64_t checkpoint, struct buf *out)
 {
-    struct fp_farm farm;
+    struct farm farm;
     char text[24];
-    fp_farm_init(&farm);
-    fp_farm_add(&farm, old.p, old.n);
-    fp_farm_add(&farm, &checkpoint, sizeof(checkpoint));
-    int n = snprintf(text, sizeof(text), "%" PRIu64, fp_farm_end(&farm));
+    farm_init(&farm);
+    farm_add(&farm, old.p, old.n);
+    farm_add(&farm, &checkpoint, sizeof(checkpoint));
+    int n = snprintf(text, sizeof(text), "%" PRIu64, farm_end(&farm));
     buf_addc(out, 7 << 3 | 2);
     sm_pb_add_varint(out, (uint64_t)n);
     buf_adds(out, text);
@@ -135,7 +136,7 @@ tolerate(struct fp_check *c, const struct sm_model *m, int dirfd, enum fp_hash h
         return 0;
     }
     if (h == FP_CHECKSUM) {
-        if (fp_farm64(sm_bytes(m)) != c->stored.hash[h])
+        if (farm64(sm_bytes(m)) != c->stored.hash[h])
             return 0;
         c->match[h] = FP_TOLERATED;
         c->note[h] =

@@ -23,6 +23,8 @@
  * graph, as chunks are not serialised alike in all its builds. */
 #include "fingerprint/fp_int.h"
 
+#include "base/farmhash.h"
+
 #include <stdlib.h>
 
 #define MAX_DEPTH 100
@@ -109,7 +111,7 @@ chunk_hash(struct chunked *x, uint64_t at, uint64_t *out, struct err *err)
         return err_set(err, ERR_CORRUPT, "no chunk %llu", (unsigned long long)at);
     struct known *k = &x->known[at];
     if (!k->is_known)
-        *k = (struct known){ fp_farm64(x->c.v[at]), true };
+        *k = (struct known){ farm64(x->c.v[at]), true };
     *out = k->fp;
     return 0;
 }
@@ -138,7 +140,7 @@ hash_inside(struct chunked *x, struct str message, const struct target *t, int d
     while (rc == 0 && sm_pb_next_msg(&message, 2, &raw) > 0) {
         uint64_t fp = 0;
         rc = hash_fields(x, sm_pb_bytes(raw, 3), t, depth, &fp, err);
-        *h = fp_farm_cat(*h, fp);
+        *h = farm_cat(*h, fp);
     }
     return rc;
 }
@@ -169,7 +171,7 @@ hash_fields(struct chunked *x, struct str message, const struct target *t, int d
             rc = chunk_hash(x, at, &fp, err);
         else
             rc = hash_fields(x, sub, t, depth + 1, &fp, err);
-        *out = fp_farm_cat(*out, fp);
+        *out = farm_cat(*out, fp);
     }
     return rc;
 }
@@ -179,7 +181,7 @@ cat_fields(struct chunked *x, const struct target *t, uint64_t *h, struct err *e
 {
     uint64_t fp = 0;
     int rc = hash_fields(x, x->c.message, t, 0, &fp, err);
-    *h = fp_farm_cat(*h, fp);
+    *h = farm_cat(*h, fp);
     return rc;
 }
 
@@ -257,9 +259,9 @@ signatures_hash(struct chunked *x, struct str meta, uint64_t *out, struct err *e
     if (rc == 0 && n > 0)
         rc = hash_fields(x, x->c.message, SIGNATURES, 0, &fields, err);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        uint64_t pair = fp_farm64(kv[i].key);
+        uint64_t pair = farm64(kv[i].key);
         rc = fp_cat_value(FP_M_SignatureDef, kv[i].entry, &pair, err);
-        *out = fp_farm_cat(fp_farm_cat(*out, pair), fields);
+        *out = farm_cat(farm_cat(*out, pair), fields);
     }
     return rc;
 }
@@ -302,7 +304,7 @@ fp_chunked_five(struct fp_five *out, int dirfd, const char *dir, struct err *err
     x.known = xcalloc(x.c.n + 1, sizeof(*x.known));
     rc = hash_fields(&x, x.c.message, &everything, 0, &out->hash[FP_CHECKSUM], err);
     out->hash[FP_CHECKSUM] =
-        fp_farm_cat(out->hash[FP_CHECKSUM], fp_farm64((struct str){ "", 0 }));
+        farm_cat(out->hash[FP_CHECKSUM], farm64((struct str){ "", 0 }));
     if (rc == 0)
         rc = meta_hashes(&x, out->hash, err);
     out->hash[FP_CHECKPOINT] = fp_checkpoint_hash(dirfd);

@@ -15,6 +15,8 @@
  * measured again at each level, which bounds the memory and costs little. */
 #include "fingerprint/fp_int.h"
 
+#include "base/farmhash.h"
+
 #include <stdlib.h>
 
 #define MAX_DEPTH 100
@@ -564,18 +566,18 @@ fp_det(enum fp_type type, struct fp_msg m, unsigned flags, struct fp_sink sink,
 }
 
 static void
-farm_add(void *arg, const void *p, size_t n)
+to_farm(void *arg, const void *p, size_t n)
 {
-    fp_farm_add(arg, p, n);
+    farm_add(arg, p, n);
 }
 
 int
 fp_det_farm(enum fp_type type, struct fp_msg m, unsigned flags, uint64_t *out,
             struct err *err)
 {
-    struct fp_farm farm;
-    fp_farm_init(&farm);
-    int rc = fp_det(type, m, flags, (struct fp_sink){ farm_add, &farm }, err);
-    *out = fp_farm_end(&farm);
+    struct farm farm;
+    farm_init(&farm);
+    int rc = fp_det(type, m, flags, (struct fp_sink){ to_farm, &farm }, err);
+    *out = farm_end(&farm);
     return rc;
 }

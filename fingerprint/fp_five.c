@@ -13,6 +13,7 @@
  * A chunked model has its own: fp_chunked.c. */
 #include "fingerprint/fp_int.h"
 
+#include "base/farmhash.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -104,7 +105,7 @@ fp_cat_value(enum fp_type type, struct str entry, uint64_t *h, struct err *err)
     int rc = fp_sub(FP_MSG(entry), 2, &one, &own, &value, err);
     if (rc == 0)
         rc = fp_det_farm(type, value.n ? value : FP_MSG(one), 0, &fp, err);
-    *h = fp_farm_cat(*h, fp);
+    *h = farm_cat(*h, fp);
     return rc;
 }
 
@@ -118,7 +119,7 @@ signature_hash(struct fp_msg meta, enum fp_rules rules, uint64_t *out, struct er
     *out = 0;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (rules == FP_RULES_2_14)
-            *out = fp_farm_cat(*out, fp_farm64(kv[i].key));
+            *out = farm_cat(*out, farm64(kv[i].key));
         rc = fp_cat_value(FP_M_SignatureDef, kv[i].entry, out, err);
     }
     return rc;
@@ -168,7 +169,7 @@ object_graph_hash(struct fp_msg objects, enum fp_rules rules, uint64_t *out,
         /* Of two with one number TensorFlow takes whichever its hash map has first. */
         if (i > 0 && v[i].number == v[i - 1].number)
             continue;
-        *out = fp_farm_cat(*out, fp_farm64(v[i].stem));
+        *out = farm_cat(*out, farm64(v[i].stem));
         rc = fp_cat_value(FP_M_SavedConcreteFunction, v[i].entry, out, err);
     }
     return rc;
@@ -180,21 +181,21 @@ fp_checkpoint_hash(int dirfd)
     struct err ignored = ERR_INIT;
     int fd AUTO(fs_close) = -1;
     char b[65536];
-    struct fp_farm farm;
+    struct farm farm;
     struct stat st;
     if (fs_open(&fd, dirfd, INDEX, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0, &ignored) <
             0 ||
         fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return 0;
-    fp_farm_init(&farm);
+    farm_init(&farm);
     for (;;) {
         ssize_t n = read(fd, b, sizeof(b));
         if (n == 0)
-            return fp_farm_end(&farm);
+            return farm_end(&farm);
         if (n < 0 && errno != EINTR)
             return 0;
         if (n > 0)
-            fp_farm_add(&farm, b, (size_t)n);
+            farm_add(&farm, b, (size_t)n);
     }
 }
 

@@ -89,14 +89,6 @@ add_text(struct blobs *all, const char *type, struct buf *text, const char *titl
     return ref_json(type, &d, n, title);
 }
 
-static void
-print_compact(const cJSON *o, struct buf *out)
-{
-    json_print(o, out, true);
-    while (out->len > 0 && out->data[out->len - 1] == '\n')
-        out->data[--out->len] = '\0';
-}
-
 /* A list of files and the files. */
 static int
 add_files(struct repo *r, struct blobs *all, cJSON *layers, const struct digest *d,
@@ -153,7 +145,7 @@ add_version(struct repo *r, struct blobs *all, cJSON *index,
     json_put_int(o, "schemaVersion", 2);
     json_put_str(o, "mediaType", OCI_MANIFEST_TYPE);
     json_put_str(o, "artifactType", BUNDLE_TYPE);
-    print_compact(b->about, &text);
+    json_print(b->about, &text, true);
     cJSON_AddItemToObject(o, "config", add_text(all, BUNDLE_CONFIG_TYPE, &text, NULL));
     layers = cJSON_AddArrayToObject(o, "layers");
     rc = add_files(r, all, layers, &b->v.digest, BUNDLE_FILES_TYPE, BUNDLE_FILE_TYPE,
@@ -169,7 +161,7 @@ add_version(struct repo *r, struct blobs *all, cJSON *index,
     notes = cJSON_AddObjectToObject(o, "annotations");
     json_put_str(notes, OCI_CREATED, clock_text(b->v.created_ns, time));
     json_put_str(notes, OCI_TITLE, b->v.model);
-    print_compact(o, &text);
+    json_print(o, &text, true);
     ref = add_text(all, OCI_MANIFEST_TYPE, &text, NULL);
     json_put_str(ref, "artifactType", BUNDLE_TYPE);
     repo_name_encode(b->v.model, &encoded);
@@ -347,7 +339,7 @@ repo_bundle_write(struct repo *r, const struct repo_bundle_version *list, int n,
         rc = add_version(r, &all, manifests, &v, err);
         buf_release(&v.events);
     }
-    print_compact(index, &text);
+    json_print(index, &text, true);
     if (rc == 0)
         rc = backup_is_tar(dest) ? write_tar(r, &all, &text, dest, err)
                                  : write_dir(r, &all, &text, dest, err);

@@ -122,8 +122,6 @@ record_note(struct acc *acc, const struct note *n, int n_lost, struct err *err)
     if (n_lost)
         json_put_int(body, "others_not_recorded", n_lost);
     json_print(body, &text, true);
-    while (text.len && text.data[text.len - 1] == '\n')
-        text.data[--text.len] = '\0';
     const struct acc_event e = { .verb = n->verb,
                                  .object = n->object,
                                  .digest = "",

@@ -212,15 +212,6 @@ put_responses(cJSON *op, const char *const types[], int n)
             "schema", PROBLEM);
 }
 
-static bool
-has_field(const struct svc_verb *verb, const char *name)
-{
-    for (int i = 0; i < verb->n_fields; i++)
-        if (strcmp(verb->fields[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* A verb that a route of its own answers GET for; that takes the verb's fields alone.
  */
 static bool
@@ -258,12 +249,12 @@ verb_operation(const struct svc_verb *verb, bool is_get)
             cJSON_AddItemToObject(p, "example", v);
         }
     }
-    if (!is_get && has_field(verb, "idempotency_key"))
+    if (!is_get && svc_find_field(verb, "idempotency_key"))
         cJSON_AddItemToArray(with,
                              parameter("Idempotency-Key", "header", false,
                                        "the same call with the same key happens once",
                                        schema_of("string")));
-    if (!is_get && has_field(verb, "expect"))
+    if (!is_get && svc_find_field(verb, "expect"))
         cJSON_AddItemToArray(
             with, parameter("If-Match", "header", false,
                             "only while the alias has this ETag, as resolve gives it",

@@ -8,17 +8,28 @@
 #include <string.h>
 #include <unistd.h>
 
-enum rule { TREE = 1, PAIRS, MODEL, NO_HTTP, ADMIN, OWN, OUTPUT, VERB };
-
-struct reach {
-    const char *verb, *field;
-    enum rule rule;
-    const char *name;
+enum rule {
+    HERE,
+    READS,
+    WRITES,
+    TREE,
+    PAIRS,
+    MODEL,
+    NO_HTTP,
+    ADMIN,
+    OWN,
+    OUTPUT,
+    VERB
 };
-static const struct reach reaches[] = {
-#define HERE(verb, why)
-#define READS(verb)
-#define WRITES(verb)
+
+static const struct reach {
+    const char *verb, *field; /* field NULL: the verb as a whole */
+    enum rule rule;
+    const char *text; /* its name; of HERE why */
+} reaches[] = {
+#define HERE(verb, why) { #verb, NULL, HERE, why },
+#define READS(verb) { #verb, NULL, READS, "READS" },
+#define WRITES(verb) { #verb, NULL, WRITES, "WRITES" },
 #define REACH(verb, field, rule) { #verb, #field, rule, #rule },
 #include "server/reach.def"
 #undef HERE
@@ -28,24 +39,23 @@ static const struct reach reaches[] = {
 };
 
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define REACH(verb, field, rule)
+
+static const struct reach *
+find(const struct svc_verb *verb, const char *field_or_null)
+{
+    for (size_t i = 0; i < N_OF(reaches); i++)
+        if (strcmp(reaches[i].verb, verb->name) == 0 &&
+            !reaches[i].field == !field_or_null &&
+            (!field_or_null || strcmp(reaches[i].field, field_or_null) == 0))
+            return &reaches[i];
+    return NULL;
+}
 
 const char *
 srv_reach_here(const struct svc_verb *verb)
 {
-    static const char *const all[][2] = {
-#define HERE(verb, why) { #verb, why },
-#define READS(verb)
-#define WRITES(verb)
-#include "server/reach.def"
-#undef HERE
-#undef READS
-#undef WRITES
-    };
-    for (size_t i = 0; i < N_OF(all); i++)
-        if (strcmp(all[i][0], verb->name) == 0)
-            return all[i][1];
-    return NULL;
+    const struct reach *r = find(verb, NULL);
+    return r && r->rule == HERE ? r->text : NULL;
 }
 
 int
@@ -60,55 +70,15 @@ srv_reach_verb(const struct svc_verb *verb, struct err *err)
 bool
 srv_reach_reads(const struct svc_verb *verb)
 {
-#define HERE(verb, why)
-    static const char *const reads[] = {
-#define READS(verb) #verb,
-#define WRITES(verb)
-#include "server/reach.def"
-#undef READS
-#undef WRITES
-    };
-    static const char *const writes[] = {
-#define READS(verb)
-#define WRITES(verb) #verb,
-#include "server/reach.def"
-#undef READS
-#undef WRITES
-    };
-#undef HERE
-    bool does = verb->right == ACC_READ;
-    for (size_t i = 0; i < N_OF(reads); i++)
-        does |= strcmp(reads[i], verb->name) == 0;
-    for (size_t i = 0; i < N_OF(writes); i++)
-        does &= strcmp(writes[i], verb->name) != 0;
-    return does && !srv_reach_here(verb);
-}
-#undef REACH
-
-static const struct reach *
-find(const struct svc_verb *verb, const char *field)
-{
-    for (size_t i = 0; i < N_OF(reaches); i++)
-        if (strcmp(reaches[i].verb, verb->name) == 0 &&
-            strcmp(reaches[i].field, field) == 0)
-            return &reaches[i];
-    return NULL;
+    const struct reach *r = find(verb, NULL);
+    return r ? r->rule == READS : verb->right == ACC_READ;
 }
 
 const char *
 srv_reach_rule(const struct svc_verb *verb, const struct svc_field *field)
 {
     const struct reach *r = find(verb, field->name);
-    return r ? r->name : NULL;
-}
-
-bool
-srv_reach_bytes(const struct svc_verb *verb, const cJSON *request)
-{
-    const char *dest =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "dest"));
-    return strcmp(verb->name, "cat") == 0 || strcmp(verb->name, "export") == 0 ||
-           (strcmp(verb->name, "backup") == 0 && dest && strcmp(dest, "-") == 0);
+    return r ? r->text : NULL;
 }
 
 void
@@ -286,6 +256,10 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
                                                 o->verb->name, o->field);
     case VERB:
         return strcmp(text, "tree:") == 0 || is_tree(text) ? 0 : refuse(o, text, err);
+    case HERE:
+    case READS:
+    case WRITES:
+        break; /* of verbs, not of fields */
     }
     BUG("rule %d", rule);
 }

@@ -12,8 +12,6 @@ int srv_reach_verb(const struct svc_verb *verb, struct err *err) MUST_CHECK;
 const char *srv_reach_here(const struct svc_verb *verb); /* why; NULL: it is carried */
 /* It changes nothing, so that GET may ask for it. */
 bool srv_reach_reads(const struct svc_verb *verb);
-/* What it writes to standard output becomes the answer's body. */
-bool srv_reach_bytes(const struct svc_verb *verb, const cJSON *request);
 /* How a field is reached: "TREE" …; NULL: it is not in the table. */
 const char *srv_reach_rule(const struct svc_verb *verb, const struct svc_field *field);
 

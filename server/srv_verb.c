@@ -30,15 +30,6 @@ srv_verb_find(const char *path)
     return svc_find(name);
 }
 
-static const struct svc_field *
-find_field(const struct svc_verb *verb, const char *name)
-{
-    for (int i = 0; i < verb->n_fields; i++)
-        if (strcmp(verb->fields[i].name, name) == 0)
-            return &verb->fields[i];
-    return NULL;
-}
-
 /* ---- what is asked ---- */
 
 /* A part of the query as the field that it names. */
@@ -46,7 +37,7 @@ static int
 put_field(cJSON *request, const struct svc_verb *verb, const char *key,
           const char *value, struct err *err)
 {
-    const struct svc_field *f = find_field(verb, key);
+    const struct svc_field *f = svc_find_field(verb, key);
     char *end;
     errno = 0;
     if (f && f->type == SVC_LIST) {
@@ -101,7 +92,7 @@ read_key(const struct srv_req *q, struct call *c, struct err *err)
     size_t n = key ? strlen(key) : 0;
     if (!key || c->verb->right == ACC_READ)
         return 0; /* to read twice changes nothing */
-    if (!find_field(c->verb, "idempotency_key"))
+    if (!svc_find_field(c->verb, "idempotency_key"))
         return err_set(err, ERR_INVALID,
                        "%s takes no idempotency key: it would be done twice",
                        c->verb->name);
@@ -126,7 +117,7 @@ read_match(const struct srv_req *q, struct call *c, struct err *err)
     const size_t n = tag ? strlen(tag) : 0;
     if (!tag || strcmp(tag, "*") == 0)
         return 0;
-    if (!find_field(c->verb, "expect"))
+    if (!svc_find_field(c->verb, "expect"))
         return err_set(err, ERR_INVALID, "%s moves no alias that If-Match could be of",
                        c->verb->name);
     if (n < 3 || tag[0] != '"' || tag[n - 1] != '"' ||
@@ -300,8 +291,6 @@ event(struct stream *s, const char *name, const cJSON *data)
     struct buf out AUTO(buf_release) = BUF_INIT;
     buf_addf(&out, "event: %s\ndata: ", name);
     json_print(data, &out, true);
-    while (out.len && out.data[out.len - 1] == '\n')
-        out.data[--out.len] = '\0';
     buf_adds(&out, "\n\n");
     s->said_ns = clock_mono_ns();
     (void)srv_sink_write(s->to, out.data, out.len);
@@ -442,7 +431,7 @@ verb(struct srv_req *q, struct err *err)
     int r = begin(q, &c, err);
     if (r != 0)
         return r < 0 ? r : 0;
-    if (srv_reach_bytes(c->verb, c->request))
+    if (svc_gives_bytes(c->verb, c->request))
         return srv_reply_run_checked(q, 200, "application/octet-stream", run_bytes,
                                      stream_free, stream_new(q, c), err);
     if (wants_events(q)) {

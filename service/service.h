@@ -53,6 +53,8 @@ struct svc_verb {
 };
 /* NULL when there is no such verb. */
 const struct svc_verb *svc_find(const char *name);
+/* NULL when it takes no such field. */
+const struct svc_field *svc_find_field(const struct svc_verb *verb, const char *name);
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
@@ -60,6 +62,10 @@ const struct svc_verb *svc_verb_at(int i);
 bool svc_is_path(const char *text);
 /* The first field of the request that names a version; NULL: none. */
 const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
+
+/* What this call writes to standard output is its answer: cat, and export and backup to
+ * "-". */
+bool svc_gives_bytes(const struct svc_verb *verb, const cJSON *request);
 
 /* The tables of all modules, for repo_init and repo_open. */
 enum { SVC_N_SCHEMAS = 4 };

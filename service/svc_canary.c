@@ -447,8 +447,6 @@ svc_ramp_start(struct svc_call *c, const struct repo_ref *ref, struct err *err)
         if (options_of(c, "while", options, err) < 0 || whole_path(options, err) < 0)
             return -(int)err->code;
         json_print(options, &text, true);
-        while (text.len > 0 && text.data[text.len - 1] == '\n')
-            text.data[--text.len] = '\0';
         p.options = buf_take(&text);
     } else {
         p.options = xstrdup("");

@@ -19,8 +19,6 @@ record(struct svc_call *c, const char *outcome, struct err *err)
         json_put_str(c->body, "reason", reason);
     struct buf body AUTO(buf_release) = BUF_INIT;
     json_print(c->body, &body, true);
-    while (body.len && body.data[body.len - 1] == '\n')
-        body.data[--body.len] = '\0';
     struct acc_event e = { .verb = c->verb->name,
                            .object = c->object,
                            .digest = c->digest,

@@ -53,8 +53,6 @@ record(struct repo *repo, const struct svc_lookups *l, struct err *err)
     if (l->error)
         json_put_str(body, "error", l->error);
     json_print(body, &text, true);
-    while (text.len && text.data[text.len - 1] == '\n')
-        text.data[--text.len] = '\0';
     struct acc_event e = { .verb = "resolve",
                            .object = l->about.object,
                            .digest = l->about.digest,

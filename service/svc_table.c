@@ -63,6 +63,29 @@ svc_find(const char *name)
     return NULL;
 }
 
+const struct svc_field *
+svc_find_field(const struct svc_verb *verb, const char *name)
+{
+    for (int i = 0; i < verb->n_fields; i++)
+        if (strcmp(verb->fields[i].name, name) == 0)
+            return &verb->fields[i];
+    return NULL;
+}
+
+bool
+svc_gives_bytes(const struct svc_verb *verb, const cJSON *request)
+{
+    const cJSON *args = cJSON_GetObjectItemCaseSensitive(request, "args");
+    const char *dest = cJSON_GetStringValue(
+        strcmp(verb->name, "export") == 0
+            ? cJSON_GetArrayItem(args, cJSON_GetArraySize(args) - 1)
+        : strcmp(verb->name, "backup") == 0
+            ? cJSON_GetObjectItemCaseSensitive(request, "dest")
+            : NULL);
+
+    return strcmp(verb->name, "cat") == 0 || (dest && strcmp(dest, "-") == 0);
+}
+
 /* MLflow's form has a "/", and is a reference, too. */
 bool
 svc_is_path(const char *text)

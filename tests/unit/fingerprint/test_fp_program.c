@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/farmhash.h"
 #include "tests/unit/fingerprint/tree.h"
 
 TEST(test_fp_program__suffix)
@@ -52,8 +53,8 @@ TEST(test_fp_program__known_graph)
     /* library and versions are there, and empty, whatever they were */
     add_hex(&b, "1200 2200");
     raw = str_buf(&b);
-    CHECK(fp_farm64(raw) != h);
-    uint64_t want = fp_farm64(raw), got;
+    CHECK(farm64(raw) != h);
+    uint64_t want = farm64(raw), got;
     CHECK_OK(fp_det_farm(FP_M_GraphProgram, FP_MSG(raw), FP_DET_WIDE, &got, &err));
     CHECK(got == want);
     struct str bare = { raw.p, raw.n - 4 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fingerprint/fingerprint.h"
+#include "base/farmhash.h"
 #include "tests/unit/unit.h"
 
 #define CHECK_U64(a, b)                                                                \
@@ -10,7 +10,7 @@
                       b_);                                                             \
     } while (0)
 
-TEST(test_fp_farm__known_hashes)
+TEST(test_farmhash__known_hashes)
 {
     static const struct {
         const char *s;
@@ -32,43 +32,43 @@ TEST(test_fp_farm__known_hashes)
     char xs[129];
     memset(xs, 'x', sizeof(xs));
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
-        CHECK_U64(fp_farm64(str_of(v[i].s)), v[i].want);
+        CHECK_U64(farm64(str_of(v[i].s)), v[i].want);
     for (size_t i = 0; i < sizeof(x) / sizeof(x[0]); i++)
-        CHECK_U64(fp_farm64((struct str){ xs, x[i].n }), x[i].want);
+        CHECK_U64(farm64((struct str){ xs, x[i].n }), x[i].want);
 }
 
-TEST(test_fp_farm__cat)
+TEST(test_farmhash__cat)
 {
-    uint64_t hello = fp_farm64(STR_LIT("Hello")), world = fp_farm64(STR_LIT("World"));
-    CHECK_U64(fp_farm_cat(hello, world), 16877292868973613377u);
-    CHECK_U64(fp_farm_cat(world, hello), 7158413233176775252u);
-    CHECK_U64(fp_farm_cat(0, 0), 6351753276682545529u);
-    CHECK_U64(fp_farm_cat(0, 1), 12545870214588752817u);
-    CHECK_U64(fp_farm_cat(1, 0), 12725806677685968135u);
+    uint64_t hello = farm64(STR_LIT("Hello")), world = farm64(STR_LIT("World"));
+    CHECK_U64(farm_cat(hello, world), 16877292868973613377u);
+    CHECK_U64(farm_cat(world, hello), 7158413233176775252u);
+    CHECK_U64(farm_cat(0, 0), 6351753276682545529u);
+    CHECK_U64(farm_cat(0, 1), 12545870214588752817u);
+    CHECK_U64(farm_cat(1, 0), 12725806677685968135u);
 }
 
 /* A hash of a string in pieces is the hash of the string. */
-TEST(test_fp_farm__pieces)
+TEST(test_farmhash__pieces)
 {
     char s[700];
     for (size_t i = 0; i < sizeof(s); i++)
         s[i] = (char)(i * i * 31 + i);
     for (size_t n = 0; n <= 330; n += n < 200 ? 1 : 13) {
-        uint64_t whole = fp_farm64((struct str){ s, n });
+        uint64_t whole = farm64((struct str){ s, n });
         for (size_t step = 1; step <= 150; step += step < 9 ? 1 : 7) {
-            struct fp_farm f;
-            fp_farm_init(&f);
+            struct farm f;
+            farm_init(&f);
             for (size_t at = 0; at < n; at += step)
-                fp_farm_add(&f, s + at, n - at < step ? n - at : step);
-            CHECK_U64(fp_farm_end(&f), whole);
+                farm_add(&f, s + at, n - at < step ? n - at : step);
+            CHECK_U64(farm_end(&f), whole);
         }
         for (size_t cut = 0; cut <= n; cut++) {
-            struct fp_farm f;
-            fp_farm_init(&f);
-            fp_farm_add(&f, s, cut);
-            CHECK_U64(fp_farm_end(&f), fp_farm64((struct str){ s, cut }));
-            fp_farm_add(&f, s + cut, n - cut);
-            CHECK_U64(fp_farm_end(&f), whole);
+            struct farm f;
+            farm_init(&f);
+            farm_add(&f, s, cut);
+            CHECK_U64(farm_end(&f), farm64((struct str){ s, cut }));
+            farm_add(&f, s + cut, n - cut);
+            CHECK_U64(farm_end(&f), whole);
         }
     }
 }
