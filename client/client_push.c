@@ -253,8 +253,7 @@ take_state(struct push_file *f, const cJSON *o, struct err *err)
     f->state = strcmp(state, "have") == 0   ? PUSH_HAVE
                : strcmp(state, "come") == 0 ? PUSH_COME
                                             : PUSH_WANT;
-    f->has_base =
-        strncmp(base, "sha256:", 7) == 0 && digest_parse(str_of(base + 7), &f->base);
+    f->has_base = repo_digest_parse(base, &f->base);
     return take_came(f, cJSON_GetObjectItemCaseSensitive(o, "came"), err);
 }
 
@@ -397,15 +396,18 @@ commit(struct push *p, struct buf *tree, struct err *err)
 {
     cJSON *ask AUTO(json_free) = cJSON_CreateObject(), *reply AUTO(json_free) = NULL;
     char path[100];
-    const char *text;
+    const char *text, *name;
+    struct digest d;
+    int e;
 
     cJSON_AddItemToObject(ask, "files", list_json(p, true));
     snprintf(path, sizeof(path), "/api/v1/uploads/%s/commit", p->id);
     if (push_post(p, path, ask, &reply, err) < 0 ||
         json_str(reply, "tree", NULL, &text, "its answer", err) < 0)
         return -(int)err->code;
-    if (strncmp(text, "tree:sha256:", 12) != 0 || strlen(text) != 12 + 64)
-        return bad_answer(err);
+    e = repo_tree_parse(text, &d, &name, err);
+    if (e <= 0 || name[0])
+        return e < 0 ? e : bad_answer(err);
     buf_clear(tree);
     buf_adds(tree, text);
     return 0;

@@ -7,6 +7,7 @@
 #include "client/client_int.h"
 #include "client/client_jobs.h"
 #include "client/tree.h"
+#include "repo/tree.h"
 
 struct push_range {
     int64_t from, to;

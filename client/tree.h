@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How files of a request go there, and those that a verb made come back
- * (server/tree.h): client_call does both for the fields that are SVC_IN and SVC_OUT. */
+ * (docs/transfer.md): client_call does both for the fields that are SVC_IN and SVC_OUT.
+ */
 #ifndef CLIENT_TREE_H
 #define CLIENT_TREE_H
 

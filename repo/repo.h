@@ -103,6 +103,7 @@ struct repo_version {
 };
 /* "sha256:…" */
 void repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES]);
+bool repo_digest_parse(const char *text, struct digest *out); /* false: it is none */
 /* ERR_NOTFOUND names what is missing (model, number, alias) and what there is. A digest
  * prefix that fits two versions is ERR_CONFLICT. A bare model = its newest ready
  * version. */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trees: files that came over the network, or were made for somebody there, before (or
  * without) a version that names them. A tree is a manifest whose objects are in the
- * store; who sent it, or had it made, has it for a day, and so long gc leaves it. Its
- * text in requests and replies is server/tree.h's. "The caller" is acc_actor of the
- * handle. */
+ * store; who sent it, or had it made, has it for a day, and so long gc leaves it. In
+ * requests and replies it stands for a path (docs/transfer.md):
+ *
+ *   tree:sha256:<64 hex>          the directory with this manifest
+ *   tree:sha256:<64 hex>/NAME     the file, or directory, NAME of it
+ *
+ * "The caller" is acc_actor of the handle. */
 #ifndef REPO_TREE_H
 #define REPO_TREE_H
 
@@ -20,8 +24,9 @@ struct repo_tree {
     bool is_checked;
 };
 
-/* 1: "tree:sha256:<64 hex>[/NAME]", *name what follows ("": nothing); 0: another text.
- * ERR_INVALID: it begins so, and goes on as no tree does. */
+#define REPO_TREE_PREFIX "tree:sha256:"
+/* 1: a tree, *name what follows ("": nothing); 0: another text. ERR_INVALID: it begins
+ * as one, and goes on as none does. */
 int repo_tree_parse(const char *text, struct digest *out, const char **name,
                     struct err *err) MUST_CHECK;
 void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
@@ -71,8 +76,5 @@ typedef int repo_piece_fn(void *arg, int64_t at, int64_t size_bytes,
                           const struct digest *d, struct err *err);
 int repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn,
                        void *arg, struct err *err) MUST_CHECK;
-/* A manifest that has this object, of those that the caller may read. 1, 0. */
-int repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
-                     struct err *err) MUST_CHECK;
 
 #endif

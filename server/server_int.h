@@ -290,7 +290,7 @@ struct srv_call_hooks {
     const char *if_match; /* an ETag of the alias that the verb moves; NULL: none */
 };
 /* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
- * Paths of trees (server/tree.h) are brought in and out. */
+ * Paths of trees (docs/transfer.md) are brought in and out. */
 int srv_worker_call(struct srv *srv, const struct srv_who *who, const char *verb,
                     const cJSON *request, const struct srv_call_hooks *hooks_or_null,
                     cJSON **reply, struct err *err) MUST_CHECK;

@@ -2,7 +2,6 @@
 #include "server/srv_reach.h"
 
 #include "repo/tree.h"
-#include "server/tree.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +110,7 @@ struct one {
 static bool
 is_tree(const char *text)
 {
-    return strncmp(text, TREE_PREFIX, sizeof TREE_PREFIX - 1) == 0;
+    return strncmp(text, REPO_TREE_PREFIX, sizeof REPO_TREE_PREFIX - 1) == 0;
 }
 
 static int
@@ -119,7 +118,7 @@ refuse(const struct one *o, const char *text, struct err *err)
 {
     return err_set(err, ERR_INVALID,
                    "%s: %s '%.200s' would be a file of the service's machine: send "
-                   "yours, and name it as " TREE_PREFIX "…",
+                   "yours, and name it as " REPO_TREE_PREFIX "…",
                    o->verb->name, o->field, text);
 }
 

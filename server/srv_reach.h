@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request may reach of this machine, and the trees that stand for its paths
- * (server/reach.def, server/tree.h). */
+ * (server/reach.def, docs/transfer.md). */
 #ifndef SERVER_SRV_REACH_H
 #define SERVER_SRV_REACH_H
 

@@ -30,8 +30,9 @@ enum {
                      * or what may differ when a call is made again */
     SVC_WAITS = 16, /* nor this: for how long the caller waits */
     /* Of a path. IN: a file or directory of the caller's that is read. OUT: one that is
-     * written for the caller. Through a service both travel as trees (server/tree.h);
-     * a path that is neither is one of the machine that has the store. */
+     * written for the caller. Through a service both travel as trees
+     * (docs/transfer.md); a path that is neither is one of the machine that has the
+     * store. */
     SVC_IN = 32,
     SVC_OUT = 64
 };
