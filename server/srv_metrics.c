@@ -314,10 +314,9 @@ add_service(struct srv_text *t, struct srv *srv, int64_t *n_log_failures)
 /* ---- who may read them ---- */
 
 static bool
-is_here(const struct srv_req *q)
+is_here(const struct srv_conn *c)
 {
-    return q->conn && (q->conn->kind != SRV_TCP || strcmp(q->conn->peer, "::1") == 0 ||
-                       strncmp(q->conn->peer, "127.", 4) == 0);
+    return c && (c->kind != SRV_TCP || (c->peer[0] && srv_is_local(c->peer)));
 }
 
 /* They name models: for who may read the store, or, if its owner says so, for
@@ -329,7 +328,7 @@ check(struct srv_req *q, struct err *err)
     struct repo *repo;
     int e;
 
-    if (q->srv->opts->metrics_open && is_here(q))
+    if (q->srv->opts->metrics_open && is_here(q->conn))
         return 0;
     if (!q->who.is_known)
         return err_set(err, ERR_DENIED,
@@ -349,13 +348,8 @@ srv_do_metrics(struct srv_req *q, struct err *err)
     struct srv_text t = { .out = &out, .last = -1 };
     int64_t n_log_failures;
 
-    if (check(q, err) < 0) {
-        if (q->who.is_known)
-            return -(int)err->code;
-        srv_reply_status(q, 401, err);
-        err_clear(err);
-        return 0;
-    }
+    if (check(q, err) < 0)
+        return q->who.is_known ? -(int)err->code : srv_reply_status(q, 401, err);
     srv_text_int(&t, SRV_M_BUILD, 1, SLUICE_VERSION);
     add_operations(&t, q->srv->metrics);
     add_models(&t, q->srv->metrics);

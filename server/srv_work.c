@@ -19,9 +19,8 @@
 
 struct work {
     int sock;
-    bool stopped; /* told to, or nobody is there any more */
-    int64_t told_ns;
-    const char *what; /* of the last progress, as far as it was static */
+    bool stopped;    /* told to, or nobody is there any more */
+    int64_t told_ns; /* of the last progress */
 };
 
 /* The other side says nothing during a call but STOP. */
