@@ -52,10 +52,11 @@ client_no_file(struct err *err, const char *path_or_null)
 
 /* ---- names, there and here ---- */
 
+/* The last first: after a tree comes what is named in it. */
 void
 client_files_rename(const struct client_files *f, cJSON *value)
 {
-    for (int i = 0; i < f->n; i++)
+    for (int i = f->n - 1; i >= 0; i--)
         if (f->v[i].path)
             json_replace(value, f->v[i].tree, f->v[i].path);
 }
@@ -63,7 +64,7 @@ client_files_rename(const struct client_files *f, cJSON *value)
 void
 client_files_rename_err(const struct client_files *f, struct err *err)
 {
-    for (int i = 0; i < f->n; i++)
+    for (int i = f->n - 1; i >= 0; i--)
         if (f->v[i].path)
             err_replace(err, f->v[i].tree, f->v[i].path);
 }
@@ -203,10 +204,16 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
         }
     const int is_prefix = send_prefix(s, path, tree, err);
 
-    if (is_prefix != 0) {
-        if (is_prefix == 1)
-            add(s->files, field, path, buf_str(tree));
-        return is_prefix < 0 ? is_prefix : 0;
+    if (is_prefix < 0)
+        return is_prefix;
+    if (is_prefix == 1) {
+        const char *slash = strrchr(path, '/');
+        char *named AUTO(free_ptr) =
+            xasprintf("%s/%s", buf_str(tree), slash ? slash + 1 : path);
+
+        add(s->files, field, path, buf_str(tree));
+        add(s->files, field, path, named);
+        return 0;
     }
     if (check_sent(s, field, path, err) < 0)
         return err_ctx(err, "push %s", path);
@@ -215,7 +222,11 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
             return -(int)err->code;
     } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
                0) {
-        return client_no_file(err, NULL);
+        const bool is_model = strcmp(s->verb->name, "push") == 0 &&
+                              strcmp(field, "dir") == 0 && !sent.is_asked;
+
+        (void)client_no_file(err, NULL);
+        return is_model ? err_ctx(err, "push %s", path) : -(int)err->code;
     }
     add(s->files, field, path, buf_str(tree));
     return 0;
@@ -350,6 +361,32 @@ check_word(cJSON *request, const char *onto, struct err *err)
     return 0;
 }
 
+/* Only we know where the weights of a push lay: its tree has their names, and this is
+ * the directory. */
+static void
+say_origin(cJSON *request, const struct client_files *f)
+{
+    struct stat st;
+
+    for (int i = 0; i < f->n; i++) {
+        const char *path = f->v[i].path, *slash = path ? strrchr(path, '/') : NULL;
+
+        if (strcmp(f->v[i].field, "checkpoint") != 0)
+            continue;
+        const bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+        char *dir AUTO(free_ptr) = is_dir  ? xstrdup(path)
+                                   : slash ? xstrndup(path, (size_t)(slash - path))
+                                           : xstrdup(".");
+        char *pair AUTO(free_ptr) = xasprintf("checkpoint=%s", dir);
+        cJSON *list = cJSON_GetObjectItemCaseSensitive(request, "provenance");
+
+        if (!list)
+            list = cJSON_AddArrayToObject(request, "provenance");
+        cJSON_AddItemToArray(list, cJSON_CreateString(pair));
+        return;
+    }
+}
+
 int
 client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
                   struct client_files *out, struct err *err)
@@ -375,6 +412,8 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
         if (value && send_field(&s, &verb->fields[i], value, err) < 0)
             return -(int)err->code;
     }
+    if (strcmp(verb->name, "push") == 0)
+        say_origin(request, out);
     if (strcmp(verb->name, "pull") == 0 && !json_has(request, "dest")) {
         json_put_str(request, "dest", OUT_TREE); /* where to says the answer */
         add(out, "dest", NULL, NULL);

@@ -38,6 +38,8 @@ add_file(struct push *p, const char *path, const struct stat *st)
 static int
 walk_entry(void *arg, const struct fs_entry *e, struct err *err)
 {
+    if (repo_check_file_path(e->path, err) < 0) /* JSON could not say it, either */
+        return -(int)err->code;
     if (S_ISDIR(e->st.st_mode))
         return 0;
     if (e->st.st_mode & (S_ISUID | S_ISGID))
@@ -69,8 +71,7 @@ list_files(struct push *p, const char *path, const char **name, struct err *err)
                    : err_set(err, ERR_INVALID, "%s: there is no file in it", path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, "%s is not a regular file, nor a directory",
-                       path);
+        return err_set(err, ERR_INVALID, "%s: not a regular file", path);
     if (slash)
         *slash = '\0';
     *name = slash ? strrchr(path, '/') + 1 : path;
@@ -487,6 +488,7 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
         e = hash_small(&p, &p.files[i], chunk, err);
         p.total_bytes += p.files[i].st.st_size;
     }
+    out->is_asked = e == 0;
     if (e == 0)
         e = push(&p, &tree, err);
     if (e < 0)

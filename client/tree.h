@@ -9,6 +9,7 @@
 struct client_sent {
     int64_t read_bytes; /* hashed now; the others are known not to have changed */
     int64_t sent_bytes; /* on the wire, of their contents */
+    bool is_asked;      /* after an error: the other side may have said it */
 };
 /* Sends what the other side has not of the directory or file `path`, for `verb` on
  * `model` (NULL: the verb is about none). text: "tree:sha256:…", and for a file

@@ -105,11 +105,6 @@ int repo_model_check_strings(struct sm_bundle *bundle, const char *path,
 #define REPO_MODEL_INDEX "variables/variables.index"
 bool repo_model_is_shard(const char *path);
 
-/* ---- repo_name.c ----------------------------------------------------------------- */
-
-/* What is asked of a path in a model: UTF-8 without control characters. ERR_INVALID. */
-int repo_check_file_path(const char *path, struct err *err) MUST_CHECK;
-
 /* ---- repo_pump.c: a big file becomes an object --------------------------------------
  */
 
