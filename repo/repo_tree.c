@@ -66,6 +66,20 @@ repo_tree_add(struct repo *r, const struct repo_tree *t, struct err *err)
 }
 
 int
+repo_tree_done(struct repo *r, const struct digest *d, struct err *err)
+{
+    int64_t age_ns;
+    int rc = repo_age_tick(r, &age_ns, err);
+
+    return rc < 0 ? rc
+                  : db_run(r->db, err,
+                           "UPDATE tree SET until_age_ns = min(until_age_ns, ?) WHERE "
+                           "digest = ? AND subject = ?",
+                           "ibt", age_ns + REPO_TREE_DONE_S * 1000000000, d->b,
+                           sizeof(d->b), acc_actor(r->acc));
+}
+
+int
 repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
               struct err *err)
 {

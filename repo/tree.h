@@ -10,6 +10,7 @@
 #include "repo/repo.h"
 
 #define REPO_TREE_S INT64_C(86400) /* of the store's age */
+#define REPO_TREE_DONE_S INT64_C(600)
 
 struct repo_tree {
     struct digest digest;
@@ -30,6 +31,9 @@ void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
  * repo_manifest_record. */
 int repo_tree_add(struct repo *r, const struct repo_tree *t,
                   struct err *err) MUST_CHECK;
+/* It has done its work: versions have its bytes. It stays for REPO_TREE_DONE_S more, so
+ * that the same call can be made again. In a transaction. */
+int repo_tree_done(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: the caller has no such tree (any more). */
 int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
                   struct err *err) MUST_CHECK;

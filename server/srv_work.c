@@ -127,6 +127,8 @@ call(struct svc *s, const cJSON *frame, cJSON **reply, struct err *err)
     int r = svc_call(s, name, x.request, reply, err);
     srv_reach_say(&x, *reply, err);
     struct err second = ERR_INIT;
+    if (r >= 0)
+        srv_reach_done(&x, repo, verb);
     if (*reply && srv_reach_out(&x, repo, *reply, r < 0 ? &second : err) < 0 && r >= 0)
         r = -(int)err->code;
     return r;

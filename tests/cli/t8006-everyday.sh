@@ -42,6 +42,25 @@ prints "they are pushed again" '^digits@2 sha256:.* \(unchanged'
 far fsck
 ok "and are whole"
 
+# ---- room: what was pushed is the version's, and goes with it ----
+cp -r "$digits/v1" own
+chmod -R u+w own
+mkdir -p own/assets
+head -c 5000 /dev/urandom >own/assets/own
+far push own own
+far delete own@1 --days 0
+far gc --explain "$(sha256sum own/assets/own | cut -c1-64)"
+prints "it stays for those who push it again" 'sent, or made, through a service'
+if (TEST_CLOCK=x sluice list 2>&1) 2>/dev/null | grep -q TEST_CLOCK; then # in builds that can
+    export TEST_CLOCK=0:700
+    sl gc # gives the version up, and sets the store's clock
+    sl gc
+    prints "but not for a day" 'to the trash: [1-9]'
+    unset TEST_CLOCK
+else
+    skip "not for a day" "needs a build with TEST_CLOCK"
+fi
+
 # ---- where weights came from, as it was typed ----
 ckpt=$data/checkpoints/module
 far push "$ckpt/model" module
