@@ -76,6 +76,7 @@ struct sending {
     const struct svc_verb *verb;
     const char *model;
     struct client_files *files;
+    bool is_dry; /* a push that is one; what a golden set must fit is sent */
 };
 
 /* Standard input, as a file. */
@@ -101,17 +102,16 @@ take_stdin(struct fs_tmp *t, const char *dir, int *dirfd, struct err *err)
 }
 
 static int
-send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *err)
+send_stdin(struct sending *s, struct buf *tree, struct client_sent *sent,
+           struct err *err)
 {
     const char *dir = getenv("TMPDIR");
     char *work AUTO(free_ptr) =
         xasprintf("%s/sluice-XXXXXX", dir && *dir ? dir : "/tmp");
     struct fs_tmp t AUTO(fs_tmp_abort) = FS_TMP_INIT;
-    struct client_sent sent;
     struct err second = ERR_INIT;
     int dirfd AUTO(fs_close) = -1, e;
 
-    (void)field;
     if (!mkdtemp(work))
         return err_sys(err, errno, "a directory for standard input: %s", work);
     char *file AUTO(free_ptr) = xasprintf("%s/stdin", work);
@@ -119,7 +119,7 @@ send_stdin(struct sending *s, const char *field, struct buf *tree, struct err *e
     if (e == 0)
         e = fs_tmp_commit(&t, "stdin", 0600, err) < 0 ? -(int)err->code : 0;
     if (e == 0)
-        e = client_push_tree(s->c, s->verb->name, s->model, file, tree, &sent, err);
+        e = client_push_tree(s->c, s->verb->name, s->model, file, tree, sent, err);
     if (fs_remove_tree(AT_FDCWD, work, &second) < 0)
         err_clear(&second);
     return e;
@@ -191,6 +191,27 @@ check_sent(struct sending *s, const char *field, const char *path, struct err *e
                : err_set(err, ERR_INVALID, "neither a directory nor an archive");
 }
 
+static bool
+is_dir(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* A dry run of a push says only what its files are. */
+static int
+list_dry(struct sending *s, const char *path, struct buf *text, struct err *err)
+{
+    struct client_sent sent = { .read_bytes = 0 };
+
+    buf_adds(text, SVC_MANIFEST_PREFIX);
+    if (client_push_list(s->c, path, text, &sent, err) < 0)
+        return err_ctx(err, "push %s", path);
+    s->files->read_bytes += sent.read_bytes;
+    return 0;
+}
+
 static int
 send_path(struct sending *s, const char *field, const char *path, struct buf *tree,
           struct err *err)
@@ -217,8 +238,10 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
     }
     if (check_sent(s, field, path, err) < 0)
         return err_ctx(err, "push %s", path);
+    if (s->is_dry && is_dir(path) && strcmp(field, "dir") == 0)
+        return list_dry(s, path, tree, err);
     if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
-        if (send_stdin(s, field, tree, err) < 0)
+        if (send_stdin(s, tree, &sent, err) < 0)
             return -(int)err->code;
     } else if (client_push_tree(s->c, s->verb->name, s->model, path, tree, &sent, err) <
                0) {
@@ -228,6 +251,7 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
         (void)client_no_file(err, NULL);
         return is_model ? err_ctx(err, "push %s", path) : -(int)err->code;
     }
+    s->files->read_bytes += sent.read_bytes;
     add(s->files, field, path, buf_str(tree));
     return 0;
 }
@@ -366,17 +390,15 @@ check_word(cJSON *request, const char *onto, struct err *err)
 static void
 say_origin(cJSON *request, const struct client_files *f)
 {
-    struct stat st;
 
     for (int i = 0; i < f->n; i++) {
         const char *path = f->v[i].path, *slash = path ? strrchr(path, '/') : NULL;
 
         if (strcmp(f->v[i].field, "checkpoint") != 0)
             continue;
-        const bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-        char *dir AUTO(free_ptr) = is_dir  ? xstrdup(path)
-                                   : slash ? xstrndup(path, (size_t)(slash - path))
-                                           : xstrdup(".");
+        char *dir AUTO(free_ptr) = is_dir(path) ? xstrdup(path)
+                                   : slash      ? xstrndup(path, (size_t)(slash - path))
+                                                : xstrdup(".");
         char *pair AUTO(free_ptr) = xasprintf("checkpoint=%s", dir);
         cJSON *list = cJSON_GetObjectItemCaseSensitive(request, "provenance");
 
@@ -400,10 +422,19 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
     if (!about)
         about = svc_names_version(verb, request);
     char *name AUTO(free_ptr) = about ? xstrndup(about, strcspn(about, "@")) : NULL;
-    struct sending s = { .c = c, .verb = verb, .model = name, .files = out };
+    struct sending s = {
+        .c = c,
+        .verb = verb,
+        .model = name,
+        .files = out,
+        .is_dry = strcmp(verb->name, "push") == 0 && !json_has(request, "golden") &&
+                  cJSON_IsTrue(cJSON_GetObjectItem(request, "dry_run")),
+    };
 
     if (onto && check_word(request, onto, err) < 0)
         return -(int)err->code;
+    c->reread = cJSON_IsTrue(cJSON_GetObjectItem(request, "reread"));
+    cJSON_DeleteItemFromObject(request, "reread"); /* it is for who reads files */
     send_dest(verb, request, out);
 
     for (int i = 0; i < verb->n_fields; i++) {

@@ -140,7 +140,7 @@ hash_small(struct push *p, struct push_file *f, char *chunk, struct err *err)
     struct digest d;
     int64_t n;
 
-    f->has_digest = client_hashes_find(p->hashes, &f->st, &f->digest);
+    f->has_digest = !p->c->reread && client_hashes_find(p->hashes, &f->st, &f->digest);
     if (f->has_digest || f->st.st_size > SMALL_BYTES)
         return 0;
     if (push_open_file(p, f, &fd, err) < 0)
@@ -496,5 +496,41 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
     *out = p.sent;
     out->sent_bytes = p.sent_bytes;
     buf_addf(text, "%s%s%s", buf_str(&tree), name[0] ? "/" : "", name);
+    return 0;
+}
+
+int
+client_push_list(struct client *c, const char *dir, struct buf *text,
+                 struct client_sent *out, struct err *err)
+{
+    struct push p AUTO(push_release) = { .c = c, .verb = "push", .dirfd = -1 };
+    char *chunk AUTO(free_ptr) = xmalloc((size_t)PART_BYTES);
+    struct repo_file *files AUTO(free_ptr) = NULL;
+    const char *name;
+    int e;
+
+    client_jobs_open(&p.jobs, c, push_run, &p);
+    e = list_files(&p, dir, &name, err);
+    client_hashes_open(&p.hashes);
+    for (size_t i = 0; i < p.n_files; i++) {
+        p.files[i].state = PUSH_COME; /* it is read and hashed, no more */
+        p.total_bytes += p.files[i].st.st_size;
+    }
+    files = xcalloc(p.n_files + 1, sizeof(*files));
+    for (size_t i = 0; e == 0 && i < p.n_files; i++) {
+        struct push_file *f = &p.files[i];
+
+        e = hash_small(&p, f, chunk, err);
+        if (e == 0)
+            e = send_file(&p, f, chunk, err);
+        files[i] = (struct repo_file){ .path = f->path,
+                                       .digest = f->digest,
+                                       .size_bytes = f->st.st_size };
+    }
+    if (e < 0)
+        return -(int)err->code;
+    const struct repo_manifest m = { .files = files, .n_files = (int)p.n_files };
+    repo_manifest_format(&m, text);
+    *out = p.sent;
     return 0;
 }

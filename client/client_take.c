@@ -198,6 +198,9 @@ client_files_take(struct client *c, const struct svc_verb *verb, const cJSON *re
             cJSON_ReplaceItemInObjectCaseSensitive(reply, "path",
                                                    cJSON_CreateString(m->path));
     }
+    if (json_has(reply, "read_bytes")) /* of a push: they are read here */
+        cJSON_SetNumberValue(cJSON_GetObjectItem(reply, "read_bytes"),
+                             (double)f->read_bytes);
     client_files_rename(f, reply);
     return 0;
 }

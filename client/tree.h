@@ -19,6 +19,10 @@ int client_push_tree(struct client *c, const char *verb, const char *model_or_nu
                      const char *path, struct buf *text, struct client_sent *out,
                      struct err *err) MUST_CHECK;
 
+/* Sends nothing: the manifest of what a push of the directory would send. */
+int client_push_list(struct client *c, const char *dir, struct buf *text,
+                     struct client_sent *out, struct err *err) MUST_CHECK;
+
 /* Writes the tree `text` to dest, which must not exist (ERR_CONFLICT): each file
  * verified, all of it durable, named last. Files of `have` (a directory pulled before,
  * or NULL) are taken in place of bytes on the wire where they are the same. What a

@@ -105,6 +105,11 @@ int repo_model_check_strings(struct sm_bundle *bundle, const char *path,
 #define REPO_MODEL_INDEX "variables/variables.index"
 bool repo_model_is_shard(const char *path);
 
+/* ---- repo_ingest.c --------------------------------------------------------------- */
+
+/* Its sums, of is_new; is_dry: of several files with one content the first is new. */
+void repo_ingest_count(struct repo_ingest *out, bool is_dry);
+
 /* ---- repo_pump.c: a big file becomes an object --------------------------------------
  */
 

@@ -363,6 +363,30 @@ repo_tree_take(struct repo *r, const struct digest *d, bool is_model, const char
     return rc < 0 ? rc : 0;
 }
 
+int
+repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
+                  struct err *err)
+{
+    int rc;
+
+    *out = (struct repo_ingest){ .n_new_files = 0 };
+    rc = repo_manifest_parse(&out->manifest, text, "the list of files", err);
+    if (rc < 0) {
+        err->code = ERR_INVALID;
+        return -(int)err->code;
+    }
+    out->is_new = xcalloc((size_t)out->manifest.n_files + 1, sizeof(*out->is_new));
+    for (int i = 0; rc >= 0 && i < out->manifest.n_files; i++) {
+        rc = repo_object_may_read(r, &out->manifest.files[i].digest, err);
+        out->is_new[i] = rc == 0;
+    }
+    if (rc < 0)
+        repo_ingest_release(out);
+    else
+        repo_ingest_count(out, true);
+    return rc < 0 ? rc : 0;
+}
+
 /* ---- pieces ---- */
 
 int

@@ -287,7 +287,10 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
     case VERB:
         if (is_tree(text))
             add_name(o->x, text, xstrdup(text));
-        return strcmp(text, "tree:") == 0 || is_tree(text) ? 0 : refuse(o, text, err);
+        return strcmp(text, "tree:") == 0 || is_tree(text) ||
+                       svc_is_manifest(o->x->request, text)
+                   ? 0
+                   : refuse(o, text, err);
     }
     BUG("rule %d", rule);
 }

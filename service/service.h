@@ -58,6 +58,11 @@ const struct svc_verb *svc_verb_at(int i);
 
 /* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
 bool svc_is_path(const char *text);
+
+/* The dir of a push that is a dry run of files that are elsewhere: this, and their
+ * manifest's text. */
+#define SVC_MANIFEST_PREFIX "manifest:"
+bool svc_is_manifest(const cJSON *request, const char *dir);
 /* The first field of the request that names a version; NULL: none. */
 const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
 

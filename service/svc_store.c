@@ -63,7 +63,8 @@ take_model(struct svc_call *c, struct svc_taken *files, char model[REPO_NAME_BYT
                        "--root and --allow-missing go with --checkpoint");
     snprintf(model, REPO_NAME_BYTES, "%s", svc_str(c, "model"));
     if (svc_take_dir(c, dir, true, files, err) < 0)
-        return err_ctx(err, "push %s", dir);
+        return svc_is_manifest(c->req, dir) ? err_ctx(err, "push")
+                                            : err_ctx(err, "push %s", dir);
     return 0;
 }
 

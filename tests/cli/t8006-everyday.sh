@@ -61,6 +61,19 @@ else
     skip "not for a day" "needs a build with TEST_CLOCK"
 fi
 
+# ---- a dry run sends nothing, and says what would go ----
+head -c 3000000 /dev/urandom >own/assets/more
+find store/objects store/uploads >before
+far push own dry --dry-run
+prints "a dry run" '^dry@1 sha256:.* would be stored: [2-6] of 6 files new, 3.0 MB of 3.0 MB'
+is "sends nothing" "$(find store/objects store/uploads | diff before -)" ""
+far push own "no/name" --dry-run
+fails "what a push would be refused for" 1 "cannot be a model's name"
+far push "$digits/v1" digits --dry-run
+prints "what is there" 'digits@1 .*is these bytes already'
+far push own dry --reread --json
+prints "a push reads here" '"read_bytes": 30[0-9]*'
+
 # ---- where weights came from, as it was typed ----
 ckpt=$data/checkpoints/module
 far push "$ckpt/model" module
