@@ -47,8 +47,8 @@ int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
 int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
                    const char *name, struct repo_ingest *out,
                    struct err *err) MUST_CHECK;
-/* What a push of these files would have to send: `text` is a manifest, of files that are
- * elsewhere. ERR_INVALID: it is none. */
+/* What a push of these files would have to send: `text` is a manifest, of files that
+ * are elsewhere. ERR_INVALID: it is none. */
 int repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
                       struct err *err) MUST_CHECK;
 /* The other way: a verb has written `path`, a file or directory below stage/; its files

@@ -85,8 +85,8 @@ void svc_close(struct svc *s);
  * `who` is lent until the next such call. */
 int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
-/* false: the catalogue that it has open is not the store's any more. Who keeps a session
- * between calls takes a new one then. */
+/* false: the catalogue that it has open is not the store's any more. Who keeps a
+ * session between calls takes a new one then. */
 bool svc_is_current(const struct svc *s);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
