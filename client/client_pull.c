@@ -590,8 +590,9 @@ client_pull_tree(struct client *c, const char *text, const char *dest,
         e = fs_open_dir(&p.have_fd, AT_FDCWD, have_or_null, err);
     if (e == 0)
         e = find_place(dest, &d, &l, err);
-    if (e == 0)
-        e = open_work(&p, &l, err);
+    if (e < 0)
+        return e;
+    e = open_work(&p, &l, err);
     if (e == 0)
         e = fetch_manifest(&p, &d, err);
     if (e == 0)

@@ -37,9 +37,9 @@ push_pieces_begin(struct push *p, struct push_file *f, struct err *err)
 
     if (e < 0) {
         free(l);
-        if (e != -ERR_NOTFOUND && e != -ERR_INVALID)
+        if (e != -ERR_NOTFOUND && e != -ERR_INVALID && e != -ERR_CORRUPT)
             return e;
-        err_clear(err); /* then all of it goes */
+        err_clear(err); /* there is no base, or it is damaged: all of it goes */
         return 0;
     }
     client_pieces_sort(&l->base);

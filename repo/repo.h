@@ -215,6 +215,8 @@ int repo_manifest_verify(struct repo *r, const struct digest *manifest,
  * shards are whole. Reads what it needs, stores nothing; errors name file, place and
  * way out. */
 int repo_check_saved_model(const char *dir, struct err *err) MUST_CHECK;
+/* What is asked of a path in a model: UTF-8 without control characters. ERR_INVALID. */
+int repo_check_file_path(const char *path, struct err *err) MUST_CHECK;
 
 /* In the caller's transaction (after repo_ingest_dir): writes versions/<model>/<n>,
  * then the rows. The number is above those of the catalogue and of versions/: one that

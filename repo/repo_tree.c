@@ -38,6 +38,20 @@ repo_tree_add(struct repo *r, const struct repo_tree *t, struct err *err)
 }
 
 int
+repo_tree_done(struct repo *r, const struct digest *d, struct err *err)
+{
+    int64_t age_ns;
+    int rc = repo_age_tick(r, &age_ns, err);
+
+    return rc < 0 ? rc
+                  : db_run(r->db, err,
+                           "UPDATE tree SET until_age_ns = min(until_age_ns, ?) WHERE "
+                           "digest = ? AND subject = ?",
+                           "ibt", age_ns + REPO_TREE_DONE_S * 1000000000, d->b,
+                           sizeof(d->b), acc_actor(r->acc));
+}
+
+int
 repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
               struct err *err)
 {
@@ -320,6 +334,30 @@ repo_tree_take(struct repo *r, const struct digest *d, bool is_model, const char
         rc = check_model(r, &out->manifest, name, t.is_checked, err);
     if (rc < 0)
         repo_ingest_release(out);
+    return rc < 0 ? rc : 0;
+}
+
+int
+repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
+                  struct err *err)
+{
+    int rc;
+
+    *out = (struct repo_ingest){ .n_new_files = 0 };
+    rc = repo_manifest_parse(&out->manifest, text, "the list of files", err);
+    if (rc < 0) {
+        err->code = ERR_INVALID;
+        return -(int)err->code;
+    }
+    out->is_new = xcalloc((size_t)out->manifest.n_files + 1, sizeof(*out->is_new));
+    for (int i = 0; rc >= 0 && i < out->manifest.n_files; i++) {
+        rc = repo_object_may_read(r, &out->manifest.files[i].digest, err);
+        out->is_new[i] = rc == 0;
+    }
+    if (rc < 0)
+        repo_ingest_release(out);
+    else
+        repo_ingest_count(out, true);
     return rc < 0 ? rc : 0;
 }
 

@@ -14,6 +14,7 @@
 #include "repo/repo.h"
 
 #define REPO_TREE_S INT64_C(86400) /* of the store's age */
+#define REPO_TREE_DONE_S INT64_C(600)
 
 struct repo_tree {
     struct digest digest;
@@ -35,6 +36,9 @@ void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
  * repo_manifest_record. */
 int repo_tree_add(struct repo *r, const struct repo_tree *t,
                   struct err *err) MUST_CHECK;
+/* It has done its work: versions have its bytes. It stays for REPO_TREE_DONE_S more, so
+ * that the same call can be made again. In a transaction. */
+int repo_tree_done(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: the caller has no such tree (any more). */
 int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
                   struct err *err) MUST_CHECK;
@@ -48,6 +52,10 @@ int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
 int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
                    const char *name, struct repo_ingest *out,
                    struct err *err) MUST_CHECK;
+/* What a push of these files would have to send: `text` is a manifest, of files that
+ * are elsewhere. ERR_INVALID: it is none. */
+int repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
+                      struct err *err) MUST_CHECK;
 /* The other way: a verb has written `path`, a file or directory below stage/; its files
  * become a tree of the caller's. text: as _text, with the file's name; outside a
  * transaction. 1: made; 0: there is no file in it. */

@@ -49,6 +49,12 @@ svc_store(struct svc *s, struct repo **out, struct err *err)
     return 0;
 }
 
+bool
+svc_is_current(const struct svc *s)
+{
+    return !s->repo || db_in_place(s->repo->db);
+}
+
 void
 svc_close(struct svc *s)
 {
