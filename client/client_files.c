@@ -169,8 +169,7 @@ link_shard(void *arg, const struct fs_entry *e, struct err *err)
 /* A checkpoint is named by what its files begin with: they go, as a directory of which
  * they are all there is. 1: it is one. */
 static int
-send_prefix(struct sending *s, const char *path, struct buf *tree,
-            struct err *err)
+send_prefix(struct sending *s, const char *path, struct buf *tree, struct err *err)
 {
     char *index AUTO(free_ptr) = xasprintf("%s.index", path);
     const char *slash = strrchr(path, '/');

@@ -3,6 +3,7 @@
 #include "server/srv_metrics.h"
 
 #include "base/clock.h"
+#include "base/fnv.h"
 #include "server/server_int.h"
 #include "server/srv_lookup.h"
 
@@ -88,24 +89,11 @@ operation_name(const struct srv_metrics *m, int i)
                                      : "none";
 }
 
-static unsigned
-hash_of(const char *name, const char *version)
-{
-    unsigned h = 2166136261U;
-
-    for (const char *p = name; *p; p++)
-        h = (h ^ (uint8_t)*p) * 16777619U;
-    h = (h ^ 0xff) * 16777619U;
-    for (const char *p = version; *p; p++)
-        h = (h ^ (uint8_t)*p) * 16777619U;
-    return h;
-}
-
 /* NULL: it has no place. Places are taken and never given back. */
 static struct model *
 find_model(struct srv_metrics *m, const char *name, const char *version, bool add)
 {
-    unsigned at = hash_of(name, version) % MODEL_SLOTS;
+    size_t at = fnv_adds(fnv_adds(FNV_START, name), version) % MODEL_SLOTS;
     struct model *found;
 
     while ((found = atomic_load_explicit(&m->models[at], memory_order_acquire)) &&
