@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FNV-1a of 64 bits, for tables in memory: fast on the short texts that are looked up in
- * them. It keeps nobody from choosing texts that collide. */
+/* FNV-1a of 64 bits, for tables in memory: fast on the short texts that are looked up
+ * in them. It keeps nobody from choosing texts that collide. */
 #ifndef BASE_FNV_H
 #define BASE_FNV_H
 
