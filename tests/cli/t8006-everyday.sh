@@ -88,6 +88,15 @@ is "and nowhere else is one" "$(printf '%s\n' "$out" | grep -c 'store/stage')" 0
 far push "$digits/v1" digits --provenance checkpoint=x
 fails "without weights nobody says so" 1 "push itself says 'checkpoint'"
 
+# ---- a ramp: it takes no key, not even the client's own ----
+far target add web "$scratch/web" --alias production
+far promote digits@1 --to production
+far weights digits@production 2 --ramp 10%,100% --every 0 --json
+ok "a ramp through a service"
+prints "comes to its end" '"state": *"done"'
+far weights digits@production 1 --ramp 1% --idempotency-key k
+fails "a key is not for it" 2 "takes no idempotency key"
+
 # ---- names ----
 cp -r "$digits/v1" m
 chmod -R u+w m
