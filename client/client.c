@@ -215,16 +215,15 @@ static int
 problem(struct course *k, const struct client_answer *a, cJSON **reply, struct err *err)
 {
     cJSON *doc = k->problem;
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(doc, "status");
+    const int status = !doc ? a->status : cJSON_IsNumber(said) ? said->valueint : 0;
     int r;
 
     *reply = NULL;
     if (!doc) {
         r = client_problem(k->c, a, reply, err);
     } else {
-        const cJSON *status = cJSON_GetObjectItemCaseSensitive(doc, "status");
-
-        r = client_problem_set(
-            k->c, cJSON_IsNumber(status) ? (int)status->valuedouble : 0, doc, err);
+        r = client_problem_set(k->c, status, doc, err);
         if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(doc, "reply")))
             *reply = cJSON_DetachItemFromObjectCaseSensitive(doc, "reply");
     }
@@ -232,7 +231,7 @@ problem(struct course *k, const struct client_answer *a, cJSON **reply, struct e
     if (*reply)
         client_files_rename(&k->files, *reply);
     client_files_rename_err(&k->files, err);
-    return explain_age(k, a->status, err);
+    return explain_age(k, status, err);
 }
 
 /* What was said beside the bytes; an older server says nothing. */
