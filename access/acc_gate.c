@@ -290,6 +290,12 @@ refuse(struct acc *a, const struct acc_question *q, const char *object, int64_t 
         buf_str(&owner), buf_str(&way));
 }
 
+static const char *
+scope_name(const struct acc *a)
+{
+    return a->who->via[0] ? a->who->via : "this login";
+}
+
 static int
 refuse_scope(struct acc *a, const struct acc_question *q, const char *object,
              struct err *err)
@@ -299,8 +305,8 @@ refuse_scope(struct acc *a, const struct acc_question *q, const char *object,
         "%s may not %s %s: the scope of %s does not include it; use one that "
         "has %s:%s",
         q->subject, acc_right_text(q->right),
-        strcmp(object, "*") == 0 ? "anything in this store" : object,
-        a->who->via[0] ? a->who->via : "this login", what_of(q), object);
+        strcmp(object, "*") == 0 ? "anything in this store" : object, scope_name(a),
+        what_of(q), object);
 }
 
 /* ---- the gate -------------------------------------------------------------------- */
@@ -437,12 +443,20 @@ acc_explain(struct acc *a, const char *subject, const char *verb_or_null,
             struct err *err)
 {
     struct acc_question q = question(a, verb_or_null, right, on);
-    struct buf object AUTO(buf_release) = BUF_INIT;
+    struct buf object AUTO(buf_release) = BUF_INIT, asked AUTO(buf_release) = BUF_INIT;
     struct acc_answer answer;
     int r = is_the_owner(a, subject, err);
 
     *out = (struct acc_explain){ .is_owner = r == 1, .allowed = r == 1 };
     q.subject = subject;
+    if (r >= 0 && strcmp(subject, a->actor) == 0 && !in_scope(a, &q, false)) {
+        *out = (struct acc_explain){ .scope_of = scope_name(a) };
+        acc_object_text(&on, &object);
+        buf_addf(&asked, "%s:%s", what_of(&q), buf_str(&object));
+        buf_addf(&out->way, "sluice token create %s --scope ", subject);
+        add_quoted(buf_str(&asked), &out->way);
+        return 0;
+    }
     if (r != 0)
         return r < 0 ? r : 0;
     if (decide(a, &q, &answer, err) < 0)

@@ -169,7 +169,10 @@ cmd_explain(const cJSON *reply, bool failed, struct buf *out)
     buf_addf(out, "%s %s %s on %s\n", cli_str(reply, "user"),
              cli_bool(reply, "allowed") ? "may" : "may not", cli_str(reply, "right"),
              cli_str(reply, "on"));
-    if (cli_bool(reply, "owner"))
+    if (cli_str(reply, "by_scope")[0])
+        buf_addf(out, "  the scope of %s does not include it\n",
+                 cli_str(reply, "by_scope"));
+    else if (cli_bool(reply, "owner"))
         buf_adds(out, "  who owns the store may do everything\n");
     else if (!cJSON_IsObject(rule))
         buf_adds(out, "  no grant gives that\n");

@@ -197,18 +197,19 @@ explain_age(const struct course *k, int status, struct err *err)
 static int
 problem(struct course *k, const struct client_answer *a, cJSON **reply, struct err *err)
 {
-    const cJSON *status = cJSON_GetObjectItemCaseSensitive(k->problem, "status");
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(k->problem, "status");
+    const int status = !k->problem            ? a->status
+                       : cJSON_IsNumber(said) ? said->valueint
+                                              : 0;
 
     if (k->problem)
-        (void)client_problem_set(k->c,
-                                 cJSON_IsNumber(status) ? (int)status->valuedouble : 0,
-                                 k->problem, reply, err);
+        (void)client_problem_set(k->c, status, k->problem, reply, err);
     else
         (void)client_problem(k->c, a, reply, err);
     if (*reply)
         client_files_rename(&k->files, *reply);
     client_files_rename_err(&k->files, err);
-    return explain_age(k, a->status, err);
+    return explain_age(k, status, err);
 }
 
 /* What was said beside the bytes; an older server says nothing. */

@@ -310,6 +310,7 @@ svc_do_explain(struct svc_call *c, struct err *err)
     json_put_str(c->reply, "on", buf_str(&object));
     json_put_bool(c->reply, "allowed", x.allowed);
     json_put_bool(c->reply, "owner", x.is_owner);
+    json_put_str(c->reply, "by_scope", x.scope_of);
     if (put_rule(c, "by_rule", x.rule, err) < 0 ||
         put_rule(c, "by_role", x.role, err) < 0)
         return -(int)err->code;

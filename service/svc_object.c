@@ -2,6 +2,7 @@
 /* What a request is about, for the gate: the one object that its verb is asked for.
  * Verbs that list are asked for nothing in particular, and leave out what the caller
  * may not read; verbs with a second object ask again (svc_allow, svc_resolve). */
+#include "hooks/hooks.h"
 #include "service/svc_int.h"
 
 #include <stdio.h>
@@ -14,6 +15,8 @@ enum about {
     TARGET,    /* that `field` names; else the store */
     GOLDEN,    /* the set that `field` names, or `fallback` */
     POLICY,    /* of `alias` or `target`, maybe for `model` only */
+    HOOK,      /* that `field` names */
+    THE_KEY,   /* that `field` names */
     LIST       /* any, where neither `model` nor `ref` says which */
 };
 static const struct {
@@ -46,6 +49,13 @@ static const struct {
     { "policy_set", POLICY, NULL, NULL },
     { "policy_show", POLICY, NULL, NULL },
     { "policy_history", POLICY, NULL, NULL },
+    { "hook_show", HOOK, "name", NULL },
+    { "hook_set", HOOK, "name", NULL },
+    { "hook_remove", HOOK, "name", NULL },
+    { "hook_list", LIST, NULL, NULL },
+    { "key_show", THE_KEY, "name", NULL },
+    { "key_rotate", THE_KEY, "name", NULL },
+    { "key_list", LIST, NULL, NULL },
     { "list", LIST, NULL, NULL },
     { "status", LIST, NULL, NULL },
     { "quota_show", LIST, NULL, NULL },
@@ -170,6 +180,16 @@ svc_about_what(struct svc_call *c, struct svc_object *out, struct err *err)
         break;
     case POLICY:
         r = about_policy(c, out, err);
+        break;
+    case HOOK:
+        r = hook_check_name(name, err);
+        snprintf(out->name, sizeof out->name, "%s", name);
+        out->on = (struct acc_object){ ACC_HOOK, NULL, out->name };
+        break;
+    case THE_KEY:
+        r = repo_check_alias_name(name, err);
+        snprintf(out->name, sizeof out->name, "%s", name);
+        out->on = (struct acc_object){ ACC_KEY, NULL, out->name };
         break;
     }
     return r < 0 ? r : 0;

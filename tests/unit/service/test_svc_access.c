@@ -161,6 +161,14 @@ static const struct {
       NULL, "store", 0 },
     { "issuer_list", "{}", NULL, "store", 0 },
     { "issuer_remove", "{'name':'x'}", NULL, "store", 0 },
+    { "hook_list", "{}", NULL, "hook:pre-promote", LIST },
+    { "hook_show", "{'name':'pre-promote'}", NULL, "hook:pre-promote", 0 },
+    { "hook_set", "{'name':'pre-promote','file':'~/none'}", NULL, "hook:pre-promote",
+      0 },
+    { "hook_remove", "{'name':'gate-x'}", NULL, "hook:gate-x", 0 },
+    { "key_list", "{}", NULL, "key:store", LIST },
+    { "key_show", "{'name':'store'}", NULL, "key:store", 0 },
+    { "key_rotate", "{'name':'store'}", NULL, "key:store", 0 },
     { "audit_log", "{'model':'fraud'}", NULL, "fraud", 0 },
     { "audit_log", "{}", NULL, "fraud", LIST },
     { "audit_verify", "{}", NULL, "store", 0 },
@@ -345,7 +353,8 @@ TEST(test_svc_access__the_same_right_elsewhere_does_not)
         "frau",           "fraudd",       "other-*",
         "fraud@other",    "*@liv",        "golden:fraud/ex",
         "golden:other/*", "policy:other", "policy:target:x",
-        "target:we",      "hook:*",       "key:*",
+        "target:we",      "hook:pre",     "hook:gate-y",
+        "key:stor",       "host:*",
     };
     enum { N = sizeof(elsewhere) / sizeof(elsewhere[0]) };
     struct svc *s AUTO(svc_close_p) = NULL;
