@@ -14,6 +14,8 @@
 
 #define ACC_KEY_FILE "keys/store.key"
 #define ACC_PUB_FILE "keys/store.pub"
+#define ACC_NEXT_FILE "keys/next.key"
+#define ACC_HANDOVER "handover" /* member of the body of key_rotate's event */
 #define ACC_HEAD_FILE "audit/head"
 #define ACC_LOG_FILE "audit/log.jsonl"
 
@@ -66,6 +68,24 @@ int acc_key_make(int store_dirfd, uint8_t priv[32], uint8_t pub[32],
                  struct err *err) MUST_CHECK;
 int acc_key_private(int store_dirfd, uint8_t priv[32], struct err *err) MUST_CHECK;
 int acc_key_public(int store_dirfd, uint8_t pub[32], struct err *err) MUST_CHECK;
+void acc_key_digest(const uint8_t pub[32], struct digest *out);
+/* keys/next.key: made anew, durable; its public half (1: there is one, 0: none); it
+ * takes the place of store.key, and `pub` that of store.pub. */
+int acc_next_key_make(int store_dirfd, uint8_t priv[32], uint8_t pub[32],
+                      struct err *err) MUST_CHECK;
+int acc_next_key(int store_dirfd, uint8_t pub[32], struct err *err) MUST_CHECK;
+int acc_next_key_install(int store_dirfd, const uint8_t pub[32],
+                         struct err *err) MUST_CHECK;
+
+/* ---- handing over (acc_handover.c) --------------------------------------------- */
+
+/* `pub`, and the keys before it that it vouches for; as acc_keys. */
+int acc_keys_of(struct acc *a, const uint8_t pub[32],
+                int (*fn)(void *arg, const struct acc_key *key, struct err *err),
+                void *arg, struct err *err) MUST_CHECK;
+/* Under the log's lock, after its events were read: the key that is committed comes
+ * into place, unless it is there. */
+int acc_key_install(struct acc *a, struct err *err) MUST_CHECK;
 
 /* ---- events (acc_event.c) ------------------------------------------------------ */
 
@@ -107,6 +127,9 @@ int acc_head_write(int fd, int slot, const struct acc_head *h,
 int acc_head_sign(struct acc_head *h, struct ed25519_key *key,
                   struct err *err) MUST_CHECK;
 bool acc_head_verify(const struct acc_head *h, const uint8_t pub[32]);
+/* 1: signed by that key, or by one before it that had not been handed over; 0: not. */
+int acc_head_is_ours(struct acc *a, const struct acc_head *h, const uint8_t pub[32],
+                     struct err *err) MUST_CHECK;
 int acc_head_newest(const struct acc_head slots[ACC_HEAD_SLOTS]);
 
 #endif

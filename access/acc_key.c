@@ -26,17 +26,24 @@ static const struct pem {
                  .prefix = { 0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03,
                              0x21, 0x00 } };
 
-static int
-write_pem(int dirfd, const struct pem *pem, const uint8_t key[32], struct err *err)
+static void
+add_pem(const struct pem *pem, const uint8_t key[32], struct buf *out)
 {
     uint8_t der[16 + 32];
-    struct buf text AUTO(buf_release) = BUF_INIT;
 
     memcpy(der, pem->prefix, pem->prefix_bytes);
     memcpy(der + pem->prefix_bytes, key, 32);
-    buf_addf(&text, "-----BEGIN %s-----\n", pem->label);
-    base64_add(&text, der, pem->prefix_bytes + 32);
-    buf_addf(&text, "\n-----END %s-----\n", pem->label);
+    buf_addf(out, "-----BEGIN %s-----\n", pem->label);
+    base64_add(out, der, pem->prefix_bytes + 32);
+    buf_addf(out, "\n-----END %s-----\n", pem->label);
+}
+
+static int
+write_pem(int dirfd, const struct pem *pem, const uint8_t key[32], struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    add_pem(pem, key, &text);
     return fs_replace(dirfd, pem->path, text.data, text.len, pem->mode, err);
 }
 
@@ -89,6 +96,51 @@ int
 acc_key_public(int store_dirfd, uint8_t pub[32], struct err *err)
 {
     return read_pem(store_dirfd, &public_pem, pub, err);
+}
+
+/* ---- the next one (acc_handover.c) ---------------------------------------------- */
+
+static struct pem
+next_pem(void)
+{
+    struct pem pem = private_pem;
+
+    pem.path = ACC_NEXT_FILE;
+    return pem;
+}
+
+int
+acc_next_key_make(int store_dirfd, uint8_t priv[32], uint8_t pub[32], struct err *err)
+{
+    const struct pem pem = next_pem();
+
+    fs_tmp_sweep(store_dirfd, "keys");
+    return ed25519_new_key(priv, pub, err) < 0
+               ? -(int)err->code
+               : write_pem(store_dirfd, &pem, priv, err);
+}
+
+int
+acc_next_key(int store_dirfd, uint8_t pub[32], struct err *err)
+{
+    const struct pem pem = next_pem();
+    uint8_t priv[32];
+    int r = fs_exists(store_dirfd, pem.path, err);
+
+    if (r == 1 && (read_pem(store_dirfd, &pem, priv, err) < 0 ||
+                   ed25519_public(priv, pub, err) < 0))
+        r = -(int)err->code;
+    return r;
+}
+
+int
+acc_next_key_install(int store_dirfd, const uint8_t pub[32], struct err *err)
+{
+    fs_tmp_sweep(store_dirfd, "keys");
+    if (write_pem(store_dirfd, &public_pem, pub, err) < 0 ||
+        fs_rename(store_dirfd, ACC_NEXT_FILE, store_dirfd, ACC_KEY_FILE, err) < 0)
+        return -(int)err->code;
+    return fs_fsync_dir(store_dirfd, "keys", err);
 }
 
 int
@@ -158,25 +210,29 @@ acc_sign(struct acc *a, const void *p, size_t n, uint8_t sig[64], struct err *er
     return ed25519_sign(key, p, n, sig, err);
 }
 
-int
-acc_signed(struct acc *a, const void *p, size_t n, const uint8_t sig[64],
-           struct err *err)
+void
+acc_key_digest(const uint8_t pub[32], struct digest *out)
 {
-    uint8_t pub[32];
+    uint8_t der[16 + 32];
 
-    if (acc_key_public(a->dirfd, pub, err) < 0)
-        return -(int)err->code;
-    return ed25519_verify(pub, p, n, sig);
+    memcpy(der, public_pem.prefix, public_pem.prefix_bytes);
+    memcpy(der + public_pem.prefix_bytes, pub, 32);
+    sha256_of(der, public_pem.prefix_bytes + 32, out);
+}
+
+void
+acc_key_pem(const uint8_t pub[32], struct buf *out)
+{
+    add_pem(&public_pem, pub, out);
 }
 
 int
 acc_key_id(struct acc *a, struct digest *out, struct err *err)
 {
-    uint8_t der[16 + 32];
+    uint8_t pub[32];
 
-    if (acc_key_public(a->dirfd, der + public_pem.prefix_bytes, err) < 0)
+    if (acc_key_public(a->dirfd, pub, err) < 0)
         return -(int)err->code;
-    memcpy(der, public_pem.prefix, public_pem.prefix_bytes);
-    sha256_of(der, public_pem.prefix_bytes + 32, out);
+    acc_key_digest(pub, out);
     return 0;
 }

@@ -143,19 +143,27 @@ collect(struct acc *a, struct progress *p, struct err *err)
 }
 
 /* The newer slot, if the store's key signed it. Ed25519 is deterministic, and signing
- * again costs less than verifying. */
+ * again costs less than verifying. *again: it was a key before this one. */
 static int
-check_head(const struct acc_head *h, struct ed25519_key *key, struct err *err)
+check_head(struct acc *a, const struct acc_head *h, struct ed25519_key *key,
+           bool *again, struct err *err)
 {
-    struct acc_head again = *h;
-    int r = acc_head_sign(&again, key, err);
+    struct acc_head same = *h;
+    uint8_t pub[32];
+    int r = acc_head_sign(&same, key, err);
 
-    if (r == 0 && memcmp(again.sig, h->sig, sizeof(h->sig)) != 0)
+    *again = r == 0 && memcmp(same.sig, h->sig, sizeof(h->sig)) != 0;
+    if (!*again)
+        return r;
+    if (acc_key_public(a->dirfd, pub, err) < 0)
+        return -(int)err->code;
+    r = acc_head_is_ours(a, h, pub, err);
+    if (r == 0 || (r == 1 && acc_head_verify(h, pub)))
         r = err_set(err, ERR_CORRUPT,
                     ACC_HEAD_FILE ": the signature of event %" PRId64
                                   " is not by " ACC_KEY_FILE ": nothing was signed",
                     h->seq);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 static int
@@ -183,24 +191,27 @@ publish(struct acc *a, struct progress *p, struct err *err)
     struct ed25519_key *key AUTO(ed25519_key_close_p) = NULL;
     uint8_t priv[32];
     off_t end = 0;
+    bool again;
     int newest, r;
 
     if ((r = fs_lock(&log_fd, a->dirfd, ACC_LOG_FILE, ACC_LOCK_MS, err)) < 0 ||
         (r = fs_open(&head_fd, a->dirfd, ACC_HEAD_FILE, O_RDWR, 0, err)) < 0 ||
-        (r = acc_key_private(a->dirfd, priv, err)) < 0 ||
-        (r = ed25519_key_open(&key, priv, err)) < 0 ||
         (r = acc_head_read(head_fd, slots, err)) < 0 ||
         (r = find_watermark(log_fd, &p->logged, &end, err)) < 0)
         return r;
     newest = acc_head_newest(slots);
     p->head = slots[newest];
-    if ((r = check_head(&p->head, key, err)) < 0 || (r = collect(a, p, err)) < 0 ||
+    if ((r = collect(a, p, err)) < 0 || (r = acc_key_install(a, err)) < 0 ||
+        (r = acc_key_private(a->dirfd, priv, err)) < 0 ||
+        (r = ed25519_key_open(&key, priv, err)) < 0 ||
+        (r = check_head(a, &slots[newest], key, &again, err)) < 0 ||
         (r = append(log_fd, end, &p->lines, err)) < 0)
         return r;
     if (p->head.seq == slots[newest].seq)
         return 0;
-    r = acc_head_sign(&p->head, key, err);
-    return r < 0 ? r : acc_head_write(head_fd, 1 - newest, &p->head, err);
+    if ((r = acc_head_sign(&p->head, key, err)) == 0)
+        r = acc_head_write(head_fd, 1 - newest, &p->head, err);
+    return r < 0 || !again ? r : acc_head_write(head_fd, newest, &p->head, err);
 }
 
 int

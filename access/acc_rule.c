@@ -6,6 +6,8 @@
  * nearly fits, however many rules there are. */
 #include "access/acc_rule_int.h"
 
+#include "base/fnv.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,24 +55,7 @@ struct acc_rules {
 
 /* ---- hashes ---------------------------------------------------------------------- */
 
-#define FNV_PRIME UINT64_C(0x100000001b3)
 #define EXACT UINT64_C(0x9e3779b97f4a7c15) /* whole texts and beginnings are apart */
-
-static uint64_t
-hash_byte(uint64_t h, char c)
-{
-    return (h ^ (uint8_t)c) * FNV_PRIME;
-}
-
-static uint64_t
-hash_name(const char *s)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *s; s++)
-        h = hash_byte(h, *s);
-    return hash_byte(h, '\0');
-}
 
 static uint32_t
 slot_of(uint64_t h, uint32_t n)
@@ -83,7 +68,7 @@ slot_of(uint64_t h, uint32_t n)
 static struct subject *
 find_subject(const struct acc_rules *x, const char *name)
 {
-    const uint64_t h = hash_name(name);
+    const uint64_t h = fnv_adds(FNV_START, name);
     uint32_t i = x->n_names ? x->names[slot_of(h, x->n_names)] : NONE;
 
     while (i != NONE &&
@@ -120,10 +105,11 @@ take_subject(struct acc_rules *x, const char *name)
             xreallocarray(x->subjects, x->subjects_room, sizeof(*x->subjects));
         rehash_subjects(x, 2 * x->subjects_room);
     }
-    x->subjects[x->n_subjects] =
-        (struct subject){ .name = xstrdup(name), .seed = hash_name(name) };
-    uint32_t *slot = &x->names[slot_of(hash_name(name), x->n_names)];
+    const uint64_t seed = fnv_adds(FNV_START, name);
+    uint32_t *slot = &x->names[slot_of(seed, x->n_names)];
 
+    x->subjects[x->n_subjects] =
+        (struct subject){ .name = xstrdup(name), .seed = seed };
     x->subjects[x->n_subjects].next = *slot;
     *slot = x->n_subjects;
     return x->n_subjects++;
@@ -199,13 +185,13 @@ rule_hash(uint64_t seed, const struct acc_pattern *on, const char *text,
     uint32_t n = 0;
 
     if (on->kind == ACC_ALIAS && str_is(on->model, "*")) {
-        h = hash_byte(h, *p++);
+        h = fnv_byte(h, *p++);
         n++;
     }
 
     for (; *p && *p != '*'; p++, n++) {
         p += *p == '\\' && p[1];
-        h = hash_byte(h, *p);
+        h = fnv_byte(h, *p);
     }
     *length = *p ? n : NONE;
     return *p ? h : h ^ EXACT;
@@ -343,7 +329,7 @@ look_for(struct finding *f, uint32_t subject, const char *text)
             look_at(f, subject, h);
         if (!text[n])
             break;
-        h = hash_byte(h, text[n]);
+        h = fnv_byte(h, text[n]);
     }
     look_at(f, subject, h ^ EXACT);
 }

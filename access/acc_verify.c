@@ -131,35 +131,28 @@ check_end(struct audit *v)
               v->out->head_seq);
 }
 
-/* Signatures; then the key itself against the one that the catalogue was born with. */
+/* The key itself against the one that the catalogue has, then the signatures. */
 static int
 check_heads(struct audit *v, struct acc *a, struct err *err)
 {
-    struct db_stmt *st AUTO(db_done_p) = NULL;
     uint8_t pub[32];
-    const void *born;
-    size_t n = 0;
-    int r = acc_key_public(a->dirfd, pub, err);
+    int r = acc_key_now(a, pub, err);
 
-    if (r == 0)
-        r = db_query(a->db, &st, err, "SELECT public FROM key WHERE id = 1", "");
-    if (r == 0)
-        r = db_step(st, err);
-    if (r < 0)
-        return r;
-    born = r == 1 ? db_blob(st, 0, &n) : NULL;
-    if (n != sizeof(pub) || memcmp(born, pub, n) != 0) {
-        blame(v, 1, ACC_PUB_FILE " is not the key this store was made with");
+    if (r == -ERR_CONFLICT) {
+        blame(v, 1, "%s", err->msg);
+        err_clear(err);
         return 0;
     }
-    for (int i = 0; i < ACC_HEAD_SLOTS; i++)
-        if (!acc_head_verify(&v->heads[i], pub)) {
+    for (int i = 0; r >= 0 && i < ACC_HEAD_SLOTS; i++) {
+        r = acc_head_is_ours(a, &v->heads[i], pub, err);
+        if (r == 0) {
             blame(v, v->heads[i].seq > 0 ? v->heads[i].seq : 1,
                   ACC_HEAD_FILE ": the signature in slot %d is not by this store's key",
                   i + 1);
             return 0;
         }
-    return 0;
+    }
+    return r < 0 ? r : 0;
 }
 
 /* Heads and the log's length are taken before the table is read: whatever is in them

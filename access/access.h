@@ -16,6 +16,7 @@
 
 #include "base/crypto.h"
 #include "base/db.h"
+#include "base/json.h"
 
 #include <sys/types.h>
 
@@ -289,12 +290,37 @@ int acc_key_answer(struct acc *a, const char *reply_json, int64_t keep_ns,
 /* Signs with the store's key. ERR_NOTFOUND: a store restored without it. */
 int acc_sign(struct acc *a, const void *p, size_t n, uint8_t sig[64],
              struct err *err) MUST_CHECK;
-/* 1: it is this store's signature of these bytes, 0: it is not, -code. */
+/* 1: it is this store's signature of these bytes, by the key of now or one before it
+ * that did not leak (its id: acc_key_id), 0: it is not, -code. */
 int acc_signed(struct acc *a, const void *p, size_t n, const uint8_t sig[64],
-               struct err *err) MUST_CHECK;
+               struct digest *id_or_null, struct err *err) MUST_CHECK;
 /* SHA-256 of the public key's DER (SubjectPublicKeyInfo), which keys/store.pub holds as
  * PEM. */
 int acc_key_id(struct acc *a, struct digest *out, struct err *err) MUST_CHECK;
+
+#define ACC_KEY_NAME "store" /* the one key there is */
+struct acc_key {
+    uint8_t public[32]; /* Ed25519 */
+    struct digest id;   /* acc_key_id */
+    int64_t made_ns;    /* since 1970; 0: not known */
+    int64_t from_seq;   /* the event by which it became the store's; 0: the first */
+    int64_t until_seq;  /* the event that handed it over; 0: it signs now */
+    bool is_leaked;     /* said then: what it signed counts no more */
+};
+/* The key that signs, then those before it that it vouches for; fn ends it with 1. */
+int acc_keys(struct acc *a,
+             int (*fn)(void *arg, const struct acc_key *key, struct err *err),
+             void *arg, struct err *err) MUST_CHECK;
+void acc_key_pem(const uint8_t pub[32], struct buf *out); /* as in keys/store.pub */
+/* A new key pair takes the place of the store's, which signs that; what it signed so
+ * far stays good, unless it leaked. In the transaction of the event, whose body gets
+ * the proof and which is recorded next; done by the next acc_publish. before, now:
+ * their ids. ERR_BUSY: another one is not done yet. */
+int acc_key_rotate(struct acc *a, bool is_leaked, cJSON *body, struct digest *before,
+                   struct digest *now, struct err *err) MUST_CHECK;
+/* The key of the catalogue. 1: the files have it, too; 0: not yet. ERR_CONFLICT: they
+ * have another one, and nothing says why. */
+int acc_key_now(struct acc *a, uint8_t pub[32], struct err *err) MUST_CHECK;
 
 struct acc_event_row {
     int64_t seq, time_ns;

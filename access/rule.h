@@ -7,8 +7,7 @@
  * (`role:NAME`) counts for who has that role at the time. In this order:
  *   1. one rule that denies decides, whatever else there is;
  *   2. else one that allows does: its right, or its verb, is the one that is asked, and
- *      any right that is given includes reading (one that is denied denies itself
- * only);
+ *      any right that is given includes reading (one that is denied denies no other);
  *   3. else nothing allows it.
  * Of several that would do, the one with the lowest number is named.
  *
@@ -17,10 +16,12 @@
  *   store                the store as a whole: settings, gc, backup, grants, log
  *   MODEL                its versions, aliases, golden sets, and policies of its own
  *   MODEL@ALIAS          what is asked about that alias of that model
- *   target:NAME golden:MODEL/NAME policy:ALIAS policy:target:NAME hook:NAME key:NAME
- * host:NAME In each part of a name * stands for any bytes (team-*, *@production,
- * *@staging); a backslash takes that away from the character that follows. A model that
- * is called "store" is model:store. */
+ *   target:NAME golden:MODEL/NAME policy:ALIAS policy:target:NAME
+ *   hook:NAME key:NAME host:NAME
+ *
+ * In each part of a name * stands for any bytes (team-*, *@production); a backslash
+ * takes that away from the character that follows. A model that is called "store" is
+ * model:store. */
 #ifndef ACCESS_RULE_H
 #define ACCESS_RULE_H
 

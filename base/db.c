@@ -304,14 +304,19 @@ db_in_tx(const struct db *db)
 
 /* A rebuild puts another file in place under the writers' lock: what would be written
  * to the old one now would be lost. */
-static int
-check_in_place(const struct db *db, struct err *err)
+bool
+db_in_place(const struct db *db)
 {
     struct stat st;
 
-    if (db->in_memory)
-        return 0;
-    if (stat(db->path, &st) == 0 && st.st_dev == db->dev && st.st_ino == db->ino)
+    return db->in_memory ||
+           (stat(db->path, &st) == 0 && st.st_dev == db->dev && st.st_ino == db->ino);
+}
+
+static int
+check_in_place(const struct db *db, struct err *err)
+{
+    if (db_in_place(db))
         return 0;
     return err_set(err, ERR_BUSY, "%s was replaced while it was open: do it again",
                    db->path);

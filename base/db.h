@@ -48,6 +48,9 @@ int db_view_begin(struct db *db, struct err *err) MUST_CHECK;
 void db_view_end(struct db *db); /* NULL is not allowed; twice does no harm */
 void db_rollback(struct db *db); /* no error: does nothing without a transaction */
 bool db_in_tx(const struct db *db);
+/* false: a rebuild has put another file in place; who keeps this one open reads what
+ * was and can write nothing. */
+bool db_in_place(const struct db *db);
 
 /* A numbered list of DDL scripts; those above the number stored in
  * module_schema(module, version) are run, of all schemas in one transaction. When there

@@ -4,6 +4,7 @@
 #include "base/db.h"
 
 #include "base/db_int.h"
+#include "base/fnv.h"
 
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -15,10 +16,8 @@
 static size_t
 hash_text(const char *s)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    const uint64_t h = fnv_adds(FNV_START, s);
 
-    for (; *s; s++)
-        h = (h ^ (uint8_t)*s) * UINT64_C(0x100000001b3);
     return (size_t)(h ^ h >> 32);
 }
 

@@ -129,6 +129,8 @@ int cli_serve(const cJSON *request, const cJSON *reply);
 int cli_agent(const struct cli_call *call);
 /* "sluice: …" on stderr; returns the exit status. */
 int cli_complain(const struct err *err);
+/* To standard output, all of it. */
+int cli_write(const char *p, size_t n, struct err *err) MUST_CHECK;
 
 /* ---- progress ---- */
 

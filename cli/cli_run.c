@@ -19,24 +19,28 @@ cli_complain(const struct err *err)
     return err_exit_status(err->code);
 }
 
+int
+cli_write(const char *p, size_t n, struct err *err)
+{
+    while (n > 0) {
+        ssize_t k = write(STDOUT_FILENO, p, n);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0)
+            return err_sys(err, errno, "write the answer to stdout");
+        p += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
 /* stdout may be a full disk or a closed pipe: who does not see the answer must not
  * see status 0. */
 static int
-say(const struct buf *out, int status)
+say(const struct buf *out)
 {
     struct err err = ERR_INIT;
-    size_t n = 0;
-    while (n < out->len) {
-        ssize_t k = write(STDOUT_FILENO, out->data + n, out->len - n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0) {
-            err_sys(&err, errno, "write the answer to stdout");
-            return cli_complain(&err);
-        }
-        n += (size_t)k;
-    }
-    return status;
+    return cli_write(out->data, out->len, &err) < 0 ? cli_complain(&err) : 0;
 }
 
 /* What is told before a reply makes of all of it lines of JSON. */
@@ -56,7 +60,7 @@ tell(void *arg, const cJSON *what)
     } else {
         cli_tell_text(what, &out);
     }
-    (void)say(&out, 0);
+    (void)say(&out);
 }
 
 /* Ends the process from here: to give all memory back piece by piece, the catalogue's
@@ -96,7 +100,7 @@ call(const struct cli_call *call_, const struct cli_ends *ends)
         cli_command(verb)->render(reply, r < 0, &out);
     if (telling.told && out.len > 0 && out.data[out.len - 1] != '\n')
         buf_addc(&out, '\n');
-    int status = say(&out, 0);
+    int status = say(&out);
     const char *note = cJSON_GetStringValue(cJSON_GetObjectItem(reply, "log_note"));
     if (note)
         fprintf(stderr, "sluice: note: %s\n", note);
@@ -120,7 +124,7 @@ help(const struct cli_call *parsed)
     else
         cli_help(&out);
     if (parsed->help)
-        return say(&out, 0);
+        return say(&out);
     fputs(buf_str(&out), stderr);
     return err_exit_status(ERR_USAGE);
 }

@@ -4,11 +4,9 @@
 #include "cli/cli.h"
 #include "client/client.h"
 
-#include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct session {
     struct client *client; /* NULL: the verb needs none */
@@ -19,16 +17,7 @@ static int
 to_stdout(void *arg, const char *p, size_t n, struct err *err)
 {
     (void)arg;
-    while (n > 0) {
-        ssize_t k = write(STDOUT_FILENO, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return err_sys(err, errno, "write the answer to stdout");
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
+    return cli_write(p, n, err);
 }
 
 static int

@@ -52,10 +52,11 @@ client_no_file(struct err *err, const char *path_or_null)
 
 /* ---- names, there and here ---- */
 
+/* The last first: after a tree comes what is named in it. */
 void
 client_files_rename(const struct client_files *f, cJSON *value)
 {
-    for (int i = 0; i < f->n; i++)
+    for (int i = f->n - 1; i >= 0; i--)
         if (f->v[i].path)
             json_replace(value, f->v[i].tree, f->v[i].path);
 }
@@ -63,7 +64,7 @@ client_files_rename(const struct client_files *f, cJSON *value)
 void
 client_files_rename_err(const struct client_files *f, struct err *err)
 {
-    for (int i = 0; i < f->n; i++)
+    for (int i = f->n - 1; i >= 0; i--)
         if (f->v[i].path)
             err_replace(err, f->v[i].tree, f->v[i].path);
 }
@@ -75,6 +76,8 @@ struct sending {
     const struct svc_verb *verb;
     const char *model;
     struct client_files *files;
+    bool is_dry; /* a push that is one; what a golden set must fit is sent */
+    struct client_sent sent; /* of the last push */
 };
 
 /* A directory for what is to go, until it is gone: below $TMPDIR. */
@@ -124,14 +127,15 @@ take_stdin(const char *path, struct err *err)
     }
 }
 
+/* s->sent says how that went. */
 static int
-push(const struct sending *s, const char *path, struct buf *tree, struct err *err)
+push(struct sending *s, const char *path, struct buf *tree, struct err *err)
 {
-    return client_push_tree(s->c, s->verb->name, s->model, path, tree, err);
+    return client_push_tree(s->c, s->verb->name, s->model, path, tree, &s->sent, err);
 }
 
 static int
-send_stdin(const struct sending *s, struct buf *tree, struct err *err)
+send_stdin(struct sending *s, struct buf *tree, struct err *err)
 {
     char *work AUTO(work_close) = NULL;
 
@@ -165,8 +169,7 @@ link_shard(void *arg, const struct fs_entry *e, struct err *err)
 /* A checkpoint is named by what its files begin with: they go, as a directory of which
  * they are all there is. 1: it is one. */
 static int
-send_prefix(const struct sending *s, const char *path, struct buf *tree,
-            struct err *err)
+send_prefix(struct sending *s, const char *path, struct buf *tree, struct err *err)
 {
     char *index AUTO(free_ptr) = xasprintf("%s.index", path);
     const char *slash = strrchr(path, '/');
@@ -200,6 +203,25 @@ check_sent(struct sending *s, const char *field, const char *path, struct err *e
                : err_set(err, ERR_INVALID, "neither a directory nor an archive");
 }
 
+static bool
+is_dir(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* A dry run of a push says only what its files are. */
+static int
+list_dry(struct sending *s, const char *path, struct buf *text, struct err *err)
+{
+    buf_adds(text, SVC_MANIFEST_PREFIX);
+    if (client_push_list(s->c, path, text, &s->sent, err) < 0)
+        return err_ctx(err, "push %s", path);
+    s->files->read_bytes += s->sent.read_bytes;
+    return 0;
+}
+
 static int
 send_path(struct sending *s, const char *field, const char *path, struct buf *tree,
           struct err *err)
@@ -211,14 +233,32 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
         }
     int r = send_prefix(s, path, tree, err);
 
-    if (r == 0 && check_sent(s, field, path, err) < 0)
-        return err_ctx(err, "push %s", path);
-    if (r == 0 && strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0)
-        r = send_stdin(s, tree, err);
-    else if (r == 0 && (r = push(s, path, tree, err)) < 0)
-        r = client_no_file(err, NULL);
     if (r < 0)
         return r;
+    if (r == 1) {
+        const char *slash = strrchr(path, '/');
+        char *named AUTO(free_ptr) =
+            xasprintf("%s/%s", buf_str(tree), slash ? slash + 1 : path);
+
+        add(s->files, field, path, buf_str(tree));
+        add(s->files, field, path, named);
+        return 0;
+    }
+    if (check_sent(s, field, path, err) < 0)
+        return err_ctx(err, "push %s", path);
+    if (s->is_dry && is_dir(path) && strcmp(field, "dir") == 0)
+        return list_dry(s, path, tree, err);
+    if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
+        if (send_stdin(s, tree, err) < 0)
+            return -(int)err->code;
+    } else if (push(s, path, tree, err) < 0) {
+        const bool is_model = strcmp(s->verb->name, "push") == 0 &&
+                              strcmp(field, "dir") == 0 && !s->sent.is_asked;
+
+        (void)client_no_file(err, NULL);
+        return is_model ? err_ctx(err, "push %s", path) : -(int)err->code;
+    }
+    s->files->read_bytes += s->sent.read_bytes;
     add(s->files, field, path, buf_str(tree));
     return 0;
 }
@@ -352,6 +392,30 @@ check_word(cJSON *request, const char *onto, struct err *err)
     return 0;
 }
 
+/* Only we know where the weights of a push lay: its tree has their names, and this is
+ * the directory. */
+static void
+say_origin(cJSON *request, const struct client_files *f)
+{
+
+    for (int i = 0; i < f->n; i++) {
+        const char *path = f->v[i].path, *slash = path ? strrchr(path, '/') : NULL;
+
+        if (strcmp(f->v[i].field, "checkpoint") != 0)
+            continue;
+        char *dir AUTO(free_ptr) = is_dir(path) ? xstrdup(path)
+                                   : slash      ? xstrndup(path, (size_t)(slash - path))
+                                                : xstrdup(".");
+        char *pair AUTO(free_ptr) = xasprintf("checkpoint=%s", dir);
+        cJSON *list = cJSON_GetObjectItemCaseSensitive(request, "provenance");
+
+        if (!list)
+            list = cJSON_AddArrayToObject(request, "provenance");
+        cJSON_AddItemToArray(list, cJSON_CreateString(pair));
+        return;
+    }
+}
+
 int
 client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
                   struct client_files *out, struct err *err)
@@ -365,10 +429,19 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
     if (!about)
         about = svc_names_version(verb, request);
     char *name AUTO(free_ptr) = about ? xstrndup(about, strcspn(about, "@")) : NULL;
-    struct sending s = { .c = c, .verb = verb, .model = name, .files = out };
+    struct sending s = {
+        .c = c,
+        .verb = verb,
+        .model = name,
+        .files = out,
+        .is_dry = strcmp(verb->name, "push") == 0 && !json_has(request, "golden") &&
+                  cJSON_IsTrue(cJSON_GetObjectItem(request, "dry_run")),
+    };
 
     if (onto && check_word(request, onto, err) < 0)
         return -(int)err->code;
+    c->reread = cJSON_IsTrue(cJSON_GetObjectItem(request, "reread"));
+    cJSON_DeleteItemFromObject(request, "reread"); /* it is for who reads files */
     send_dest(verb, request, out);
 
     for (int i = 0; i < verb->n_fields; i++) {
@@ -377,6 +450,8 @@ client_files_send(struct client *c, const struct svc_verb *verb, cJSON *request,
         if (value && send_field(&s, &verb->fields[i], value, err) < 0)
             return -(int)err->code;
     }
+    if (strcmp(verb->name, "push") == 0)
+        say_origin(request, out);
     if (strcmp(verb->name, "pull") == 0 && !json_has(request, "dest")) {
         json_put_str(request, "dest", OUT_TREE); /* where to says the answer */
         add(out, "dest", NULL, NULL);

@@ -184,6 +184,7 @@ struct client {
     void *tell_arg;
     int (*bytes)(void *arg, const char *p, size_t n, struct err *err);
     void *bytes_arg;
+    bool reread; /* believes nothing that is known of files from before */
 };
 
 /* ---- an answer that comes as events (text/event-stream) ---- */
@@ -217,6 +218,7 @@ struct client_files {
     int n;
     char *to; /* where bytes of the answer go, a file or (unpacked) a directory; NULL:
                * client_on_bytes */
+    int64_t read_bytes; /* of what goes, now */
 };
 void client_files_release(struct client_files *f); /* for AUTO */
 /* Sends what the request names, and puts the names of there in its place. */

@@ -54,12 +54,12 @@ client_pieces_get(struct client *c, const struct digest *object,
                   struct client_pieces *out, struct err *err)
 {
     cJSON *reply AUTO(json_free) = NULL;
-    char hex[DIGEST_HEX_BYTES], path[120];
+    char name[REPO_DIGEST_BYTES], path[120];
     int e;
 
     *out = (struct client_pieces){ .v = NULL };
-    digest_hex(object, hex);
-    snprintf(path, sizeof(path), "/api/v1/objects/sha256:%s/pieces", hex);
+    repo_digest_text(object, name);
+    snprintf(path, sizeof(path), "/api/v1/objects/%s/pieces", name);
     e = client_ask_json(c, &(struct client_ask){ .method = "GET", .path = path },
                         &reply, err);
     if (e == 0)

@@ -29,10 +29,10 @@
 static void
 object_path(const struct digest *d, const char *what, char out[120])
 {
-    char hex[DIGEST_HEX_BYTES];
+    char name[REPO_DIGEST_BYTES];
 
-    digest_hex(d, hex);
-    snprintf(out, 120, "/api/v1/%s/sha256:%s", what, hex);
+    repo_digest_text(d, name);
+    snprintf(out, 120, "/api/v1/%s/%s", what, name);
 }
 
 struct sink {
@@ -145,7 +145,7 @@ pull_note(struct pull *p, int i, int64_t at, int64_t n_bytes, struct err *err)
     return fs_write_all(p->journal_fd, line, (size_t)n, "parts", err);
 }
 
-/* Calls fn for each line. */
+/* What of "parts" is read. */
 struct journal {
     struct pull *p;
     int i; /* the file whose parts are wanted; -1: only what is whole */
@@ -219,7 +219,6 @@ open_new(struct pull *p, const struct repo_file *f, int *fd, struct err *err)
     return fs_open(fd, p->tree_fd, f->path, O_RDWR | O_CREAT | O_NOFOLLOW, 0644, err);
 }
 
-/* A job: fetches one range; with fd -1 a whole small file. */
 static int
 fetch_small(struct pull *p, struct repo_file *f, struct err *err)
 {
@@ -243,6 +242,7 @@ fetch_small(struct pull *p, struct repo_file *f, struct err *err)
     return 0;
 }
 
+/* A job: fetches one range; with fd -1 a whole small file. */
 static int
 run(void *arg, const struct client_job *job, struct err *err)
 {
@@ -579,24 +579,25 @@ client_pull_tree(struct client *c, const char *text, const char *dest,
     };
     struct place l AUTO(place_release) = { .fd = -1 };
     struct digest d;
-    const char *name = strlen(text) > 76 ? text + 76 : "";
-    int e = 0;
+    const char *name;
+    int e = repo_tree_parse(text, &d, &name, err);
 
     client_jobs_open(&p.jobs, c, run, &p);
-    if (strncmp(text, "tree:sha256:", 12) != 0 || strlen(text) < 76 ||
-        !digest_parse((struct str){ text + 12, 64 }, &d) || (name[0] && name[0] != '/'))
-        return err_set(err, ERR_INVALID, "'%.100s' is no tree", text);
+    if (e <= 0)
+        return e < 0 ? e : err_set(err, ERR_INVALID, "'%.100s' is no tree", text);
+    e = 0;
     if (have_or_null)
         e = fs_open_dir(&p.have_fd, AT_FDCWD, have_or_null, err);
     if (e == 0)
         e = find_place(dest, &d, &l, err);
-    if (e == 0)
-        e = open_work(&p, &l, err);
+    if (e < 0)
+        return e;
+    e = open_work(&p, &l, err);
     if (e == 0)
         e = fetch_manifest(&p, &d, err);
     if (e == 0)
         e = fetch_all(&p, err);
     if (e == 0)
-        e = put_in_place(&p, &l, name[0] ? name + 1 : "", err);
+        e = put_in_place(&p, &l, name, err);
     return e < 0 ? err_ctx(err, "make %s", dest) : 0;
 }

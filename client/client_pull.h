@@ -7,6 +7,7 @@
 #include "client/client_int.h"
 #include "client/client_jobs.h"
 #include "client/tree.h"
+#include "repo/tree.h"
 
 /* Bytes of a file that is coming, in the order of its parts. */
 struct pull_part {

@@ -38,6 +38,8 @@ add_file(struct push *p, const char *path, const struct stat *st)
 static int
 walk_entry(void *arg, const struct fs_entry *e, struct err *err)
 {
+    if (repo_check_file_path(e->path, err) < 0) /* JSON could not say it, either */
+        return -(int)err->code;
     if (S_ISDIR(e->st.st_mode))
         return 0;
     if (e->st.st_mode & (S_ISUID | S_ISGID))
@@ -69,8 +71,7 @@ list_files(struct push *p, const char *path, const char **name, struct err *err)
                    : err_set(err, ERR_INVALID, "%s: there is no file in it", path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, "%s is not a regular file, nor a directory",
-                       path);
+        return err_set(err, ERR_INVALID, "%s: not a regular file", path);
     if (slash)
         *slash = '\0';
     *name = slash ? strrchr(path, '/') + 1 : path;
@@ -126,6 +127,7 @@ push_learn(struct push *p, struct push_file *f, const struct digest *d,
 {
     f->digest = *d;
     f->has_digest = true;
+    p->read_bytes += f->st.st_size;
     client_hashes_add(p->hashes, &f->st, d, begun_ns);
 }
 
@@ -138,7 +140,7 @@ hash_small(struct push *p, struct push_file *f, char *chunk, struct err *err)
     struct digest d;
     int64_t n;
 
-    f->has_digest = client_hashes_find(p->hashes, &f->st, &f->digest);
+    f->has_digest = !p->c->reread && client_hashes_find(p->hashes, &f->st, &f->digest);
     if (f->has_digest || f->st.st_size > SMALL_BYTES)
         return 0;
     if (push_open_file(p, f, &fd, err) < 0)
@@ -253,8 +255,7 @@ take_state(struct push_file *f, const cJSON *o, struct err *err)
     f->state = strcmp(state, "have") == 0   ? PUSH_HAVE
                : strcmp(state, "come") == 0 ? PUSH_COME
                                             : PUSH_WANT;
-    f->has_base =
-        strncmp(base, "sha256:", 7) == 0 && digest_parse(str_of(base + 7), &f->base);
+    f->has_base = repo_digest_parse(base, &f->base);
     return take_came(f, cJSON_GetObjectItemCaseSensitive(o, "came"), err);
 }
 
@@ -397,15 +398,18 @@ commit(struct push *p, struct buf *tree, struct err *err)
 {
     cJSON *ask AUTO(json_free) = cJSON_CreateObject(), *reply AUTO(json_free) = NULL;
     char path[100];
-    const char *text;
+    const char *text, *name;
+    struct digest d;
+    int e;
 
     cJSON_AddItemToObject(ask, "files", list_json(p, true));
     snprintf(path, sizeof(path), "/api/v1/uploads/%s/commit", p->id);
     if (push_post(p, path, ask, &reply, err) < 0 ||
         json_str(reply, "tree", NULL, &text, "its answer", err) < 0)
         return -(int)err->code;
-    if (strncmp(text, "tree:sha256:", 12) != 0 || strlen(text) != 12 + 64)
-        return bad_answer(err);
+    e = repo_tree_parse(text, &d, &name, err);
+    if (e <= 0 || name[0])
+        return e < 0 ? e : bad_answer(err);
     buf_clear(tree);
     buf_adds(tree, text);
     return 0;
@@ -460,7 +464,8 @@ push_release(struct push *p)
 
 int
 client_push_tree(struct client *c, const char *verb, const char *model_or_null,
-                 const char *path, struct buf *text, struct err *err)
+                 const char *path, struct buf *text, struct client_sent *out,
+                 struct err *err)
 {
     struct push p AUTO(
         push_release) = { .c = c, .verb = verb, .model = model_or_null, .dirfd = -1 };
@@ -469,6 +474,7 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
     const char *name;
     int e;
 
+    *out = (struct client_sent){ .read_bytes = 0 };
     client_jobs_open(&p.jobs, c, push_run, &p);
     e = list_files(&p, path, &name, err);
     client_hashes_open(&p.hashes);
@@ -476,10 +482,48 @@ client_push_tree(struct client *c, const char *verb, const char *model_or_null,
         e = hash_small(&p, &p.files[i], chunk, err);
         p.total_bytes += p.files[i].st.st_size;
     }
+    out->is_asked = e == 0;
     if (e == 0)
         e = push(&p, &tree, err);
     if (e < 0)
         return -(int)err->code;
+    out->read_bytes = p.read_bytes;
     buf_addf(text, "%s%s%s", buf_str(&tree), name[0] ? "/" : "", name);
+    return 0;
+}
+
+int
+client_push_list(struct client *c, const char *dir, struct buf *text,
+                 struct client_sent *out, struct err *err)
+{
+    struct push p AUTO(push_release) = { .c = c, .verb = "push", .dirfd = -1 };
+    char *chunk AUTO(free_ptr) = xmalloc((size_t)PART_BYTES);
+    struct repo_file *files AUTO(free_ptr) = NULL;
+    const char *name;
+    int e;
+
+    client_jobs_open(&p.jobs, c, push_run, &p);
+    e = list_files(&p, dir, &name, err);
+    client_hashes_open(&p.hashes);
+    for (size_t i = 0; i < p.n_files; i++) {
+        p.files[i].state = PUSH_COME; /* it is read and hashed, no more */
+        p.total_bytes += p.files[i].st.st_size;
+    }
+    files = xcalloc(p.n_files + 1, sizeof(*files));
+    for (size_t i = 0; e == 0 && i < p.n_files; i++) {
+        struct push_file *f = &p.files[i];
+
+        e = hash_small(&p, f, chunk, err);
+        if (e == 0)
+            e = send_file(&p, f, chunk, err);
+        files[i] = (struct repo_file){ .path = f->path,
+                                       .digest = f->digest,
+                                       .size_bytes = f->st.st_size };
+    }
+    if (e < 0)
+        return -(int)err->code;
+    const struct repo_manifest m = { .files = files, .n_files = (int)p.n_files };
+    repo_manifest_format(&m, text);
+    out->read_bytes = p.read_bytes;
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "client/client_int.h"
 #include "client/client_jobs.h"
 #include "client/tree.h"
+#include "repo/tree.h"
 
 struct push_range {
     int64_t from, to;
@@ -34,7 +35,7 @@ struct push {
     size_t n_files, n_alloc;
     struct client_hashes *hashes;
     char id[40];
-    int64_t done_bytes, total_bytes;
+    int64_t done_bytes, total_bytes, read_bytes;
     /* Bytes to send: of a file that is open, or (fd -1) a whole small one. */
     struct client_jobs jobs;
 };

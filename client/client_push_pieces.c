@@ -37,9 +37,9 @@ push_pieces_begin(struct push *p, struct push_file *f, struct err *err)
 
     if (e < 0) {
         free(l);
-        if (e != -ERR_NOTFOUND && e != -ERR_INVALID)
+        if (e != -ERR_NOTFOUND && e != -ERR_INVALID && e != -ERR_CORRUPT)
             return e;
-        err_clear(err); /* then all of it goes */
+        err_clear(err); /* there is no base, or it is damaged: all of it goes */
         return 0;
     }
     client_pieces_sort(&l->base);
@@ -135,13 +135,12 @@ push_pieces_end(struct push *p, struct push_file *f, struct err *err)
     const struct push_pieces *l = f->pieces;
     cJSON *ask AUTO(json_free) = cJSON_CreateObject(), *reply AUTO(json_free) = NULL;
     cJSON *list = cJSON_AddArrayToObject(ask, "pieces");
-    char hex[DIGEST_HEX_BYTES], base[80], path[120];
+    char base[REPO_DIGEST_BYTES], path[120];
     int64_t at = 0, from = -1, n_bytes = 0;
 
     if (f->has_digest && digest_eq(&f->digest, &f->base))
         return 0; /* the commit finds it there */
-    digest_hex(&f->base, hex);
-    snprintf(base, sizeof(base), "sha256:%s", hex);
+    repo_digest_text(&f->base, base);
     json_put_str(ask, "from", base);
     for (size_t i = 0; i < l->n; i++) { /* neighbours there are neighbours here */
         const struct sm_cut *c = &l->cuts[i];

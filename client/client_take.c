@@ -185,12 +185,22 @@ client_files_take(struct client *c, const struct svc_verb *verb, const cJSON *re
             continue;
         if (!m->path && name_pull(reply, &m->path, err) < 0)
             return -(int)err->code;
-        if (tree && take_one(c, verb, request, tree, m, reply, err) < 0)
-            return client_no_file(err, m->path);
+        if (tree && take_one(c, verb, request, tree, m, reply, err) < 0) {
+            const bool is_pull = strcmp(verb->name, "pull") == 0;
+
+            (void)client_no_file(err, is_pull ? NULL : m->path);
+            return is_pull ? err_ctx(err, "pull %s",
+                                     cJSON_GetStringValue(
+                                         cJSON_GetObjectItem(request, "ref")))
+                           : -(int)err->code;
+        }
         if (tree && strcmp(verb->name, "pull") == 0)
             cJSON_ReplaceItemInObjectCaseSensitive(reply, "path",
                                                    cJSON_CreateString(m->path));
     }
+    if (json_has(reply, "read_bytes")) /* of a push: they are read here */
+        cJSON_SetNumberValue(cJSON_GetObjectItem(reply, "read_bytes"),
+                             (double)f->read_bytes);
     client_files_rename(f, reply);
     return 0;
 }

@@ -256,7 +256,7 @@ client_view_open(struct client *c, const char *ref, struct client_view *out,
         json_str(v, "digest", NULL, &digest, "its answer", err) < 0 ||
         json_str(trees, "dest", NULL, &tree, "its answer", err) < 0)
         return -(int)err->code;
-    if (strncmp(digest, "sha256:", 7) != 0 || !digest_parse(str_of(digest + 7), &d))
+    if (!repo_digest_parse(digest, &d))
         return err_set(err, ERR_INVALID, "its answer: '%.80s' is no digest", digest);
     if (open_kept(c, tree, digest + 7, out, err) < 0)
         return err_ctx(err, "exec %s", ref);

@@ -34,7 +34,7 @@ parse_version(const cJSON *o, const struct agent_want *out, const char *share_ke
         e = json_str(o, "digest", NULL, &text, "its answer", err);
     if (e < 0)
         return e;
-    if (strncmp(text, "sha256:", 7) != 0 || !digest_parse(str_of(text + 7), d))
+    if (!repo_digest_parse(text, d))
         return err_set(err, ERR_INVALID, "its answer: '%.80s' is no digest", text);
     for (int i = 0; i < out->n_members; i++)
         if (out->members[i].number == *number)

@@ -103,6 +103,7 @@ struct repo_version {
 };
 /* "sha256:…" */
 void repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES]);
+bool repo_digest_parse(const char *text, struct digest *out); /* false: it is none */
 /* ERR_NOTFOUND names what is missing (model, number, alias) and what there is. A digest
  * prefix that fits two versions is ERR_CONFLICT. A bare model = its newest ready
  * version. */
@@ -214,6 +215,8 @@ int repo_manifest_verify(struct repo *r, const struct digest *manifest,
  * shards are whole. Reads what it needs, stores nothing; errors name file, place and
  * way out. */
 int repo_check_saved_model(const char *dir, struct err *err) MUST_CHECK;
+/* What is asked of a path in a model: UTF-8 without control characters. ERR_INVALID. */
+int repo_check_file_path(const char *path, struct err *err) MUST_CHECK;
 
 /* In the caller's transaction (after repo_ingest_dir): writes versions/<model>/<n>,
  * then the rows. The number is above those of the catalogue and of versions/: one that

@@ -191,13 +191,27 @@ write_info(struct repo *r, int dirfd, const struct repo_backup *b, int64_t n_byt
     return rc < 0 ? rc : fs_replace(dirfd, "info.json", text.data, text.len, 0600, err);
 }
 
+/* The key of the catalogue, which the files must have, too: else the copy had two. */
+static int
+settled_key(struct repo *r, uint8_t pub[32], struct err *err)
+{
+    const int rc = acc_key_now(r->acc, pub, err);
+
+    if (rc == 0)
+        return err_set(err, ERR_BUSY, "the store's key is being changed: again");
+    return rc < 0 ? rc : 0;
+}
+
 /* Everything of a generation but its objects and info.json. */
 static int
 snapshot(struct repo *r, const char *dir, int dirfd, bool with_key, struct err *err)
 {
     char *db_path AUTO(free_ptr) = xasprintf("%s/catalogue.db", dir);
-    int rc = copy_file(r->dirfd, "audit/log.jsonl", dirfd, "log.jsonl", 0600, err);
+    uint8_t before[32], after[32];
+    int rc = settled_key(r, before, err);
 
+    if (rc == 0)
+        rc = copy_file(r->dirfd, "audit/log.jsonl", dirfd, "log.jsonl", 0600, err);
     if (rc == 0)
         rc = copy_file(r->dirfd, "audit/head", dirfd, "head", 0600, err);
     if (rc == 0)
@@ -206,6 +220,10 @@ snapshot(struct repo *r, const char *dir, int dirfd, bool with_key, struct err *
         rc = copy_file(r->dirfd, "keys/store.key", dirfd, "store.key", 0600, err);
     if (rc == 0)
         rc = db_copy(r->db, db_path, err);
+    if (rc == 0)
+        rc = settled_key(r, after, err);
+    if (rc == 0 && memcmp(before, after, sizeof(after)) != 0)
+        rc = err_set(err, ERR_BUSY, "the store's key was changed meanwhile: again");
     if (rc == 0)
         rc = copy_versions(r, dirfd, err);
     if (rc == 0)

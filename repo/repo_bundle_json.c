@@ -22,11 +22,10 @@ parse_blob(const cJSON *o, const char *what, const char *size_key,
 {
     const cJSON *size = cJSON_GetObjectItemCaseSensitive(o, size_key);
     const char *digest = text_of(o, "digest");
-    char again[DIGEST_HEX_BYTES];
+    char again[REPO_DIGEST_BYTES];
 
-    if (!cJSON_IsObject(o) || strncmp(digest, "sha256:", 7) != 0 ||
-        !digest_parse(str_of(digest + 7), &out->digest) ||
-        (digest_hex(&out->digest, again), strcmp(again, digest + 7) != 0))
+    if (!cJSON_IsObject(o) || !repo_digest_parse(digest, &out->digest) ||
+        (repo_digest_text(&out->digest, again), strcmp(again, digest) != 0))
         return err_set(err, ERR_INVALID, "%s: '%.80s' is no sha256 digest", what,
                        digest);
     if (!cJSON_IsNumber(size) || size->valuedouble < 0 || size->valuedouble > 9e15 ||

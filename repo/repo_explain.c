@@ -161,8 +161,12 @@ explain_refs(struct explain *x, const struct digest *root, struct err *err)
                 continue;
             rc = db_get_int(x->r->db, &one, err, sql, "b", root->b, sizeof(root->b));
             table = strstr(from, " FROM ") + 6;
-            snprintf(text, sizeof(text), "a row of %.*s names it",
-                     (int)strcspn(table, " "), table);
+            if (strncmp(table, "tree ", 5) == 0)
+                snprintf(text, sizeof(text),
+                         "it was sent, or made, through a service: for a day at most");
+            else
+                snprintf(text, sizeof(text), "a row of %.*s names it",
+                         (int)strcspn(table, " "), table);
             if (rc == 1)
                 rc = reason(x, text, err);
             if (rc < 0)

@@ -526,6 +526,18 @@ count_once(struct repo_ingest *out)
             out->is_new[v[i] - m->files] = false;
 }
 
+void
+repo_ingest_count(struct repo_ingest *out, bool is_dry)
+{
+    if (is_dry)
+        count_once(out);
+    for (int i = 0; i < out->manifest.n_files; i++)
+        if (out->is_new[i]) {
+            out->n_new_files++;
+            out->new_bytes += out->manifest.files[i].size_bytes;
+        }
+}
+
 static void
 ingest_release(struct ingest *in)
 {
@@ -556,13 +568,7 @@ repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts
     rc = opts->dry_run ? 0 : repo_lease(r, NULL, err);
     if (rc == 0)
         rc = ingest(&in, dir, err);
-    if (rc == 0 && opts->dry_run)
-        count_once(out);
-    for (int i = 0; i < out->manifest.n_files; i++)
-        if (out->is_new[i]) {
-            out->n_new_files++;
-            out->new_bytes += out->manifest.files[i].size_bytes;
-        }
+    repo_ingest_count(out, rc == 0 && opts->dry_run);
     if (rc < 0) {
         r->objects->ops->forget(r->objects);
         if (!opts->dry_run && (out->n_new_files > 0 || in.text_is_new))

@@ -105,10 +105,10 @@ int repo_model_check_strings(struct sm_bundle *bundle, const char *path,
 #define REPO_MODEL_INDEX "variables/variables.index"
 bool repo_model_is_shard(const char *path);
 
-/* ---- repo_name.c ----------------------------------------------------------------- */
+/* ---- repo_ingest.c --------------------------------------------------------------- */
 
-/* What is asked of a path in a model: UTF-8 without control characters. ERR_INVALID. */
-int repo_check_file_path(const char *path, struct err *err) MUST_CHECK;
+/* Its sums, of is_new; is_dry: of several files with one content the first is new. */
+void repo_ingest_count(struct repo_ingest *out, bool is_dry);
 
 /* ---- repo_pump.c: a big file becomes an object --------------------------------------
  */

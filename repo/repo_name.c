@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/repo_int.h"
+#include "repo/tree.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -298,4 +299,47 @@ repo_ref_parse(const char *text, struct repo_ref *out, struct err *err)
         return err_ctx(err, "reference %.300s", buf_str(&shown));
     }
     return 0;
+}
+
+/* ---- digests and trees ---- */
+
+void
+repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES])
+{
+    memcpy(out, "sha256:", 7);
+    digest_hex(d, out + 7);
+}
+
+bool
+repo_digest_parse(const char *text, struct digest *out)
+{
+    return strncmp(text, "sha256:", 7) == 0 && digest_parse(str_of(text + 7), out);
+}
+
+int
+repo_tree_parse(const char *text, struct digest *out, const char **name,
+                struct err *err)
+{
+    const size_t n = sizeof(REPO_TREE_PREFIX) - 1;
+    const char *rest;
+
+    if (strncmp(text, REPO_TREE_PREFIX, n) != 0)
+        return 0;
+    rest = strlen(text) >= n + 64 ? text + n + 64 : "";
+    if (!digest_parse((struct str){ text + n, (size_t)(rest - text) - n }, out) ||
+        (*rest && (*rest != '/' || !repo_path_is_clean(rest + 1))))
+        return err_set(
+            err, ERR_INVALID,
+            "'%.200s' is no tree: " REPO_TREE_PREFIX "<64 hex digits>[/NAME]", text);
+    *name = *rest ? rest + 1 : rest;
+    return 1;
+}
+
+void
+repo_tree_text(const struct digest *d, const char *name, struct buf *out)
+{
+    char hex[DIGEST_HEX_BYTES];
+
+    digest_hex(d, hex);
+    buf_addf(out, REPO_TREE_PREFIX "%s%s%s", hex, name[0] ? "/" : "", name);
 }

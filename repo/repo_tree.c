@@ -9,36 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PREFIX "tree:sha256:"
 #define CHECK_BYTES ((size_t)1 << 20)
 #define AGE_NS "coalesce((SELECT age_ns FROM store_age), 0)"
-
-int
-repo_tree_parse(const char *text, struct digest *out, const char **name,
-                struct err *err)
-{
-    const size_t n = sizeof(PREFIX) - 1;
-    const char *rest;
-
-    if (strncmp(text, PREFIX, n) != 0)
-        return 0;
-    rest = strlen(text) >= n + 64 ? text + n + 64 : "";
-    if (!digest_parse((struct str){ text + n, (size_t)(rest - text) - n }, out) ||
-        (*rest && (*rest != '/' || !repo_path_is_clean(rest + 1))))
-        return err_set(err, ERR_INVALID,
-                       "'%.200s' is no tree: " PREFIX "<64 hex digits>[/NAME]", text);
-    *name = *rest ? rest + 1 : rest;
-    return 1;
-}
-
-void
-repo_tree_text(const struct digest *d, const char *name, struct buf *out)
-{
-    char hex[DIGEST_HEX_BYTES];
-
-    digest_hex(d, hex);
-    buf_addf(out, PREFIX "%s%s%s", hex, name[0] ? "/" : "", name);
-}
 
 /* ---- rows ---- */
 
@@ -66,6 +38,20 @@ repo_tree_add(struct repo *r, const struct repo_tree *t, struct err *err)
 }
 
 int
+repo_tree_done(struct repo *r, const struct digest *d, struct err *err)
+{
+    int64_t age_ns;
+    int rc = repo_age_tick(r, &age_ns, err);
+
+    return rc < 0 ? rc
+                  : db_run(r->db, err,
+                           "UPDATE tree SET until_age_ns = min(until_age_ns, ?) WHERE "
+                           "digest = ? AND subject = ?",
+                           "ibt", age_ns + REPO_TREE_DONE_S * 1000000000, d->b,
+                           sizeof(d->b), acc_actor(r->acc));
+}
+
+int
 repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
               struct err *err)
 {
@@ -87,7 +73,8 @@ repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
         return rc < 0 ? rc : 0;
     digest_hex(d, hex);
     return err_set(err, ERR_NOTFOUND,
-                   "%s has no tree " PREFIX "%s: one that was sent stays for a day; "
+                   "%s has no tree " REPO_TREE_PREFIX
+                   "%s: one that was sent stays for a day; "
                    "send it again",
                    acc_actor(r->acc), hex);
 }
@@ -161,9 +148,10 @@ repo_object_may_read(struct repo *r, const struct digest *d, struct err *err)
     return rc < 0 ? rc : reads_one_of(r, attached, err);
 }
 
-int
-repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
-                 struct err *err)
+/* A manifest that has this object, of those that the caller may read. 1, 0. */
+static int
+find_manifest(struct repo *r, const struct digest *d, struct digest *manifest,
+              struct err *err)
 {
     struct db_stmt *st AUTO(db_done_p) = NULL;
     int rc = db_query(r->db, &st, err,
@@ -349,6 +337,30 @@ repo_tree_take(struct repo *r, const struct digest *d, bool is_model, const char
     return rc < 0 ? rc : 0;
 }
 
+int
+repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
+                  struct err *err)
+{
+    int rc;
+
+    *out = (struct repo_ingest){ .n_new_files = 0 };
+    rc = repo_manifest_parse(&out->manifest, text, "the list of files", err);
+    if (rc < 0) {
+        err->code = ERR_INVALID;
+        return -(int)err->code;
+    }
+    out->is_new = xcalloc((size_t)out->manifest.n_files + 1, sizeof(*out->is_new));
+    for (int i = 0; rc >= 0 && i < out->manifest.n_files; i++) {
+        rc = repo_object_may_read(r, &out->manifest.files[i].digest, err);
+        out->is_new[i] = rc == 0;
+    }
+    if (rc < 0)
+        repo_ingest_release(out);
+    else
+        repo_ingest_count(out, true);
+    return rc < 0 ? rc : 0;
+}
+
 /* ---- pieces ---- */
 
 int
@@ -358,12 +370,12 @@ repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn, vo
     struct repo_manifest m AUTO(repo_manifest_release) = { .files = NULL };
     struct leaf_list leaves AUTO(leaf_list_release) = { .v = NULL };
     struct digest manifest;
-    char hex[DIGEST_HEX_BYTES];
-    int rc = repo_object_tree(r, d, &manifest, err);
+    char name[REPO_DIGEST_BYTES];
+    int rc = find_manifest(r, d, &manifest, err);
 
-    digest_hex(d, hex);
+    repo_digest_text(d, name);
     if (rc == 0)
-        return err_set(err, ERR_NOTFOUND, "there is no object sha256:%s", hex);
+        return err_set(err, ERR_NOTFOUND, "there is no object %s", name);
     if (rc == 1)
         rc = repo_manifest_get(r, &manifest, &m, err);
     for (int i = 0; rc == 0 && i < m.n_files && !leaves.v; i++)

@@ -315,6 +315,20 @@ learn(struct repo_upload *u, const struct upload_file *v)
     pthread_mutex_unlock(&u->lock);
 }
 
+/* 1: the caller may read it, and it is there: what was lost is sent again, which is the
+ * way to mend it. */
+static int
+has_whole(struct repo *r, const struct upload_file *f, struct err *err)
+{
+    struct objects *o = r->objects;
+    int64_t size_bytes = -1;
+    int rc = repo_object_may_read(r, &f->digest, err);
+
+    if (rc == 1)
+        rc = o->ops->has(o, &f->digest, &size_bytes, err);
+    return rc == 1 ? size_bytes == f->size_bytes : rc;
+}
+
 /* `have`, `base`, and the index that shards are held against. */
 static int
 compare(struct repo_upload *u, struct repo *r, struct err *err)
@@ -328,7 +342,7 @@ compare(struct repo_upload *u, struct repo *r, struct err *err)
         struct db_stmt *st AUTO(db_done_p) = NULL;
 
         f->has_base = false;
-        rc = f->has_digest ? repo_object_may_read(r, &f->digest, err) : 0;
+        rc = f->has_digest ? has_whole(r, f, err) : 0;
         f->is_have = rc == 1;
         if (rc != 0 || f->size_bytes < BASE_BYTES || !u->model[0])
             continue;

@@ -455,8 +455,7 @@ repo_upload_copy(struct repo_upload *u, struct repo *r, int64_t n, const cJSON *
     *out_bytes = 0;
     if (rc < 0)
         return rc;
-    if (strncmp(from, "sha256:", 7) != 0 || !digest_parse(str_of(from + 7), &d) ||
-        !cJSON_IsArray(pieces))
+    if (!repo_digest_parse(from, &d) || !cJSON_IsArray(pieces))
         return err_set(err, ERR_INVALID,
                        "pieces are {\"from\": \"sha256:…\", \"pieces\": [[offset, "
                        "size, offset in from], …]}");

@@ -18,13 +18,6 @@
 #include <string.h>
 
 void
-repo_digest_text(const struct digest *d, char out[REPO_DIGEST_BYTES])
-{
-    memcpy(out, "sha256:", 7);
-    digest_hex(d, out + 7);
-}
-
-void
 repo_version_path(const char *model, int64_t number, struct buf *out)
 {
     buf_adds(out, "versions/");

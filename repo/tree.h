@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trees: files that came over the network, or were made for somebody there, before (or
  * without) a version that names them. A tree is a manifest whose objects are in the
- * store; who sent it, or had it made, has it for a day, and so long gc leaves it. Its
- * text in requests and replies is server/tree.h's. "The caller" is acc_actor of the
- * handle. */
+ * store; who sent it, or had it made, has it for a day, and so long gc leaves it. In
+ * requests and replies it stands for a path (docs/transfer.md):
+ *
+ *   tree:sha256:<64 hex>          the directory with this manifest
+ *   tree:sha256:<64 hex>/NAME     the file, or directory, NAME of it
+ *
+ * "The caller" is acc_actor of the handle. */
 #ifndef REPO_TREE_H
 #define REPO_TREE_H
 
 #include "repo/repo.h"
 
 #define REPO_TREE_S INT64_C(86400) /* of the store's age */
+#define REPO_TREE_DONE_S INT64_C(600)
 
 struct repo_tree {
     struct digest digest;
@@ -20,8 +25,9 @@ struct repo_tree {
     bool is_checked;
 };
 
-/* 1: "tree:sha256:<64 hex>[/NAME]", *name what follows ("": nothing); 0: another text.
- * ERR_INVALID: it begins so, and goes on as no tree does. */
+#define REPO_TREE_PREFIX "tree:sha256:"
+/* 1: a tree, *name what follows ("": nothing); 0: another text. ERR_INVALID: it begins
+ * as one, and goes on as none does. */
 int repo_tree_parse(const char *text, struct digest *out, const char **name,
                     struct err *err) MUST_CHECK;
 void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
@@ -30,6 +36,9 @@ void repo_tree_text(const struct digest *d, const char *name, struct buf *out);
  * repo_manifest_record. */
 int repo_tree_add(struct repo *r, const struct repo_tree *t,
                   struct err *err) MUST_CHECK;
+/* It has done its work: versions have its bytes. It stays for REPO_TREE_DONE_S more, so
+ * that the same call can be made again. In a transaction. */
+int repo_tree_done(struct repo *r, const struct digest *d, struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: the caller has no such tree (any more). */
 int repo_tree_get(struct repo *r, const struct digest *d, struct repo_tree *out,
                   struct err *err) MUST_CHECK;
@@ -43,6 +52,10 @@ int repo_tree_open(struct repo *r, const char *text, struct repo_view *view,
 int repo_tree_take(struct repo *r, const struct digest *d, bool is_model,
                    const char *name, struct repo_ingest *out,
                    struct err *err) MUST_CHECK;
+/* What a push of these files would have to send: `text` is a manifest, of files that
+ * are elsewhere. ERR_INVALID: it is none. */
+int repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
+                      struct err *err) MUST_CHECK;
 /* The other way: a verb has written `path`, a file or directory below stage/; its files
  * become a tree of the caller's. text: as _text, with the file's name; outside a
  * transaction. 1: made; 0: there is no file in it. */
@@ -71,8 +84,5 @@ typedef int repo_piece_fn(void *arg, int64_t at, int64_t size_bytes,
                           const struct digest *d, struct err *err);
 int repo_object_pieces(struct repo *r, const struct digest *d, repo_piece_fn *fn,
                        void *arg, struct err *err) MUST_CHECK;
-/* A manifest that has this object, of those that the caller may read. 1, 0. */
-int repo_object_tree(struct repo *r, const struct digest *d, struct digest *manifest,
-                     struct err *err) MUST_CHECK;
 
 #endif

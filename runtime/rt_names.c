@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/rt_int.h"
 
+#include "base/fnv.h"
+
 #include <stdlib.h>
 
 void
@@ -14,9 +16,7 @@ rt_names_release(struct rt_names *h)
 static size_t
 hash_of(struct str s)
 {
-    uint64_t h = 0x9e3779b97f4a7c15u ^ s.n;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
+    uint64_t h = fnv_add(0x9e3779b97f4a7c15u ^ s.n, s.p, s.n);
     h ^= h >> 32;
     return (size_t)(h * 0x9e3779b97f4a7c15u >> 16);
 }

@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "savedmodel/sm_int.h"
 
-#include <stdlib.h>
+#include "base/fnv.h"
 
-static uint32_t
-hash(struct str s)
-{
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (uint8_t)s.p[i]) * 16777619u;
-    return h;
-}
+#include <stdlib.h>
 
 static int *
 slot_of(const struct sm_names *set, struct str s)
 {
-    uint32_t i = hash(s) & (set->n_slots - 1);
+    uint32_t i = (uint32_t)fnv_add(FNV_START, s.p, s.n) & (set->n_slots - 1);
     while (set->slots[i] && !str_eq(set->v[set->slots[i] - 1], s))
         i = (i + 1) & (set->n_slots - 1);
     return &set->slots[i];

@@ -7,15 +7,20 @@
  * is carried out by a worker (srv_worker.c): a process with a session of its own, so
  * that what a verb does to itself, and how long it takes, hurts nobody else.
  *
- *   srv_main.c, srv_run.c  options, sockets, start and graceful end; srv_conn.c
- * connections srv_http.c     a request from its first header to its answer; limits
+ *   srv_main.c     flags; srv_run.c sockets, start and graceful end
+ *   srv_conn.c     connections: who is there, which are slow
+ *   srv_http.c     a request from its first header to its answer; srv_check.c its form
+ *   srv_reply.c    answers: whole, streamed, problems
  *   srv_route.c    routes.def: which handler a path belongs to
- *   srv_auth.c     who asks: kernel, token, certificate, OIDC
+ *   srv_auth.c     who asks: the kernel, a token; srv_tls.c certificates, srv_oidc.c
+ *                  jobs of CI systems
  *   srv_verb.c     /api/v1/VERB: a verb as a request, its reply, problem or events
- *   srv_worker.c   the pool, and a worker's end of the pipe
+ *   srv_worker.c   the pool of workers; srv_frame.c what is said to them
+ *   srv_work.c     a worker; srv_reach.c what a request may reach of this machine
  *   srv_upload.c   trees that come; srv_file.c trees and files that go
- *   srv_lookup.c   resolve: what an alias means, 20,000 times a second
- *   srv_metrics.c  /metrics; srv_log.c the access log
+ *   srv_lookup.c   resolve from memory; srv_reads.c its reads, recorded together
+ *   srv_metrics.c  /metrics; srv_figures.c what it says of the store
+ *   srv_log.c      the access log
  *   srv_openapi.c  the description, from routes.def and verbs.def */
 #ifndef SERVER_SERVER_INT_H
 #define SERVER_SERVER_INT_H
@@ -125,11 +130,15 @@ struct srv_who {
     bool is_known; /* else 401 where a route wants to know */
 };
 void srv_who_release(struct srv_who *w); /* for AUTO */
+void srv_who_copy(struct srv_who *out, const struct srv_who *from);
 struct srv_req;
 /* Fills q->who by its connection and headers, on a thread of the daemon. 0: also when
  * nobody said. ERR_DENIED: what was said does not hold (401). ERR_BUSY: not known yet
  * (503). */
 int srv_auth(struct srv_req *q, struct err *err) MUST_CHECK;
+
+/* This machine, or no other at all (""): ours, or a proxy that stands for many. */
+bool srv_is_local(const char *peer);
 
 /* ---- a request ---- */
 
@@ -137,7 +146,6 @@ enum srv_access {
     SRV_OPEN, /* anybody: health, the description */
     SRV_KNOWN /* who is known; the handler asks acc_check about the rest */
 };
-struct srv_req;
 /* A handler answers (srv_reply_…) and returns 0, or sets err, which becomes a problem
  * document. It runs on a thread of the daemon, or with `slow` on one of its own, while
  * the connection sleeps. */
@@ -258,8 +266,9 @@ int srv_reply_problem(struct srv_req *q, const struct err *err, cJSON *reply_or_
 /* The members of such a document into `out`. Takes the reply. */
 void srv_problem_json(const struct srv_req *q, int status, const struct err *err,
                       cJSON *reply_or_null, cJSON *out);
-/* The same for what is about HTTP alone: 401, 405, 413, 415, 431 … */
-int srv_reply_status(struct srv_req *q, int status, const struct err *err);
+/* The same under a status of its own, where the code's is not the one: 401, 405, 412,
+ * 413, 415, 422 …; 0: the code's. The error is cleared: the request is answered. */
+int srv_reply_status(struct srv_req *q, int status, struct err *err);
 /* "409" of ERR_CONFLICT …; err_exit_status and this are the two faces of a code. */
 int srv_status_of(enum err_code code);
 
@@ -290,7 +299,7 @@ struct srv_call_hooks {
     const char *if_match; /* an ETag of the alias that the verb moves; NULL: none */
 };
 /* As svc_call, in a worker and in the name of `who`; on a slow handler's thread.
- * Paths of trees (server/tree.h) are brought in and out. */
+ * Paths of trees (docs/transfer.md) are brought in and out. */
 int srv_worker_call(struct srv *srv, const struct srv_who *who, const char *verb,
                     const cJSON *request, const struct srv_call_hooks *hooks_or_null,
                     cJSON **reply, struct err *err) MUST_CHECK;

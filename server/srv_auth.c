@@ -79,6 +79,13 @@ srv_who_release(struct srv_who *w)
     *w = (struct srv_who){ .subject = "" };
 }
 
+void
+srv_who_copy(struct srv_who *out, const struct srv_who *from)
+{
+    *out = *from;
+    out->scope = from->scope ? xstrdup(from->scope) : NULL;
+}
+
 /* ---- for the log ---- */
 
 /* Locked. */
@@ -338,10 +345,8 @@ remember(struct srv_auth *a, const struct digest *key, const struct srv_who *who
 {
     struct known *k = place_of(a, key);
     srv_who_release(&k->who);
-    *k = (struct known){
-        .key = *key, .version = a->version, .until_ns = until_ns, .who = *who
-    };
-    k->who.scope = who->scope ? xstrdup(who->scope) : NULL;
+    *k = (struct known){ .key = *key, .version = a->version, .until_ns = until_ns };
+    srv_who_copy(&k->who, who);
 }
 
 static bool
@@ -351,8 +356,7 @@ recall(struct srv_auth *a, const struct digest *key, struct srv_who *out)
     if (!k->who.is_known || k->version != a->version || !digest_eq(&k->key, key) ||
         clock_now_ns() >= k->until_ns)
         return false;
-    *out = k->who;
-    out->scope = k->who.scope ? xstrdup(k->who.scope) : NULL;
+    srv_who_copy(out, &k->who);
     return true;
 }
 
@@ -389,17 +393,10 @@ guesses_of(struct srv_auth *a, const char *peer)
     return g;
 }
 
-/* This machine is ours, or a proxy for many. */
-static bool
-is_near(const char *peer)
-{
-    return !peer[0] || strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0;
-}
-
 static int
 check_guesses(struct srv_auth *a, const char *peer, struct err *err)
 {
-    if (is_near(peer) || guesses_of(a, peer)->n < GUESSES_MAX)
+    if (srv_is_local(peer) || guesses_of(a, peer)->n < GUESSES_MAX)
         return 0;
     return err_set(err, ERR_BUSY,
                    "too much of what %s shows is not accepted: try again in a minute",
@@ -410,7 +407,7 @@ static int
 refuse(struct srv_auth *a, const char *object, const char *peer, const char *why,
        struct err *err)
 {
-    if (!is_near(peer))
+    if (!srv_is_local(peer))
         guesses_of(a, peer)->n++;
     note(a, "login", object, peer, why, false);
     err_clear(err);
@@ -419,6 +416,21 @@ refuse(struct srv_auth *a, const char *object, const char *peer, const char *why
                    "or whom it stands for is disabled. Use another: sluice token "
                    "create; who administers the store sees why: sluice audit log "
                    "--verb login");
+}
+
+/* Somebody was found: he is known from now on, unless he is disabled. */
+static int
+admit(struct srv_auth *a, const struct digest *key, const char *object,
+      const char *peer, int64_t until_ns, struct srv_who *out, struct err *err)
+{
+    if (acc_user_active(a->repo->acc, out->subject, err) < 0) {
+        srv_who_release(out);
+        return err->code == ERR_DENIED ? refuse(a, object, peer, "disabled", err)
+                                       : -(int)err->code;
+    }
+    out->is_known = true;
+    remember(a, key, out, until_ns);
+    return 0;
 }
 
 /* ---- Authorization: Bearer ---- */
@@ -476,16 +488,7 @@ check_bearer(struct srv_auth *a, struct str text, const char *peer, struct srv_w
         return -(int)err->code;
     bool is_job = text.n > 3 && memcmp(text.p, "eyJ", 3) == 0;
     int r = (is_job ? check_job : check_token)(a, text, peer, out, &until_ns, err);
-    if (r < 0)
-        return r;
-    if (acc_user_active(a->repo->acc, out->subject, err) < 0) {
-        srv_who_release(out);
-        return err->code == ERR_DENIED ? refuse(a, "", peer, "disabled", err)
-                                       : -(int)err->code;
-    }
-    out->is_known = true;
-    remember(a, &key, out, until_ns);
-    return 0;
+    return r < 0 ? r : admit(a, &key, "", peer, until_ns, out, err);
 }
 
 struct headers {
@@ -560,16 +563,10 @@ check_cert(struct srv_auth *a, struct srv_req *q, const struct digest *key,
         note(a, "login", object, q->conn->peer, "it stands for nobody", false);
     if (r <= 0)
         return r;
-    if (acc_user_active(a->repo->acc, out->subject, err) < 0) {
-        srv_who_release(out);
-        return err->code == ERR_DENIED
-                   ? refuse(a, object, q->conn->peer, "disabled", err)
-                   : -(int)err->code;
-    }
     snprintf(out->via, sizeof out->via, "certificate %.16s", hex);
-    out->is_known = true;
-    remember(a, key, out, INT64_MAX);
-    return 1;
+    return admit(a, key, object, q->conn->peer, INT64_MAX, out, err) < 0
+               ? -(int)err->code
+               : 1;
 }
 
 /* ---- the kernel ---- */

@@ -15,7 +15,7 @@
 
 #define SECOND_NS INT64_C(1000000000)
 enum {
-    PER_ADDRESS_MAX = 1000, /* of one other machine; this one is a proxy, or ours */
+    PER_ADDRESS_MAX = 1000, /* of one other machine */
     HEAD_S = 20,            /* from a request's first byte to the end of its headers */
     BODY_GRACE_S = 30,      /* then a body must have come at BODY_BYTES_S on average */
     BODY_BYTES_S = 1024
@@ -193,11 +193,17 @@ srv_sweep(struct srv *srv, bool idle)
     pthread_mutex_unlock(&srv->net->lock);
 }
 
+bool
+srv_is_local(const char *peer)
+{
+    return !peer[0] || strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0;
+}
+
 static int
 n_of_address(struct srv *srv, const char *peer)
 {
     int n = 0;
-    if (!peer[0] || strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0)
+    if (srv_is_local(peer))
         return 0;
     pthread_mutex_lock(&srv->net->lock);
     for (struct srv_conn *c = srv->net->conns; c; c = c->next)

@@ -253,8 +253,11 @@ read_store(struct srv_figures *f, int64_t n_log_failures, struct srv_text *t,
     struct acc_figures audit;
     struct repo *repo;
     int64_t n_unfinished;
-    int e = f->svc ? 0 : svc_open(&f->svc, f->store, err);
+    int e;
 
+    if (f->svc && !svc_is_current(f->svc))
+        svc_close_p(&f->svc);
+    e = f->svc ? 0 : svc_open(&f->svc, f->store, err);
     if (e < 0 || (e = svc_store(f->svc, &repo, err)) < 0 ||
         (e = repo_figures(repo, &store, err)) < 0 ||
         (e = read_log(f, repo, &audit, err)) < 0 ||

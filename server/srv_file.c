@@ -21,7 +21,7 @@
 static int
 take_digest(const char *text, struct digest *out, struct err *err)
 {
-    if (strncmp(text, "sha256:", 7) != 0 || !digest_parse(str_of(text + 7), out))
+    if (!repo_digest_parse(text, out))
         return err_set(err, ERR_INVALID, "'%.100s' is not sha256:<64 hex digits>",
                        text);
     return 0;

@@ -2,12 +2,14 @@
 /* What the service and its workers say to each other, on a stream socket. A frame is
  * u32 kind, u32 n_bytes (both in the machine's order), then n_bytes of JSON.
  *
- *   to a worker    CALL      {"verb", "request", "subject", "via", "scope", "trace",
- *                            "if_match"}; with a descriptor (SCM_RIGHTS): the verb's
- * standard output STOP      {}: nobody waits for the call any more from a worker
- * PROGRESS  {"what", "done", "total"} TELL      what the verb tells REPLY     {"reply",
- * "error": {"code", "sys", "msg"}}: ends the call
- */
+ *   to a worker
+ *     CALL      {"verb", "request", "subject", "via", "scope", "trace", "if_match"};
+ *               a descriptor may come with it (SCM_RIGHTS): the verb's standard output
+ *     STOP      {}: nobody waits for the call any more
+ *   from a worker
+ *     PROGRESS  {"what", "done", "total"}
+ *     TELL      what the verb tells
+ *     REPLY     {"reply", "error": {"code", "sys", "msg"}}: ends the call */
 #ifndef SERVER_SRV_FRAME_H
 #define SERVER_SRV_FRAME_H
 

@@ -3,6 +3,7 @@
 #include "server/srv_lookup.h"
 
 #include "base/clock.h"
+#include "base/fnv.h"
 #include "server/server_int.h"
 
 #include <pthread.h>
@@ -51,16 +52,6 @@ forget_all(struct srv_lookup *l)
         l->slot[i] = NULL;
     }
     l->n_kept = 0;
-}
-
-static uint64_t
-hash_of(const char *key, size_t n)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)key[i]) * UINT64_C(0x100000001b3);
-    return h;
 }
 
 /* NULL: not kept. */
@@ -182,7 +173,7 @@ look(struct srv_lookup *l, const struct acc_who *who, const char *ref, struct bu
     buf_add(&key, who->scope ? who->scope : "",
             who->scope ? strlen(who->scope) + 1 : 1);
     buf_adds(&key, ref);
-    hash = hash_of(key.data, key.len);
+    hash = fnv_add(FNV_START, key.data, key.len);
     known = find(l, &key, hash);
     if (known) {
         l->n_hits++;

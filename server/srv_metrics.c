@@ -3,6 +3,7 @@
 #include "server/srv_metrics.h"
 
 #include "base/clock.h"
+#include "base/fnv.h"
 #include "server/server_int.h"
 #include "server/srv_lookup.h"
 
@@ -88,24 +89,11 @@ operation_name(const struct srv_metrics *m, int i)
                                      : "none";
 }
 
-static unsigned
-hash_of(const char *name, const char *version)
-{
-    unsigned h = 2166136261U;
-
-    for (const char *p = name; *p; p++)
-        h = (h ^ (uint8_t)*p) * 16777619U;
-    h = (h ^ 0xff) * 16777619U;
-    for (const char *p = version; *p; p++)
-        h = (h ^ (uint8_t)*p) * 16777619U;
-    return h;
-}
-
 /* NULL: it has no place. Places are taken and never given back. */
 static struct model *
 find_model(struct srv_metrics *m, const char *name, const char *version, bool add)
 {
-    unsigned at = hash_of(name, version) % MODEL_SLOTS;
+    size_t at = fnv_adds(fnv_adds(FNV_START, name), version) % MODEL_SLOTS;
     struct model *found;
 
     while ((found = atomic_load_explicit(&m->models[at], memory_order_acquire)) &&
@@ -314,10 +302,9 @@ add_service(struct srv_text *t, struct srv *srv, int64_t *n_log_failures)
 /* ---- who may read them ---- */
 
 static bool
-is_here(const struct srv_req *q)
+is_here(const struct srv_conn *c)
 {
-    return q->conn && (q->conn->kind != SRV_TCP || strcmp(q->conn->peer, "::1") == 0 ||
-                       strncmp(q->conn->peer, "127.", 4) == 0);
+    return c && (c->kind != SRV_TCP || (c->peer[0] && srv_is_local(c->peer)));
 }
 
 /* They name models: for who may read the store, or, if its owner says so, for
@@ -329,7 +316,7 @@ check(struct srv_req *q, struct err *err)
     struct repo *repo;
     int e;
 
-    if (q->srv->opts->metrics_open && is_here(q))
+    if (q->srv->opts->metrics_open && is_here(q->conn))
         return 0;
     if (!q->who.is_known)
         return err_set(err, ERR_DENIED,
@@ -349,13 +336,8 @@ srv_do_metrics(struct srv_req *q, struct err *err)
     struct srv_text t = { .out = &out, .last = -1 };
     int64_t n_log_failures;
 
-    if (check(q, err) < 0) {
-        if (q->who.is_known)
-            return -(int)err->code;
-        srv_reply_status(q, 401, err);
-        err_clear(err);
-        return 0;
-    }
+    if (check(q, err) < 0)
+        return q->who.is_known ? -(int)err->code : srv_reply_status(q, 401, err);
     srv_text_int(&t, SRV_M_BUILD, 1, SLUICE_VERSION);
     add_operations(&t, q->srv->metrics);
     add_models(&t, q->srv->metrics);

@@ -17,7 +17,6 @@ enum srv_metric {
 #undef METRIC
     SRV_N_METRICS
 };
-const char *srv_metric_name(enum srv_metric m);
 
 /* ---- text (srv_metrics_text.c): version 0.0.4 of Prometheus's format ---- */
 

@@ -24,12 +24,6 @@ static const double bounds[SRV_BUCKETS] = { 0.0001, 0.00025, 0.0005,  0.001, 0.0
                                             0.25,   0.5,     1,       2.5,   5,
                                             10,     60,      INFINITY };
 
-const char *
-srv_metric_name(enum srv_metric m)
-{
-    return metrics[m].name;
-}
-
 /* HELP and TYPE before the first sample. */
 static void
 begin(struct srv_text *t, enum srv_metric m)

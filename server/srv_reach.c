@@ -2,7 +2,6 @@
 #include "server/srv_reach.h"
 
 #include "repo/tree.h"
-#include "server/tree.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +110,7 @@ struct one {
 static bool
 is_tree(const char *text)
 {
-    return strncmp(text, TREE_PREFIX, sizeof TREE_PREFIX - 1) == 0;
+    return strncmp(text, REPO_TREE_PREFIX, sizeof REPO_TREE_PREFIX - 1) == 0;
 }
 
 static int
@@ -119,7 +118,7 @@ refuse(const struct one *o, const char *text, struct err *err)
 {
     return err_set(err, ERR_INVALID,
                    "%s: %s '%.200s' would be a file of the service's machine: send "
-                   "yours, and name it as " TREE_PREFIX "…",
+                   "yours, and name it as " REPO_TREE_PREFIX "…",
                    o->verb->name, o->field, text);
 }
 
@@ -255,7 +254,12 @@ reach_value(const struct one *o, enum rule rule, const char *text, char **out,
                                                 "and > FILE",
                                                 o->verb->name, o->field);
     case VERB:
-        return strcmp(text, "tree:") == 0 || is_tree(text) ? 0 : refuse(o, text, err);
+        if (is_tree(text))
+            add_name(o->x, text, xstrdup(text));
+        return strcmp(text, "tree:") == 0 || is_tree(text) ||
+                       svc_is_manifest(o->x->request, text)
+                   ? 0
+                   : refuse(o, text, err);
     case HERE:
     case READS:
     case WRITES:
@@ -336,6 +340,28 @@ srv_reach_in(struct srv_reached *x, struct repo *r, const struct svc_verb *verb,
             return -(int)err->code;
     }
     return 0;
+}
+
+void
+srv_reach_done(const struct srv_reached *x, struct repo *r, const struct svc_verb *verb)
+{
+    struct err err = ERR_INIT;
+    struct digest d;
+    const char *name;
+    const bool makes =
+        strcmp(verb->name, "push") == 0 || strcmp(verb->name, "import") == 0;
+    int rc = makes && !json_has(x->request, "dry_run") && x->n_names > 0
+                 ? db_begin_quick(r->db, &err)
+                 : 1;
+
+    for (int i = 0; rc == 0 && i < x->n_names; i++)
+        if (repo_tree_parse(x->names[i].text, &d, &name, &err) == 1)
+            rc = repo_tree_done(r, &d, &err);
+    if (rc == 0)
+        rc = db_commit(r->db, &err);
+    if (rc < 0) /* they stay for their day, then */
+        err_clear(&err);
+    db_rollback(r->db);
 }
 
 int

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request may reach of this machine, and the trees that stand for its paths
- * (server/reach.def, server/tree.h). */
+ * (server/reach.def, docs/transfer.md). */
 #ifndef SERVER_SRV_REACH_H
 #define SERVER_SRV_REACH_H
 
@@ -43,6 +43,10 @@ int srv_reach_in(struct srv_reached *x, struct repo *r, const struct svc_verb *v
 /* Paths of this machine that an answer speaks of get the names that the caller knows:
  * the tree that he sent, "tree:FIELD" for what the verb writes. */
 void srv_reach_say(const struct srv_reached *x, cJSON *reply_or_null, struct err *err);
+/* After a push or an import: versions have what was sent, so its trees need not stay
+ * for their day. */
+void srv_reach_done(const struct srv_reached *x, struct repo *r,
+                    const struct svc_verb *verb);
 /* After the call: what it wrote becomes trees: member "trees" of the reply. */
 int srv_reach_out(struct srv_reached *x, struct repo *r, cJSON *reply,
                   struct err *err) MUST_CHECK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads that are counted now and recorded together. */
 #include "base/clock.h"
+#include "base/fnv.h"
 #include "server/srv_lookup.h"
 
 #include <errno.h>
@@ -53,20 +54,12 @@ batch_free(struct batch *b)
 }
 
 static uint64_t
-hash_text(uint64_t h, const char *s)
-{
-    for (; *s; s++)
-        h = (h ^ (uint8_t)*s) * UINT64_C(0x100000001b3);
-    return (h ^ 0xff) * UINT64_C(0x100000001b3);
-}
-
-static uint64_t
 hash_of(const struct svc_lookups *l)
 {
-    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), l->who.subject);
+    uint64_t h = fnv_adds(FNV_START, l->who.subject);
 
-    h = hash_text(hash_text(h, l->who.via), l->about.object);
-    return hash_text(h, l->about.digest) + (uint64_t)l->code;
+    h = fnv_adds(fnv_adds(h, l->who.via), l->about.object);
+    return fnv_adds(h, l->about.digest) + (uint64_t)l->code;
 }
 
 static bool

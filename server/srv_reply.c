@@ -168,9 +168,11 @@ srv_reply_problem(struct srv_req *q, const struct err *err, cJSON *reply_or_null
 }
 
 int
-srv_reply_status(struct srv_req *q, int status, const struct err *err)
+srv_reply_status(struct srv_req *q, int status, struct err *err)
 {
-    return problem(q, status ? status : srv_status_of(err->code), err, NULL);
+    problem(q, status ? status : srv_status_of(err->code), err, NULL);
+    err_clear(err);
+    return 0;
 }
 
 /* ---- streams ----

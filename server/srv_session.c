@@ -23,6 +23,8 @@ srv_session_any(struct srv *srv, struct svc **out, struct repo **repo, struct er
     if (all->n > 0)
         s = all->kept[--all->n];
     pthread_mutex_unlock(&all->lock);
+    if (s && !svc_is_current(s))
+        svc_close_p(&s);
     if (!s && svc_open(&s, srv->opts->store, err) < 0)
         return -(int)err->code;
     if (svc_store(s, repo, err) < 0) {

@@ -161,11 +161,8 @@ int
 srv_do_upload_part(struct srv_req *q, struct err *err)
 {
     int r = repo_part_end(((struct part *)q->state)->p, err);
-    if (r == -ERR_CORRUPT) { /* theirs, not ours */
-        srv_reply_status(q, 422, err);
-        err_clear(err);
-        return 0;
-    }
+    if (r == -ERR_CORRUPT) /* theirs, not ours */
+        return srv_reply_status(q, 422, err);
     return r < 0 ? r : srv_reply_empty(q, 204);
 }
 
@@ -215,11 +212,8 @@ srv_do_upload_commit(struct srv_req *q, struct err *err)
         return -(int)err->code;
     int r = repo_upload_commit(u, repo, ask, &tree, err);
     srv_session_give(q, s);
-    if (r == -ERR_CORRUPT) { /* theirs, not ours */
-        srv_reply_status(q, 422, err);
-        err_clear(err);
-        return 0;
-    }
+    if (r == -ERR_CORRUPT) /* theirs, not ours */
+        return srv_reply_status(q, 422, err);
     if (r < 0)
         return r;
     repo_tree_text(&tree.digest, "", &text);

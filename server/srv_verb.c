@@ -169,8 +169,7 @@ begin(struct srv_req *q, struct call **out, struct err *err)
     if (is_get && !srv_reach_reads(c->verb)) {
         err_set(err, ERR_UNSUPPORTED, "%s changes something: POST it", c->verb->name);
         srv_reply_header(q, "Allow", "POST");
-        srv_reply_status(q, 405, err);
-        err_clear(err);
+        (void)srv_reply_status(q, 405, err);
         return 1;
     }
     int r = 0;
@@ -179,8 +178,7 @@ begin(struct srv_req *q, struct call **out, struct err *err)
     else
         r = read_body(q, c, err);
     if (r < 0 && err->code == ERR_UNSUPPORTED) {
-        srv_reply_status(q, 415, err);
-        err_clear(err);
+        (void)srv_reply_status(q, 415, err);
         return 1;
     }
     if (r < 0 || read_query(q, c, is_get, err) < 0 || read_key(q, c, err) < 0 ||
@@ -232,11 +230,10 @@ reply_once(struct srv_req *q, struct call *c, struct err *err)
     q->number = srv_metrics_reply(q->srv, reply);
     if (r < 0) {
         if (c->if_match && err->code == ERR_CONFLICT) {
-            srv_reply_status(q, 412, err);
             cJSON_Delete(reply);
-        } else {
-            srv_reply_problem(q, err, reply);
+            return srv_reply_status(q, 412, err);
         }
+        srv_reply_problem(q, err, reply);
         err_clear(err);
         return 0;
     }
@@ -275,8 +272,7 @@ stream_new(struct srv_req *q, struct call *c)
 {
     struct stream *s = xcalloc(1, sizeof *s);
     s->srv = q->srv;
-    s->who = q->who;
-    s->who.scope = q->who.scope ? xstrdup(q->who.scope) : NULL;
+    srv_who_copy(&s->who, &q->who);
     s->call = *c;
     c->request = NULL;
     c->if_match = NULL;

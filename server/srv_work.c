@@ -19,9 +19,8 @@
 
 struct work {
     int sock;
-    bool stopped; /* told to, or nobody is there any more */
-    int64_t told_ns;
-    const char *what; /* of the last progress, as far as it was static */
+    bool stopped;    /* told to, or nobody is there any more */
+    int64_t told_ns; /* of the last progress */
 };
 
 /* The other side says nothing during a call but STOP. */
@@ -127,6 +126,8 @@ call(struct svc *s, const cJSON *frame, cJSON **reply, struct err *err)
     int r = svc_call(s, name, x.request, reply, err);
     srv_reach_say(&x, *reply, err);
     struct err second = ERR_INIT;
+    if (r >= 0)
+        srv_reach_done(&x, repo, verb);
     if (*reply && srv_reach_out(&x, repo, *reply, r < 0 ? &second : err) < 0 && r >= 0)
         r = -(int)err->code;
     return r;
@@ -172,6 +173,21 @@ answer(struct work *w, int r, const struct err *failure, cJSON *reply)
     return srv_frame_send(w->sock, SRV_FRAME_REPLY, o, -1, &err);
 }
 
+/* Its session, or a new one when a rebuild has put another catalogue in place. */
+static int
+take_session(struct svc **s, const char *store_or_null, struct work *w, struct err *err)
+{
+    if (*s && svc_is_current(*s))
+        return 0;
+    svc_close_p(s);
+    if (svc_open(s, store_or_null, err) < 0)
+        return -(int)err->code;
+    svc_on_progress(*s, progress, w);
+    svc_on_tell(*s, tell, w);
+    svc_on_stop(*s, stop);
+    return 0;
+}
+
 int
 srv_work(int sock, const char *store_or_null)
 {
@@ -182,11 +198,6 @@ srv_work(int sock, const char *store_or_null)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT,
            SIG_IGN); /* of a terminal: the service ends, and with it its socket */
-    if (svc_open(&s, store_or_null, &err) < 0)
-        return err_exit_status(err.code);
-    svc_on_progress(s, progress, &w);
-    svc_on_tell(s, tell, &w);
-    svc_on_stop(s, stop);
     for (;;) {
         enum srv_frame kind;
         cJSON *frame AUTO(json_free) = NULL, *reply = NULL;
@@ -197,6 +208,8 @@ srv_work(int sock, const char *store_or_null)
             return r < 0 ? err_exit_status(err.code) : 0;
         if (kind == SRV_FRAME_STOP)
             continue; /* it came too late */
+        if (take_session(&s, store_or_null, &w, &err) < 0)
+            return err_exit_status(err.code);
         w = (struct work){ .sock = sock };
         r = call_as(s, frame, fd, &reply, &failure);
         fs_close(&fd); /* its end, before the answer */

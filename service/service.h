@@ -30,8 +30,9 @@ enum {
                      * or what may differ when a call is made again */
     SVC_WAITS = 16, /* nor this: for how long the caller waits */
     /* Of a path. IN: a file or directory of the caller's that is read. OUT: one that is
-     * written for the caller. Through a service both travel as trees (server/tree.h);
-     * a path that is neither is one of the machine that has the store. */
+     * written for the caller. Through a service both travel as trees
+     * (docs/transfer.md); a path that is neither is one of the machine that has the
+     * store. */
     SVC_IN = 32,
     SVC_OUT = 64
 };
@@ -60,6 +61,11 @@ const struct svc_verb *svc_verb_at(int i);
 
 /* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
 bool svc_is_path(const char *text);
+
+/* The dir of a push that is a dry run of files that are elsewhere: this, and their
+ * manifest's text. */
+#define SVC_MANIFEST_PREFIX "manifest:"
+bool svc_is_manifest(const cJSON *request, const char *dir);
 /* The first field of the request that names a version; NULL: none. */
 const char *svc_names_version(const struct svc_verb *verb, const cJSON *request);
 
@@ -86,6 +92,9 @@ void svc_close(struct svc *s);
  * `who` is lent until the next such call. */
 int svc_act_as(struct svc *s, const struct acc_who *who_or_null,
                struct err *err) MUST_CHECK;
+/* false: the catalogue that it has open is not the store's any more. Who keeps a
+ * session between calls takes a new one then. */
+bool svc_is_current(const struct svc *s);
 /* The session's store, opened now if it was not. */
 int svc_store(struct svc *s, struct repo **out, struct err *err) MUST_CHECK;
 void svc_leave(struct svc *s);    /* in place of it, when the process ends next */

@@ -49,6 +49,12 @@ svc_store(struct svc *s, struct repo **out, struct err *err)
     return 0;
 }
 
+bool
+svc_is_current(const struct svc *s)
+{
+    return !s->repo || db_in_place(s->repo->db);
+}
+
 void
 svc_close(struct svc *s)
 {
@@ -254,8 +260,9 @@ check_access(struct svc_call *c, struct err *err)
         return -(int)err->code;
     snprintf(c->object, sizeof c->object, "%s",
              ref && strncmp(ref, "sha256:", 7) != 0 ? ref : what.model);
-    if (what.on.kind == ACC_HOOK)
-        snprintf(c->object, sizeof c->object, "hook:%s", what.name);
+    if (what.on.kind == ACC_HOOK || what.on.kind == ACC_KEY)
+        snprintf(c->object, sizeof c->object, "%s:%s",
+                 what.on.kind == ACC_HOOK ? "hook" : "key", what.name);
     return what.any ? acc_check_any(c->repo->acc, c->verb->name, c->verb->right, err)
                     : svc_allow(c, c->verb->right, what.on, err);
 }

@@ -19,6 +19,8 @@ object_of(const struct acc_event_row *row, char model[REPO_NAME_BYTES])
         return acc_target(object + 7);
     if (strncmp(row->e.verb, "hook_", 5) == 0 && strncmp(object, "hook:", 5) == 0)
         return (struct acc_object){ ACC_HOOK, NULL, object + 5 };
+    if (strncmp(row->e.verb, "key_", 4) == 0 && strncmp(object, "key:", 4) == 0)
+        return (struct acc_object){ ACC_KEY, NULL, object + 4 };
     if (!verb || verb->right == ACC_NONE || !object[0] || n >= REPO_NAME_BYTES ||
         strncmp(row->e.verb, "host_", 5) == 0)
         return acc_store();

@@ -43,6 +43,24 @@ take_tree(struct svc_call *c, const char *text, bool is_model, struct svc_taken 
     return 1;
 }
 
+bool
+svc_is_manifest(const cJSON *request, const char *dir)
+{
+    return strncmp(dir, SVC_MANIFEST_PREFIX, sizeof SVC_MANIFEST_PREFIX - 1) == 0 &&
+           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "dry_run"));
+}
+
+static int
+take_list(struct svc_call *c, const char *text, struct svc_taken *files,
+          struct err *err)
+{
+    files->r = c->repo;
+    files->kept = true; /* nothing to give back */
+    if (repo_tree_foresee(c->repo, str_of(text), &files->in, err) < 0)
+        return -(int)err->code;
+    return repo_room_for_files(c->repo, svc_str(c, "model"), &files->in.manifest, err);
+}
+
 int
 svc_take_dir(struct svc_call *c, const char *path, bool is_model,
              struct svc_taken *files, struct err *err)
@@ -61,6 +79,8 @@ svc_take_dir(struct svc_call *c, const char *path, bool is_model,
     int r = take_tree(c, path, is_model, files, err);
     if (r != 0)
         return r < 0 ? r : 0;
+    if (is_model && c->s->who && svc_is_manifest(c->req, path))
+        return take_list(c, path + sizeof SVC_MANIFEST_PREFIX - 1, files, err);
     if (strncmp(path, "tree:", 5) == 0) { /* a file of one: an archive */
         if (repo_tree_open(c->repo, path, &view, &sent, err) < 0)
             return -(int)err->code;

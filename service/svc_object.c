@@ -16,6 +16,7 @@ enum about {
     GOLDEN,    /* the set that `field` names, or `fallback` */
     POLICY,    /* of `alias` or `target`, maybe for `model` only */
     HOOK,      /* that `field` names */
+    THE_KEY,   /* that `field` names */
     LIST       /* any, where neither `model` nor `ref` says which */
 };
 static const struct {
@@ -52,6 +53,9 @@ static const struct {
     { "hook_set", HOOK, "name", NULL },
     { "hook_remove", HOOK, "name", NULL },
     { "hook_list", LIST, NULL, NULL },
+    { "key_show", THE_KEY, "name", NULL },
+    { "key_rotate", THE_KEY, "name", NULL },
+    { "key_list", LIST, NULL, NULL },
     { "list", LIST, NULL, NULL },
     { "status", LIST, NULL, NULL },
     { "quota_show", LIST, NULL, NULL },
@@ -181,6 +185,11 @@ svc_about_what(struct svc_call *c, struct svc_object *out, struct err *err)
         r = hook_check_name(name, err);
         snprintf(out->name, sizeof out->name, "%s", name);
         out->on = (struct acc_object){ ACC_HOOK, NULL, out->name };
+        break;
+    case THE_KEY:
+        r = repo_check_alias_name(name, err);
+        snprintf(out->name, sizeof out->name, "%s", name);
+        out->on = (struct acc_object){ ACC_KEY, NULL, out->name };
         break;
     }
     return r < 0 ? r : 0;

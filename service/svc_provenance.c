@@ -13,12 +13,13 @@ key_bytes(const char *pair)
 }
 
 static int
-add_pair(cJSON *to, const char *pair, struct err *err)
+add_pair(const struct svc_call *c, cJSON *to, const char *pair, struct err *err)
 {
     if (svc_check_provenance(pair, err) < 0)
         return -(int)err->code;
     char *key AUTO(free_ptr) = xstrndup(pair, key_bytes(pair));
-    if (strcmp(key, "onto") == 0 || strcmp(key, "checkpoint") == 0)
+    const bool is_where = strcmp(key, "checkpoint") == 0;
+    if (strcmp(key, "onto") == 0 || (is_where && !(c->s->who && svc_str(c, key))))
         return err_set(err, ERR_INVALID, "--provenance: push itself says '%s'", key);
     if (json_has(to, key))
         return err_set(err, ERR_INVALID, "--provenance: '%s' is given twice", key);
@@ -33,7 +34,7 @@ svc_put_provenance(struct svc_call *c, cJSON *to, struct err *err)
     if (cJSON_GetArraySize(list) > PAIRS_MAX)
         return err_set(err, ERR_LIMIT, "--provenance: more than %d pairs", PAIRS_MAX);
     for (const cJSON *e = list ? list->child : NULL; e; e = e->next)
-        if (add_pair(to, e->valuestring, err) < 0)
+        if (add_pair(c, to, e->valuestring, err) < 0)
             return -(int)err->code;
     return 0;
 }

@@ -63,20 +63,39 @@ take_model(struct svc_call *c, struct svc_taken *files, char model[REPO_NAME_BYT
                        "--root and --allow-missing go with --checkpoint");
     snprintf(model, REPO_NAME_BYTES, "%s", svc_str(c, "model"));
     if (svc_take_dir(c, dir, true, files, err) < 0)
-        return err_ctx(err, "push %s", dir);
+        return svc_is_manifest(c->req, dir) ? err_ctx(err, "push")
+                                            : err_ctx(err, "push %s", dir);
     return 0;
+}
+
+/* The path of the weights where they came from: what was sent lies in a stage here, and
+ * `from` may have its directory there. */
+static char *
+origin_path(const struct svc_call *c, const cJSON *from, const cJSON *onto)
+{
+    const char *path = cJSON_GetStringValue(cJSON_GetObjectItem(onto, "checkpoint"));
+    const char *sent = svc_str(c, "checkpoint");
+    const char *dir = cJSON_GetStringValue(cJSON_GetObjectItem(from, "checkpoint"));
+    const size_t n = strlen(sent);
+    if (!c->s->who || strncmp(path, sent, n) != 0)
+        return xstrdup(path);
+    return dir ? xasprintf("%s%s", dir, path + n)
+               : xstrdup(path + n + (path[n] == '/'));
 }
 
 /* Where the weights came from: provenance, and in the event. */
 static void
-put_origin(cJSON *to, const cJSON *onto)
+put_origin(struct svc_call *c, cJSON *from, const cJSON *onto)
 {
     if (!onto->child)
         return;
-    json_put_str(to, "checkpoint",
-                 cJSON_GetStringValue(cJSON_GetObjectItem(onto, "checkpoint")));
-    json_put_str(to, "onto",
-                 cJSON_GetStringValue(cJSON_GetObjectItem(onto, "version")));
+    char *path AUTO(free_ptr) = origin_path(c, from, onto);
+    const char *version = cJSON_GetStringValue(cJSON_GetObjectItem(onto, "version"));
+    cJSON_DeleteItemFromObjectCaseSensitive(from, "checkpoint");
+    json_put_str(from, "checkpoint", path);
+    json_put_str(from, "onto", version);
+    json_put_str(c->body, "checkpoint", path);
+    json_put_str(c->body, "onto", version);
 }
 
 int
@@ -206,8 +225,7 @@ svc_do_push(struct svc_call *c, struct err *err)
         int known = svc_key_find(c, bytes, golden ? 2 : 1, err);
         if (known == 1)
             return 0;
-        put_origin(from, onto);
-        put_origin(c->body, onto);
+        put_origin(c, from, onto);
         r = known < 0 ? known
                       : push_record(c, model, &files, golden ? &golden_files : NULL,
                                     from, onto, err);

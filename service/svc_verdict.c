@@ -69,7 +69,7 @@ put_head(struct svc_call *c, const struct val_verdict *found, struct err *err)
 
     if (found->is_signed) {
         val_statement_pae(found, &pae);
-        good = acc_signed(c->repo->acc, pae.data, pae.len, found->signature, err);
+        good = acc_signed(c->repo->acc, pae.data, pae.len, found->signature, NULL, err);
     }
     json_put_int(c->reply, "id", found->id);
     json_put_str(c->reply, "version", c->object);

@@ -238,16 +238,19 @@ int
 val_envelope(struct repo *r, const struct val_verdict *v, struct buf *out,
              struct err *err)
 {
-    struct buf body AUTO(buf_release) = BUF_INIT;
+    struct buf body AUTO(buf_release) = BUF_INIT, pae AUTO(buf_release) = BUF_INIT;
     char hex[DIGEST_HEX_BYTES];
     struct digest id;
+    int e;
 
     if (!v->is_signed)
         return err_set(err, ERR_NOTFOUND,
                        "verdict %lld was made before verdicts were signed: sluice "
                        "validate makes a new one",
                        (long long)v->id);
-    if (acc_key_id(r->acc, &id, err) < 0)
+    val_statement_pae(v, &pae);
+    e = acc_signed(r->acc, pae.data, pae.len, v->signature, &id, err);
+    if (e < 0 || (e == 0 && acc_key_id(r->acc, &id, err) < 0))
         return -(int)err->code;
     digest_hex(&id, hex);
     val_statement(v, &body);

@@ -109,7 +109,7 @@ is_genuine(struct val_look *l, struct err *err)
         return 0;
     }
     val_statement_pae(v, &pae);
-    e = acc_signed(l->r->acc, pae.data, pae.len, v->signature, err);
+    e = acc_signed(l->r->acc, pae.data, pae.len, v->signature, NULL, err);
     repo_digest_text(&v->set_digest, digest);
     if (e == 1 &&
         strcmp(val_text(l->doc, "outcome"), val_outcome_text(v->outcome)) == 0 &&

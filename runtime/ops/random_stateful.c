@@ -5,6 +5,7 @@
  * the same answers each time it is loaded. */
 #include "runtime/ops/random_int.h"
 
+#include "base/fnv.h"
 #include "runtime/ops/ops_int.h"
 
 #include <stdlib.h>
@@ -64,15 +65,6 @@ drop_stream(void *o)
     rt_obj_unref(o);
 }
 
-static uint64_t
-name_seed(const char *name)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        h = (h ^ (uint8_t)*name) * 0x100000001b3u;
-    return h;
-}
-
 /* Attrs seed, seed2, dtype (Multinomial: output_dtype). */
 int
 rt_prep_random_stateful(struct rt_prep *p)
@@ -82,7 +74,7 @@ rt_prep_random_stateful(struct rt_prep *p)
     int64_t seed = rt_attr_int(p, "seed", 0), seed2 = rt_attr_int(p, "seed2", 0);
     struct rnd r;
     if (seed == 0 && seed2 == 0)
-        seed = (int64_t)name_seed(p->node->name);
+        seed = (int64_t)fnv_add(FNV_START, p->node->name, strlen(p->node->name));
     rnd_init(&r, (uint64_t)seed, (uint64_t)seed2);
     s->kind = strcmp(op, "RandomStandardNormal") == 0 ? RND_NORMAL
               : strcmp(op, "TruncatedNormal") == 0    ? RND_TRUNCATED

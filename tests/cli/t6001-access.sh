@@ -105,6 +105,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         explain) set -- daemon read digits ;;
         hook_set) set -- pre-promote "$digits/v1/saved_model.pb" ;;
         hook_show | hook_remove) set -- pre-promote ;;
+        key_show | key_rotate) set -- store ;;
         user_add | user_disable | user_enable | user_cert | token_create) set -- root ;;
         token_revoke | token_rotate) set -- 7fQx2k9A ;;
         issuer_add) set -- ci https://ci.example.org --audience x --match a=b --subject root ;;

@@ -82,21 +82,26 @@ ca() { # name
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.pem" -days 2 \
         -subj "/CN=$1" -addext basicConstraints=critical,CA:TRUE >/dev/null 2>&1
 }
-cert() { # name, by, names
+cert() { # name, by, names[, more extensions[, days]]
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1" >/dev/null 2>&1
-    printf 'subjectAltName=%s\n' "$3" >"$1.ext"
-    openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days 2 -extfile "$1.ext" -out "$1.pem" >/dev/null 2>&1
+    printf 'subjectAltName=%s\n%s\n' "$3" "${4:-}" >"$1.ext"
+    openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days "${5:-2}" -extfile "$1.ext" -out "$1.pem" >/dev/null 2>&1
 }
 ca ours
 ca others
 cert there ours "DNS:localhost,IP:127.0.0.1"
 cert elsewhere ours "DNS:models.example.org"
 port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-tls() { # certificate
-    sluice serve --listen "127.0.0.1:$port" --tls_cert "$1.pem" --tls_key "$1.key" >tls.log 2>&1 </dev/null &
+tls() { # certificate, more options
+    own=$1
+    shift
+    sluice serve --listen "127.0.0.1:$port" --tls_cert "$own.pem" --tls_key "$own.key" "$@" >tls.log 2>&1 </dev/null &
     tls=$!
     servers="$servers $tls"
-    sleep 0.3
+    for _ in $(seq 300); do
+        openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null | grep -q 'BEGIN CERT' && break
+        sleep 0.1
+    done
 }
 tls there
 export SLUICE_CA_FILE="$scratch/ours.pem"
@@ -121,6 +126,74 @@ SLUICE_SERVER=https://localhost:$port sluice list >.tls 2>.tls-err
 check "a certificate for another name says for which" grep -q 'not for localhost but for: models.example.org' .tls-err
 SLUICE_SERVER=https://$(printf %s "${here#unix:}" | tr -d /):1 sluice list >.tls 2>.tls-err
 check "a name that there is not" grep -q 'look up' .tls-err
+
+kill "$tls"
+wait "$tls"
+
+# ---- TLS: this client's own certificate ----
+for name in gpu-7 stranger disabled; do cert $name ours "URI:spiffe://example.org/$name" extendedKeyUsage=clientAuth; done
+cert forged others URI:spiffe://example.org/gpu-7 extendedKeyUsage=clientAuth
+cert old ours URI:spiffe://example.org/gpu-7 extendedKeyUsage=clientAuth -1
+cert misused ours URI:spiffe://example.org/gpu-7 extendedKeyUsage=serverAuth
+cat gpu-7.pem gpu-7.key >both.pem
+for name in gpu-7 disabled; do
+    sl user add $name --service
+    sl grant $name read '*'
+    sl user cert $name --san URI:spiffe://example.org/$name
+done
+ok "whom they stand for"
+tls there --client_ca ours.pem
+by() { # certificate, key, words
+    SLUICE_CERT=$1 SLUICE_KEY=$2
+    export SLUICE_CERT SLUICE_KEY
+    [ "$2" ] || unset SLUICE_KEY
+    [ "$1" ] || unset SLUICE_CERT
+    shift 2
+    sl --server "https://127.0.0.1:$port" "$@"
+    unset SLUICE_CERT SLUICE_KEY
+}
+by gpu-7.pem gpu-7.key list
+ok "SLUICE_CERT and SLUICE_KEY"
+prints "answer for whom it stands" "^digits@2 "
+by both.pem "" list
+ok "both in one file"
+by gpu-7.pem gpu-7.key pull digits@2 by-cert
+check "several connections, each with it" diff -r -x assets "$digits/v2" by-cert
+by gpu-7.pem gpu-7.key push "$digits/v3" digits
+fails "what it stands for may not push" 6 "gpu-7 may not push digits"
+by disabled.pem disabled.key list
+ok "another one"
+sl user disable disabled
+by disabled.pem disabled.key list
+fails "its subject is disabled" 6 "not accepted here.*disabled"
+sl user enable disabled
+by disabled.pem disabled.key list
+ok "and enabled again"
+by stranger.pem stranger.key list
+fails "one that stands for nobody" 6 "say who you are"
+for name in forged old misused; do
+    by $name.pem $name.key list
+    fails "one that does not hold: $name" 6 "not accepted|does not hold|does not accept this client's certificate"
+done
+by "" "" list
+fails "none at all" 6 "SLUICE_TOKEN"
+by gpu-7.pem stranger.key list
+fails "the key of another" 2 'SLUICE_KEY.*stranger.key'
+by gpu-7.pem gone.key list
+fails "a key that is not there" 2 'SLUICE_KEY.*gone.key'
+by gone.pem gone.key list
+fails "a certificate that is not there" 2 'SLUICE_CERT.*gone.pem'
+by "" gpu-7.key list
+fails "a key without one" 2 'SLUICE_KEY needs .SLUICE_CERT'
+export SLUICE_TOKEN="$token"
+by stranger.pem stranger.key list
+ok "a token counts more"
+unset SLUICE_TOKEN
+sl user cert gpu-7 --san URI:spiffe://example.org/gpu-7 --remove
+by gpu-7.pem gpu-7.key list
+fails "taken back, at once" 6 "say who you are"
+sl audit log --json
+prints "the log says by which certificate it was" '"via": "certificate [0-9a-f]+'
 
 # ---- an agent that follows the service ----
 sl init "$scratch/mine"

@@ -6,6 +6,8 @@
                                       holds its answers against what was relied on then
   wire.py odd SOCKET SERVICE          stands between them and adds members, headers and events
                                       that no client knows to each answer
+  wire.py age SOCKET SERVICE VERSION  stands between them as a service of that release, which
+                                      knows no verb `key list`, and of `hook list` not all fields
 
 A file is the request as it was sent (with its length), and after a line ">>>" JSON of the answer:
 its status, the headers that clients look at, and for a body of JSON the names and types of all its
@@ -70,7 +72,7 @@ def answer_of(status, headers, data):
 
 class Between(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    service = dir = odd = None
+    service = dir = odd = age = None
     n, lock = 0, threading.Lock()
 
     def log_message(self, *a):
@@ -92,7 +94,14 @@ class Between(http.server.BaseHTTPRequestHandler):
     def do(self):
         body = self.take()
         sent = {k: v for k, v in self.headers.items() if k.lower() not in DROPPED}
-        status, headers, data = ask(self.service, self.command, self.path, sent, body)
+        path = self.path
+        if self.age and path == "/api/v1/key/list":
+            path = "/api/v1/key/of_another_release"
+        if self.age and path == "/api/v1/hook/list":
+            body = json.dumps({**json.loads(body), "of_another_release": True})
+        status, headers, data = ask(self.service, self.command, path, sent, body)
+        if self.age:
+            headers["server"] = "sluice/" + self.age
         if self.dir:
             answer = answer_of(status, headers, data)
             if self.command == "POST" and self.path == "/api/v1/uploads" and status < 300:
@@ -204,6 +213,8 @@ if __name__ == "__main__":
     if what == "replay":
         sys.exit(0 if replay(*rest) else 1)
     Between.service, Between.odd = rest[1], what == "odd"
+    if what == "age":
+        Between.age = rest[2]
     if what == "record":
         Between.dir = rest[2]
         os.makedirs(rest[2], exist_ok=True)

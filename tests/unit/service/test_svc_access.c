@@ -166,6 +166,9 @@ static const struct {
     { "hook_set", "{'name':'pre-promote','file':'~/none'}", NULL, "hook:pre-promote",
       0 },
     { "hook_remove", "{'name':'gate-x'}", NULL, "hook:gate-x", 0 },
+    { "key_list", "{}", NULL, "key:store", LIST },
+    { "key_show", "{'name':'store'}", NULL, "key:store", 0 },
+    { "key_rotate", "{'name':'store'}", NULL, "key:store", 0 },
     { "audit_log", "{'model':'fraud'}", NULL, "fraud", 0 },
     { "audit_log", "{}", NULL, "fraud", LIST },
     { "audit_verify", "{}", NULL, "store", 0 },
@@ -351,7 +354,7 @@ TEST(test_svc_access__the_same_right_elsewhere_does_not)
         "fraud@other",    "*@liv",        "golden:fraud/ex",
         "golden:other/*", "policy:other", "policy:target:x",
         "target:we",      "hook:pre",     "hook:gate-y",
-        "host:*",
+        "key:stor",       "host:*",
     };
     enum { N = sizeof(elsewhere) / sizeof(elsewhere[0]) };
     struct svc *s AUTO(svc_close_p) = NULL;
