@@ -56,6 +56,11 @@ const struct svc_verb *svc_find(const char *name);
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
+/* The request has the verb's fields, each of its type. ERR_USAGE names one that is not,
+ * or is missing. */
+int svc_check_request(const struct svc_verb *verb, const cJSON *request,
+                      struct err *err) MUST_CHECK;
+
 /* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
 bool svc_is_path(const char *text);
 /* The first field of the request that names a version; NULL: none. */
