@@ -194,7 +194,7 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 # Which modules one is of, when not of all below service/, and what they need beside.
-FUZZ_SERVER := http range
+FUZZ_SERVER := frame http oidc range route
 FUZZ_CLIENT := client_http
 fuzz_libs = $(call libs_of,$(if $(filter $(FUZZ_SERVER),$(1)),$(SERVER_MODULES),$(filter-out cli server $(if $(filter $(FUZZ_CLIENT),$(1)),,service client),$(MODULES))))
 fuzz_link = -lsqlite3 $(RUNNER_LIBS) $(if $(filter $(FUZZ_SERVER),$(1)),$(UNIT_LIBS_server)) $(if $(filter $(FUZZ_CLIENT),$(1)),$(CLIENT_LIBS))

@@ -193,6 +193,7 @@ struct srv_req {
     char *raw;          /* the target as it came */
     char *args_text;    /* what args point into */
     struct buf headers; /* of the answer: "Name\0value\0" … */
+    int64_t held_bytes; /* of a large body */
     struct srv_query *query;
     int n_query;
     _Atomic int phase;      /* the sweep looks at it */

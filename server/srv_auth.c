@@ -508,9 +508,8 @@ see_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *val
     return MHD_YES;
 }
 
-/* 1: there is one, 0: none. */
-static int
-find_bearer(struct srv_req *q, struct str *out, struct err *err)
+int
+srv_auth_bearer(const struct srv_req *q, struct str *out, struct err *err)
 {
     struct headers h = { 0 };
     MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, see_header, &h);
@@ -602,7 +601,7 @@ srv_auth(struct srv_req *q, struct err *err)
     struct srv_auth *a = q->srv->auth;
     struct digest cert;
     struct str text = { NULL, 0 };
-    int r = find_bearer(q, &text, err), has_cert = 0;
+    int r = srv_auth_bearer(q, &text, err), has_cert = 0;
     if (r == 0 && q->conn->tls) {
         has_cert = srv_tls_peer(q, &cert, err);
         if (has_cert < 0)

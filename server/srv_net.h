@@ -19,7 +19,10 @@ struct srv_net {
     pthread_mutex_t lock;
     struct srv_conn *conns; /* all that are open */
     int n_conns, n_requests;
-    _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
+    _Atomic int n_threads[SRV_N_THREADS];
+    _Atomic int n_begun;          /* connections, ever */
+    _Atomic bool has_freed;       /* much, since the last sweep */
+    _Atomic int64_t bodies_bytes; /* of the large ones that are held */
     bool had_stdio;
 };
 

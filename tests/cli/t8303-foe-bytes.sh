@@ -13,6 +13,12 @@ port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 sl init
+cp -r "$digits/v1" model
+chmod -R u+w model
+mkdir -p model/assets.extra
+head -c 4000000 /dev/urandom >model/assets.extra/big
+sl push model fraud
+ok "a model that takes its time"
 plain=$(port)
 tls=$(port)
 sluice serve --listen "127.0.0.1:$plain" --socket "$scratch/sock" 2>serve.err &
@@ -21,9 +27,11 @@ sluice serve --listen "127.0.0.1:$tls" --tls_cert cert --tls_key key 2>tls.err &
 tls_pid=$!
 sleep 2
 python3 -W ignore "$top/tests/cli/service_bytes.py" "$plain" "$tls" "$scratch/sock" >bytes 2>&1
-check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -gt 25 ]
+check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -gt 30 ]
 is "and the service bears it" "$(grep -v '^ok' bytes)" ""
-check "no descriptor stays" [ "$(ls /proc/$pid/fd | wc -l)" -lt 60 ]
+# SQLite keeps those of a catalogue that is open for who opens it next
+# shellcheck disable=SC2012
+check "no descriptor stays" [ "$(ls -l /proc/$pid/fd | grep -cv 'catalogue\.db$')" -lt 60 ]
 kill $pid $tls_pid
 wait $pid
 is "it ends well" $? 0
