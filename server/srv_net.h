@@ -14,12 +14,15 @@ struct srv_net {
     int fds[LISTEN_MAX];
     bool is_tcp[LISTEN_MAX];
     int n_fds;
-    int signal_fd, wake[2];
-    char *socket_path; /* to unlink at the end */
+    int signal_fd;
+    char *socket_path; /* to unlink at the end, of socket_fd; NULL: none */
+    int socket_fd;
     pthread_mutex_t lock;
     struct srv_conn *conns; /* all that are open */
     int n_conns, n_requests;
     _Atomic int n_threads[SRV_N_THREADS];
+    int n_given; /* connections that libmicrohttpd took, which begins them later;
+                  * known to the thread that accepts */
     _Atomic int n_begun;          /* connections, ever */
     _Atomic bool has_freed;       /* much, since the last sweep */
     _Atomic int64_t bodies_bytes; /* of the large ones that are held */

@@ -15,31 +15,21 @@ sl token create "$(id -un)"
 ok "a token"
 SLUICE_TOKEN=$(printf '%s\n' "$out" | grep -o 'slc_[A-Za-z0-9_]*')
 export SLUICE_TOKEN
-# where() NAME: once it listens, the port that it says, or its socket
-where() {
-    tries=0
-    while ! grep -q listens "$1.err" && [ $tries -lt 600 ]; do
-        sleep 0.05
-        tries=$((tries + 1))
-    done
-    sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$1.err"
-}
-sluice serve --listen 127.0.0.1:0 --socket "$scratch/sock" 2>plain.err &
-pid=$!
-sluice serve --listen 127.0.0.1:0 --tls_cert cert --tls_key key 2>tls.err &
-tls_pid=$!
-for how in "unix $scratch/sock" "tcp $(where plain)" "tls $(where tls)" stdio; do
+serve plain.err --listen 127.0.0.1:0 --socket "$scratch/sock"
+pid=$service plain=${at##*:}
+serve tls.err --listen 127.0.0.1:0 --tls_cert cert --tls_key key
+tls_pid=$service tls=${at##*:}
+for how in "unix $scratch/sock" "tcp $plain" "tls $tls" stdio; do
     # shellcheck disable=SC2086
     python3 -W ignore "$top/tests/cli/http_forms.py" $how >forms 2>&1
     check "${how%% *}: all forms were tried" [ "$(grep -c '^good\|^bad' forms)" -gt 120 ]
     is "${how%% *}: each is taken or refused as it must be, and its connection ended" "$(grep -v '^good' forms)" ""
 done
-check "the service lives" kill -0 $pid
-kill $pid $tls_pid
-wait $pid
+check "the service lives" kill -0 "$pid"
+ends "$pid"
 is "and ends well" $? 0
-wait $tls_pid
+ends "$tls_pid"
 is "with TLS, too" $? 0
-is "and says where it listened, no more" "$(cat plain.err tls.err | grep -v '^sluice-server: listens on ')" ""
+is "and says where it listened, no more" "$(cat plain.err tls.err | grep -v ' listens on ')" ""
 
 finish
