@@ -211,6 +211,13 @@ svc_shows(struct svc_call *c, struct acc_object on, struct err *err)
 }
 
 int
+svc_shows_of_store(struct svc_call *c, struct acc_object on, struct err *err)
+{
+    int may = svc_shows(c, acc_store(), err);
+    return may == 0 ? svc_shows(c, on, err) : may;
+}
+
+int
 svc_hide(struct svc_call *c, cJSON *list, struct err *err)
 {
     cJSON *next;
