@@ -169,7 +169,7 @@ srv_sweep(struct srv *srv, bool idle)
     const int64_t now = clock_mono_ns();
     pthread_mutex_lock(&srv->net->lock);
     for (struct srv_conn *c = srv->net->conns; c; c = c->next) {
-        bool end = false;
+        bool end = false, rests = false;
         int waiting = 0;
         if (!c->req) {
             uint64_t n = received(c);
@@ -177,9 +177,9 @@ srv_sweep(struct srv *srv, bool idle)
                 c->n_before = n ? n : 1;
             else if (!c->moved_ns && n > c->n_before)
                 c->moved_ns = now;
-            end = (c->moved_ns && now - c->moved_ns > HEAD_S * SECOND_NS) ||
-                  (idle && !c->moved_ns && ioctl(c->fd, FIONREAD, &waiting) == 0 &&
-                   waiting == 0);
+            end = c->moved_ns && now - c->moved_ns > HEAD_S * SECOND_NS;
+            rests = idle && !c->moved_ns && ioctl(c->fd, FIONREAD, &waiting) == 0 &&
+                    waiting == 0;
         } else {
             const int64_t s = (now - c->req->begun_ns) / SECOND_NS;
             const enum srv_waits waits = srv_req_waits(c->req);
@@ -189,6 +189,8 @@ srv_sweep(struct srv *srv, bool idle)
         }
         if (is_left(c) || end)
             shutdown(c->fd, SHUT_RDWR);
+        else if (rests) /* a request that was read just now is answered all the same */
+            shutdown(c->fd, SHUT_RD);
     }
     pthread_mutex_unlock(&srv->net->lock);
 }
@@ -236,8 +238,9 @@ srv_add_connection(struct srv *srv, int fd, bool is_tcp)
         return;
     }
     /* on failure it has closed fd */
-    (void)MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
-                             fd, (struct sockaddr *)&a, n);
+    srv->net->n_given +=
+        MHD_add_connection(is_tcp && srv->net->tls ? srv->net->tls : srv->net->plain,
+                           fd, (struct sockaddr *)&a, n) == MHD_YES;
 }
 
 void

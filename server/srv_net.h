@@ -14,11 +14,14 @@ struct srv_net {
     int fds[LISTEN_MAX];
     bool is_tcp[LISTEN_MAX];
     int n_fds;
-    int signal_fd, wake[2];
-    char *socket_path; /* to unlink at the end */
+    int signal_fd;
+    char *socket_path; /* to unlink at the end, of socket_fd; NULL: none */
+    int socket_fd;
     pthread_mutex_t lock;
     struct srv_conn *conns; /* all that are open */
     int n_conns, n_requests;
+    int n_given; /* connections that libmicrohttpd took, which begins them later; known
+                  * to the thread that accepts */
     _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
     bool had_stdio;
 };

@@ -168,6 +168,7 @@ listen_unix(struct srv *srv, struct err *err)
         return cannot_listen(err, e, "--socket", path);
     }
     srv->net->socket_path = xstrdup(path);
+    srv->net->socket_fd = fd;
     return add_listener(srv, fd, false, err);
 }
 
@@ -280,19 +281,15 @@ srv_close(struct srv *srv)
     struct err ignored = ERR_INIT;
     for (int i = 0; i < net->n_fds; i++)
         close(net->fds[i]);
-    if (atomic_load(&net->n_slow) > 0) {
-        /* Its time is over, and it will not be told: the process ends next. */
-        if (net->socket_path)
-            unlink(net->socket_path);
-        return;
-    }
+    if (net->socket_path)
+        unlink(net->socket_path);
+    if (atomic_load(&net->n_slow) > 0)
+        return; /* its time is over, and it will not be told: the process ends next */
     if (net->plain)
         MHD_stop_daemon(net->plain);
     if (net->tls)
         MHD_stop_daemon(net->tls);
     srv_tls_close(srv);
-    if (net->socket_path)
-        unlink(net->socket_path);
     if (srv->pool)
         srv_pool_close(srv);
     (void)!srv_lookup_close(srv->lookup, &ignored); /* srv_run has told */
@@ -430,29 +427,47 @@ counts(struct srv *srv, int *n_conns, int *n_requests)
     pthread_mutex_unlock(&srv->net->lock);
 }
 
-/* What was asked before the end is answered: nobody new is let in; connections that
- * wait for nothing are closed after a moment for what is on its way; the others when
- * their answer is out. */
+/* Nobody new is let in; who was let in is heard. Our Unix socket's path goes first:
+ * then the next service may have it, and we do not take that one's away at our end. */
+static void
+stop_listening(struct srv *srv)
+{
+    struct srv_net *net = srv->net;
+    if (net->socket_path) {
+        unlink(net->socket_path);
+        free(net->socket_path);
+        net->socket_path = NULL;
+        shutdown(net->socket_fd, SHUT_RD); /* those who wait are still accepted */
+    }
+    accept_all(srv);
+    for (int i = 0; i < net->n_fds; i++)
+        close(net->fds[i]);
+    net->n_fds = 0;
+}
+
+/* What was asked before the end is answered: connections that wait for nothing are
+ * closed after a moment for what is on its way; the others when their answer is out. */
 static void
 drain(struct srv *srv)
 {
     struct srv_net *net = srv->net;
     const int64_t begun = clock_mono_ns();
+    int64_t sweep_ms = LINGER_MS;
     int n_conns, n_requests;
     notify("STOPPING=1");
     srv->draining = true;
-    accept_all(srv);
-    for (int i = 0; i < net->n_fds; i++)
-        close(net->fds[i]);
-    net->n_fds = 0;
+    stop_listening(srv);
     for (;;) {
         struct pollfd p = { .fd = net->signal_fd, .events = POLLIN };
         const int64_t ms = (clock_mono_ns() - begun) / 1000000;
+        const bool all_begun = atomic_load(&net->n_begun) == net->n_given;
         counts(srv, &n_conns, &n_requests);
-        if ((n_requests == 0 && n_conns == 0) || ms > DRAIN_S * 1000)
+        if ((all_begun && n_requests == 0 && n_conns == 0) || ms > DRAIN_S * 1000)
             break;
-        if (ms > LINGER_MS)
+        if (ms >= sweep_ms) {
+            sweep_ms = ms + LINGER_MS;
             srv_sweep(srv, true);
+        }
         if (poll(&p, 1, 20) > 0 && take_signals(srv) > 0)
             _exit(0); /* told twice: now; workers end with their sockets */
     }

@@ -80,9 +80,9 @@ FORMS = {  # name: (bytes, the status it must get, whether the connection must e
 }
 
 
-def ask(path, data):
+def ask(path, data, ends):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(5)
+    s.settimeout(60)
     s.connect(path)
     try:
         s.sendall(data)
@@ -96,18 +96,18 @@ def ask(path, data):
                 closed = True
                 break
             answer += piece
-        s.settimeout(0.2)
-        while not closed:
+        while ends and not closed:
             closed = not s.recv(65536)
     except socket.timeout:
         pass
     except OSError:
         closed = True
+    s.close()
     return answer, closed
 
 
 for name, (data, status, ends) in FORMS.items():
-    answer, closed = ask(sys.argv[1], data)
+    answer, closed = ask(sys.argv[1], data, ends)
     got = answer.split(b" ")[1].decode() if answer.startswith(b"HTTP/1.1 ") else "none"
     good = got == str(status) and (closed or not ends)
     print("good" if good else "bad", name, got, "closed" if closed else "open")

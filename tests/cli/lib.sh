@@ -7,6 +7,13 @@
 #   is NAME GOT WANT       two strings are equal
 #   check NAME COMMAND…    a command ends with 0
 #   skip NAME WHY
+#   await SECONDS COMMAND… until the command ends with 0, and says whether it did. A test that
+#                          waits waits so: long where it must, not a moment longer than it must
+#   serve LOG OPTIONS…     a service, which has said that it listens: its process $service, where
+#                          it is asked $at ("unix:/…" or "http://127.0.0.1:41873"), its stderr LOG
+#   ends PROCESS           tells it to end; its exit status
+#                          (What else runs in the background is put into $servers.)
+#   free_port              a port that nobody has, and that no outgoing connection is given
 #   finish                 the plan; must be the last line
 # With SLUICE_TEST_SERVER=1 each sl that has a store to talk to does it through a service,
 # which is started for it (make check-served); what cannot be done so is in served.skip.
@@ -21,12 +28,49 @@ export PATH LC_ALL TZ
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sluice-cli-XXXXXX") || exit 1
 servers=
-trap 'for s in $servers; do kill "$s" 2>/dev/null; done
+trap 'for s in $servers; do kill "$s" && kill -CONT "$s"; done 2>/dev/null
 chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
 export SLUICE_STORE="$scratch/store" XDG_CACHE_HOME="$scratch/.cache"
 export SLUICE_RETRY_S=2 # what is not there in a test mostly will not come
 n=0 bad=0
+
+await() { # seconds, command…
+    awaited=$((${1} * 20))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        awaited=$((awaited - 1))
+        [ "$awaited" -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+serve() { # its stderr, options…
+    serve_log=$1
+    shift
+    : >"$serve_log"
+    sluice serve "$@" 2>"$serve_log" </dev/null &
+    service=$!
+    servers="$servers $service"
+    await 60 is_serving
+    at=$(sed -n 's/.* listens on \([^,]*\).*/\1/p' "$serve_log")
+    [ -n "$at" ]
+}
+is_serving() { grep -q ' listens on ' "$serve_log" || ! kill -0 "$service"; }
+ends() { # process
+    servers=" $servers "
+    servers="${servers%% "$1" *} ${servers#* "$1" }"
+    kill "$1"
+    wait "$1"
+}
+free_port() {
+    python3 -c 'import random, socket
+first = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
+while True:
+    s = socket.socket()
+    try: s.bind(("127.0.0.1", random.randrange(10000, first) if first > 11000 else 0)); break
+    except OSError: s.close()
+print(s.getsockname()[1])'
+}
 
 # What to set for a sluice that may talk to a service: one for $SLUICE_STORE, if it is there.
 served() { # its words
@@ -37,16 +81,11 @@ served() { # its words
     id=$(stat -c %i "$SLUICE_STORE")
     [ ! -e "$scratch/.not-served-$id" ] || return 0
     if [ ! -S "$scratch/.served-$id" ]; then
-        sluice serve --socket "$scratch/.served-$id" >"$scratch/.serve-log" 2>&1 </dev/null &
-        servers="$servers $!"
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-            [ -S "$scratch/.served-$id" ] && break
-            sleep 0.1
-        done
-        [ -S "$scratch/.served-$id" ] || { # not this user's, damaged, …
-            : >"$scratch/.not-served-$id"
-            return 0
-        }
+        kept_service=${service:-} kept_at=${at:-}
+        serve "$scratch/.serve-log" --socket "$scratch/.served-$id" ||
+            : >"$scratch/.not-served-$id" # not this user's, damaged, …
+        service=$kept_service at=$kept_at
+        [ ! -e "$scratch/.not-served-$id" ] || return 0
     fi
     served_by=unix:$scratch/.served-$id
 }

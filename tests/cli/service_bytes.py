@@ -18,7 +18,7 @@ def check(name, good, why=""):
 
 def connect(where):
     s = socket.socket(socket.AF_UNIX) if where == PATH else socket.socket()
-    s.settimeout(70)
+    s.settimeout(120)
     s.connect(where if where == PATH else ("127.0.0.1", where))
     return s
 
@@ -113,8 +113,10 @@ slow = {"head": head, "body": body}
 many = [connect(PLAIN) for _ in range(500)]
 for s in many:
     s.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+for _ in range(3):
+    honest("500 slow ones, while they are there,")
 begun, ended = time.monotonic(), {}
-while len(ended) < 2 and time.monotonic() - begun < 60:
+while len(ended) < 2 and time.monotonic() - begun < 120:
     for name, s in slow.items():
         if name in ended:
             continue
@@ -127,14 +129,12 @@ while len(ended) < 2 and time.monotonic() - begun < 60:
             pass
         except OSError:
             ended[name] = time.monotonic() - begun
-    if time.monotonic() - begun < 3:
-        honest("500 slow ones, while they are there,")
     time.sleep(0.5)
-check("a slow head is ended", 10 < ended.get("head", 99) < 30, ended)
-check("a slow body is ended", 25 < ended.get("body", 99) < 45, ended)
+check("a slow head is ended", 10 < ended.get("head", 0) < 60, ended)
+check("a slow body is ended", 25 < ended.get("body", 0) < 90, ended)
 gone = 0
 for s in many:
-    s.settimeout(5)
+    s.settimeout(60)
     try:
         gone += s.recv(100) == b""
     except ConnectionError:

@@ -24,7 +24,7 @@ def check(name, good, why=""):
 def start():
     global service
     service = subprocess.Popen(["sluice", "serve", "--socket", PATH], stderr=open(LOG, "ab"))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             s = socket.socket(socket.AF_UNIX)
@@ -55,7 +55,7 @@ def kill_workers():
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(120)
         self.sock.connect(PATH)
 
 
@@ -84,7 +84,7 @@ def send_only(method, target, body, whole=True):
 
 def again(fn):
     """As a client does: what found nobody is asked again."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while True:
         try:
             status, reply = fn()
@@ -261,7 +261,7 @@ def load():
     while not stop.is_set():
         try:
             s = socket.socket(socket.AF_UNIX)
-            s.settimeout(30)
+            s.settimeout(120)
             s.connect(PATH)
         except OSError:
             return  # nobody listens any more
@@ -279,9 +279,11 @@ def load():
 
 threads = [threading.Thread(target=load) for _ in range(16)]
 [t.start() for t in threads]
-time.sleep(1)
+end = time.monotonic() + 60
+while answered[0] < 100 and time.monotonic() < end:
+    time.sleep(0.05)
 service.send_signal(signal.SIGTERM)
-status = service.wait(40)
+status = service.wait(120)
 stop.set()
 [t.join() for t in threads]
 check("it ends well under load", status == 0, status)

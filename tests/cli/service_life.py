@@ -4,8 +4,10 @@ The service runs with --socket SOCKET --access_log LOG; it is ended at the end. 
 import http.client
 import json
 import os
+import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -14,11 +16,11 @@ PATH, PID, LOG = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
 class Connection(http.client.HTTPConnection):
     def __init__(self):
-        super().__init__("x", timeout=30)
+        super().__init__("x")
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock.settimeout(120)
         self.sock.connect(PATH)
 
 
@@ -40,20 +42,27 @@ def begin(verb, body):
     return c
 
 
-def workers(busy=None):
+def cmdline(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline", "rb").read()
+    except OSError:
+        return b""
+
+
+def workers():
     out = []
     for p in os.listdir("/proc"):
         try:
             stat = open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()
-            if int(stat[1]) == PID and b"--worker" in open(f"/proc/{p}/cmdline", "rb").read():
+            if int(stat[1]) == PID and b"--worker" in cmdline(p):
                 out.append(int(p))
         except (OSError, ValueError, IndexError):
             pass
     return out
 
 
-def until(fn, seconds=10):
-    end = time.monotonic() + seconds
+def until(fn):
+    end = time.monotonic() + 60
     while not fn():
         if time.monotonic() > end:
             return False
@@ -147,13 +156,12 @@ def events():
 
 
 def log():
-    status, _, _ = ask("GET", "/healthz?token=slc_secret")
-    for _ in range(100):  # a line is written after the answer
+    def lines():
         with open(LOG) as f:
-            lines = [json.loads(l) for l in f]
-        if lines[-1]["path"] == "/healthz":
-            break
-        time.sleep(0.02)
+            return [json.loads(l) for l in f]
+    status, _, _ = ask("GET", "/healthz?token=slc_secret")
+    until(lambda: lines()[-1]["path"] == "/healthz")  # a line is written after the answer
+    lines = lines()
     check("a line for each request", lines[-1]["path"] == "/healthz" and lines[-1]["status"] == 200, lines[-1])
     check("without the query", not any("slc_secret" in json.dumps(l) for l in lines))
     os.rename(LOG, LOG + ".1")
@@ -164,12 +172,15 @@ def log():
 
 
 def death():
-    before = set(workers())
     c = begin("ramp", {"stay": True})
-    check("a call that stays", until(lambda: len(workers()) > 0))
+    check("a call that stays", until(lambda: b'\nsluice_workers{state="busy"} 1\n' in ask("GET", "/metrics")[2]))
     time.sleep(0.5)
-    for w in workers():
-        os.kill(w, signal.SIGKILL)
+    while not select.select([c.sock], [], [], 0.1)[0]:
+        for w in workers():
+            try:
+                os.kill(w, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
     r = c.getresponse()
     problem = json.loads(r.read())
     check("a worker that dies is a problem that says so",
@@ -181,21 +192,21 @@ def crowd():
     """Long calls take all their places; a rollback and a look are answered all the same."""
     ask("POST", "/api/v1/promote", {"ref": "fraud@1", "to": "production"})
     calls = [begin("ramp", {"stay": True}) for _ in range(40)]
-    check("forty long calls", until(lambda: len(workers()) >= 32, 30), len(workers()))
+    check("forty long calls", until(lambda: len(workers()) >= 32), len(workers()))
     begun = time.monotonic()
     status, _, reply = ask("POST", "/api/v1/rollback", {"ref": "fraud@production"})
-    check("a rollback finds a worker", status == 200 and time.monotonic() - begun < 5, (status, reply))
+    check("a rollback finds a worker", status == 200 and time.monotonic() - begun < 25, (status, reply))
     check("and short calls theirs", ask("GET", "/api/v1/status")[0] == 200)
     for c in calls:
         c.close()
     begun = time.monotonic()
     status, _, _ = ask("POST", "/api/v1/gc", {"dry_run": True})
-    check("callers that are gone are waited for no more", status == 200 and time.monotonic() - begun < 10, status)
+    check("callers that are gone are waited for no more", status == 200 and time.monotonic() - begun < 25, status)
 
 
 def end():
     """What was begun is answered; nobody new is let in."""
-    slow, idle = Connection(), Connection()
+    slow, late, idle = Connection(), Connection(), Connection()
     idle.request("GET", "/readyz")
     ready = idle.getresponse()
     ready.read()
@@ -204,15 +215,10 @@ def end():
     slow.putheader("Content-Length", "2")
     slow.endheaders()
     slow.send(b"{")
+    late.connect()
+    late.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n")  # its last line comes after the signal
     time.sleep(0.3)
     os.kill(PID, signal.SIGTERM)
-    late = ready
-    while late.status == 200 and late.headers["Connection"] != "close":
-        idle.request("GET", "/readyz")
-        late = idle.getresponse()
-        text = late.read()
-    check("ready before, not ready after the signal", (ready.status, late.status) == (200, 503), text)
-    check("connections end", late.headers["Connection"] == "close")
 
     def closed():
         try:
@@ -221,10 +227,22 @@ def end():
         except OSError:
             return True
     check("nobody new", until(closed))
-    time.sleep(0.5)
+    late.send(b"\r\n")
+    r = http.client.HTTPResponse(late.sock)
+    r.begin()
+    text = r.read()
+    check("ready before, not ready after the signal", (ready.status, r.status) == (200, 503), text)
+    check("connections end", r.headers["Connection"] == "close")
+    check("also who asks for nothing", idle.sock.recv(1) == b"")
+    after = subprocess.Popen(["sluice", "serve", "--socket", PATH], stderr=subprocess.DEVNULL)
+    until(lambda: not closed())
     slow.send(b"}")
     r = slow.getresponse()
     check("what was begun is answered", r.status == 200 and "versions" in json.loads(r.read()), r.status)
+    until(lambda: b"serve" not in cmdline(PID))  # its shell may not have asked how it ended
+    check("the next service has the socket, whenever this one ends", not closed())
+    after.terminate()
+    check("and ends well", after.wait() == 0)
 
 
 for part in (tags, paging, once, events, match, log, death, crowd, end):

@@ -20,16 +20,8 @@ EOF
 judge() { # server, options: out and status
     name=$1
     shift
-    tries=0
-    while :; do
-        port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 30000))
-        status=0
-        out=$(sh "$verify" --command "$scratch/$name" --port $port --settle 0.4 "$@" 2>&1) || status=$?
-        tries=$((tries + 1))
-        case $out in *"ddress already in use"*) [ $tries -lt 5 ] && continue ;; esac
-        err=
-        return
-    done
+    port=$(free_port) status=0 err=
+    out=$(sh "$verify" --command "$scratch/$name" --port "$port" --settle 0.4 "$@" 2>&1) || status=$?
 }
 server good
 judge good --dir "$scratch/kept" --keep
@@ -44,7 +36,7 @@ judge once --wait 1
 is "a server that reads its config once fails" "$status" 1
 prints "at the first change" '^FAILED  a changed config is taken'
 server loose --force_allow_any_version_labels_for_unavailable_models
-judge loose
+judge loose --settle 2
 is "one that lets labels move early fails" "$status" 1
 prints "there" '^FAILED  a config that moves a label to a version not loaded is refused whole'
 server none --model_config_file=/nonexistent
@@ -61,7 +53,7 @@ sh "$verify" --url http://127.0.0.1:$port --dir "$scratch/other" --settle 0.4 >o
 pid=$!
 tfs_until '10 minutes' out
 "$scratch/good" $(grep '^  --' out) --rest_api_port=$port >server.log 2>&1 &
-tfs_pid=$!
+servers="$servers $!"
 wait $pid
 is "with --url it waits for one" "$?" 0
 check "and says what it needs" grep -q -- '--allow_version_labels_for_unavailable_models=true' out

@@ -90,7 +90,7 @@ begun=$(date +%s)
 sl status
 ok "status needs no server"
 prints "and says so" 'its server did not say'
-check "without waiting for it" test $(($(date +%s) - begun)) -le 4
+check "without waiting for it" test $(($(date +%s) - begun)) -le 20
 sl promote digits@2 --to production --wait 1 --idempotency-key two
 fails "promote --wait: the release stays" 8 'switched and recorded as release [0-9]+; not seen everywhere in 1 s: web'
 sl promote digits@2 --to production --wait 1 --idempotency-key two

@@ -65,12 +65,12 @@ prints "what was live is live again" "live +2 "
 prints "it says that nobody said" "and nobody said what was served"
 
 # ---- a server ----
-serve() { # options
+serves() { # options
     tfs_start --model_config_file="$scratch/web/config/models.config" \
         --allow_version_labels_for_unavailable_models=true "$@"
     sl target set web --status-url "$tfs_url"
 }
-serve --load_ms=100
+serves --load_ms=100
 sl target step --wait 20
 sl drill digits@production --yes --wait 30 --json
 ok "with a server"
@@ -105,7 +105,7 @@ sl target step --wait 20
 
 # ---- a server that never gets there ----
 tfs_stop
-serve --model_config_file_poll_wait_seconds=0
+serves --model_config_file_poll_wait_seconds=0
 sl drill digits@production --yes --wait 1
 fails "a server that does not look" 1 "release [0-9]+ is live again: target web does not answer with it after 1 s: "
 sl target step --wait 20
@@ -119,12 +119,10 @@ sl target step --wait 20
 ok "it comes back"
 
 # ---- killed in the middle ----
+is_under_way() { sluice status digits | grep -q "UNFINISHED drill"; }
 sluice drill digits@production --yes --wait 60 >/dev/null 2>&1 &
 drill=$!
-for _ in $(seq 100); do
-    sluice status digits 2>/dev/null | grep -q "UNFINISHED drill" && break
-    sleep 0.1
-done
+await 60 is_under_way
 sl drill digits@production --yes
 fails "one at a time" 75 "another drill is under way"
 kill -9 $drill
@@ -135,7 +133,7 @@ prints "and what is live" "live +1 "
 sl drill digits@production
 prints "the next one would end it" "which ends a drill that was interrupted"
 tfs_stop
-serve
+serves
 sl drill digits@production --yes --wait 30
 ok "and does"
 sl status digits
@@ -146,10 +144,7 @@ is "nothing is left" "$(printf %s "$out" | grep -c UNFINISHED)" 0
 kill -STOP $tfs_pid
 sluice drill digits@production --yes --wait 60 >drill.out 2>&1 &
 drill=$!
-for _ in $(seq 100); do
-    sluice status digits 2>/dev/null | grep -q "UNFINISHED drill" && break
-    sleep 0.1
-done
+await 60 is_under_way
 sl promote digits@3 --to production
 ok "a promotion while a drill is under way"
 kill -CONT $tfs_pid
@@ -170,10 +165,7 @@ sl target step --wait 20
 kill -STOP $tfs_pid
 sluice drill digits@production --yes --wait 60 >drill.out 2>&1 &
 drill=$!
-for _ in $(seq 100); do
-    sluice status digits 2>/dev/null | grep -q "UNFINISHED drill" && break
-    sleep 0.1
-done
+await 60 is_under_way
 sl status digits
 prints "status says where a rollback goes" "rollback  to 1; marks nothing bad"
 sl rollback digits@production

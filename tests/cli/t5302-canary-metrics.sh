@@ -67,12 +67,8 @@ plan() { # errors and slow ones of the canary, at each scrape
 }
 plan 2 4
 python3 server.py >port 2>/dev/null &
-server=$!
-trap 'kill $server 2>/dev/null; wait; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -s port ] && break
-    sleep 0.2
-done
+servers="$servers $!"
+await 60 test -s port
 url=http://127.0.0.1:$(cat port)
 watch() { sl canary digits@production --interval 0 "$@"; }
 tfs() { watch --source "tfserving:$url" "$@"; }
@@ -94,11 +90,11 @@ tfs --canary-name fraud --for 1s
 fails "a model that it does not know" 8 'had 0 of 100'
 prints "with those that there are" 'no requests of a model "fraud" there; there are "digits" "digits-new"'
 plan 40 4
-tfs --canary-name digits-new --for 20s
+tfs --canary-name digits-new --for 120s
 fails "errors" 1 'version 2: errors [0-9.]+% beside .*; rolled back'
 shared
 plan 2 60
-tfs --canary-name digits-new --for 20s --metric 'p99_ms<=+0%'
+tfs --canary-name digits-new --for 120s --metric 'p99_ms<=+0%'
 fails "slow ones" 1 'version 2: p99_ms .*; rolled back'
 shared
 plan 2 4
@@ -108,11 +104,11 @@ fails "counters that go backwards count for nothing" 8 'had 0 of 100 requests'
 plan 2 4
 for m in 500 html hang; do
     echo $m >mode
-    tfs --canary-name digits-new --for 20s --consecutive-errors 0
+    tfs --canary-name digits-new --for 120s --consecutive-errors 0
     fails "a server that misbehaves: $m" 8 'inconclusive: .*(status 500|line 1 is no metric|Timeout was reached|timed out after)'
 done
 echo >mode
-sl canary digits@production --source tfserving:http://127.0.0.1:1 --canary-name digits-new --interval 0 --for 5s --consecutive-errors 2
+sl canary digits@production --source tfserving:http://127.0.0.1:1 --canary-name digits-new --interval 0 --for 60s --consecutive-errors 2
 fails "a server that is down" 8 '3 measurements in a row failed to be made'
 sl canary digits@production --source tfserving:ftp://x --canary-name digits-new --interval 0 --consecutive-errors 0
 fails "no address" 8 'ftp://x'
@@ -122,7 +118,7 @@ prom --canary-name digits-new --for 2s
 ok "what it scraped of TF Serving"
 check "names begin with a colon" grep -q '^sum(:tensorflow:serving:request_count{model_name="digits-new"})$' queries
 plan 40 4
-prom --canary-name digits-new --for 20s
+prom --canary-name digits-new --for 120s
 fails "errors" 1 'version 2: errors .*; rolled back'
 shared
 plan 2 4
@@ -136,14 +132,14 @@ prom --query 'errors=x' --metric 'errors<=1%'
 fails "requests are wanted" 2 'requests=… is wanted'
 prom --query 'x' --metric 'errors<=1%'
 fails "a query has a name" 2 'is not NAME=PROMQL'
-own --query 'drift=drift($version)' --metric 'drift<=0.5' --for 5s
+own --query 'drift=drift($version)' --metric 'drift<=0.5' --for 60s
 fails "a number with a limit" 1 'drift 0.7 \(drift<=0.5, failed 1 of 1 times, 0 allowed\)'
 shared
 own --query 'drift=drift($version)' --metric 'drift>=0.5' --for 1s
 ok "from below, too"
 for m in error nan matrix many text 500 html; do
     echo $m >mode
-    own --metric 'errors<=+1%' --for 20s --consecutive-errors 0
+    own --metric 'errors<=+1%' --for 120s --consecutive-errors 0
     fails "an answer that is none: $m" 8 'inconclusive: .*(parse error at char 3|not a count|matrix|more than one series|has no value|status 500|answer)'
 done
 echo empty >mode

@@ -147,12 +147,10 @@ is "with the same state" "$(live)" 2
 sl promote digits@1 --to production --again
 sluice ramp --stay >stay.out 2>&1 &
 stays=$!
-sleep 0.3
+sleep 0.3 # so that it is there first, mostly
 ramp 40%,60% --every 0s --again --detach
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    grep -q 'done:' stay.out && break
-    sleep 0.2
-done
+is_done() { sluice status | awk '$1 == "ramp" { running = 1 } END { exit running }'; }
+await 60 is_done
 is "it does what is begun meanwhile" "$(live)" "1=40% 2=60%"
 check "and goes on" kill $stays
 wait $stays 2>/dev/null

@@ -115,10 +115,12 @@ fails "taken" 1 "root may not freeze"
 prints "by no rule" "no grant gives that"
 
 # ---- time ----
-ow grant root delete team-a --for 1s
+ow grant root delete team-a --for 1h
 prints "for a while" "root may delete on team-a until"
 ow explain root delete team-a
 ok "within it"
+ow revoke root delete team-a
+ow grant root delete team-a --for 1s
 sleep 1.1
 ow explain root delete team-a
 fails "after it" 1 "root may not delete"

@@ -90,7 +90,7 @@ s.serve_forever()
 END
 mkdir set
 echo '{"golden": 1, "cases": [{"name": "a", "inputs": {"x": [1, 2, 5]}, "expected": {"y": [2.5, 3, 4.5]}}]}' >set/golden.json
-serve() { # what is added
+serving() { # what is added
     : >port
     python3 serving.py "$1" >port 2>/dev/null &
     server=$!
@@ -100,7 +100,7 @@ serve() { # what is added
     done
     url=http://127.0.0.1:$(cat port)/v1/models
 }
-serve 2
+serving 2
 sl validate --dir "$half/model" --golden set --backend "$url/half" --json
 ok "a TF Serving"
 prints "named in the verdict" '"TF Serving"'
@@ -111,13 +111,12 @@ sl validate --dir "$half/model" --golden set --backend "$url/unknown"
 fails "a server without the model gives no verdict" 75 "HTTP 404: Could not find"
 sl validate --dir "$half/model" --golden set --backend "$url/half" --baseline "$half/model"
 fails "one server is no baseline of itself" 2 "both"
-kill "$server"
-serve 2.5
+ends "$server" 2>/dev/null
+serving 2.5
 sl validate --dir "$half/model" --golden set --backend "$url/half"
 fails "its answers are compared by us" 1 "failed"
 prints "with the worst element" 'not '
-kill "$server"
-wait "$server" 2>/dev/null
+ends "$server" 2>/dev/null
 sl validate --dir "$half/model" --golden set --backend "$url/half"
 fails "a server that is away gives no verdict, and may be asked again" 75 "onnect"
 finish

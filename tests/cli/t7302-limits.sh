@@ -51,8 +51,8 @@ runner 'kill -ABRT $$'
 prints "one that aborts" 'process ended \(killed by signal 6\)'
 runner 'sleep 1000 <&- >&- 2>&- 3>&- & echo $! >pid; sleep 1000'
 prints "one that forks" 'gave no answer'
-sleep 0.2
-is "takes its child along" "$(grep -s '^State' "/proc/$(cat pid)/status" | grep -vc 'Z')" 0
+is_gone() { ! grep -s '^State' "/proc/$(cat pid)/status" | grep -qv Z; }
+check "takes its child along" await 60 is_gone
 runner 'exec head -c 50000000 /dev/zero >&3'
 fails "one that answers with rubbish" 1 "failed"
 finish

@@ -27,10 +27,8 @@ s.serve_forever()
 END
 python3 tickets.py >port 2>/dev/null &
 server=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -s port ] && break
-    sleep 0.2
-done
+servers="$servers $server"
+await 60 test -s port
 url=http://127.0.0.1:$(cat port)/change
 says() { printf %s "$1" >status; printf %s "$2" >answer; }
 
@@ -61,8 +59,7 @@ import json, sqlite3
 c = sqlite3.connect("store/catalogue.db")
 (r,) = c.execute("SELECT report FROM gate_pass ORDER BY release_id DESC LIMIT 1").fetchone()
 print([json.loads(g["said"])["ticket"] for g in json.loads(r) if g["gate"] == "http"])')" "['CHG-4711']"
-kill "$server"
-wait "$server" 2>/dev/null
+ends "$server" 2>/dev/null
 sl policy check digits@1 --for production
 fails "a server that is away says no" 5 'saw no answer: .*onnect[^;]*; see what it says'
 finish

@@ -38,19 +38,12 @@ sl serve --socket "$PWD/file"
 fails "a file in the socket's place stays" 3 'something is there that is no socket'
 sl serve --socket "$PWD/none/sock"
 fails "a directory that is missing" 1 'make the directory first'
-sluice serve --listen 127.0.0.1:0 2>said &
-port=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -s said ] && break
-    sleep 0.1
-done
+serve said --listen 127.0.0.1:0
 check "it says where it listens" grep -qE '^sluice-server: listens on http://127\.0\.0\.1:[0-9]+$' said
-sl serve --listen "$(sed 's/.*http:..//' said)"
+sl serve --listen "${at#http://}"
 fails "an address that is taken" 1 'something else has it'
-url=$(sed 's/.*on //' said)
-check "who is refused keeps the connection" sh -c "curl -sv '$url/api/v1/list' '$url/healthz' 2>&1 | grep -qi re-using"
-kill $port
-wait $port
+check "who is refused keeps the connection" sh -c "curl -sv '$at/api/v1/list' '$at/healthz' 2>&1 | grep -qi re-using"
+ends "$service"
 sl freeze digits@nowhere --reason x
 fails "an alias that never was" 7 'no alias nowhere'
 sl audit log --verb serve

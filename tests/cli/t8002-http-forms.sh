@@ -8,19 +8,12 @@ command -v python3 >/dev/null 2>&1 || {
     exit 0
 }
 sl init
-sluice serve --socket "$scratch/sock" 2>serve.err &
-pid=$!
-tries=0
-while [ ! -S sock ] && [ $tries -lt 100 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
+serve serve.err --socket "$scratch/sock"
 python3 "$top/tests/cli/http_forms.py" "$scratch/sock" >forms 2>&1
 check "all forms were tried" [ "$(grep -c '^[gb]' forms)" -gt 60 ]
 is "each is taken or refused as it must be, and its connection ended" "$(grep -v '^good' forms)" ""
-check "the service lives" kill -0 $pid
-kill $pid
-wait $pid
+check "the service lives" kill -0 "$service"
+ends "$service"
 is "and ends well" $? 0
 is "and says where it listened, no more" "$(cat serve.err)" "sluice-server: listens on unix:$scratch/sock"
 

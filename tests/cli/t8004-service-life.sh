@@ -12,17 +12,11 @@ for v in 1 2 3; do
     sl push "$digits/v$v" fraud
 done
 ok "a store with three versions"
-sluice serve --socket "$scratch/sock" --access_log "$scratch/log" 2>serve.err &
-pid=$!
-tries=0
-while [ ! -S sock ] && [ $tries -lt 200 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
-python3 "$top/tests/cli/service_life.py" "$scratch/sock" $pid "$scratch/log" >life 2>&1
+serve serve.err --socket "$scratch/sock" --access_log "$scratch/log"
+python3 "$top/tests/cli/service_life.py" "$scratch/sock" "$service" "$scratch/log" >life 2>&1
 check "all was tried" [ "$(grep -c '^ok' life)" -gt 35 ]
 is "and is as it must be" "$(grep -v '^ok' life)" ""
-wait $pid
+wait "$service"
 is "it ends well" $? 0
 is "and says where it listened, no more" "$(cat serve.err)" "sluice-server: listens on unix:$scratch/sock"
 check "its socket is gone" [ ! -e sock ]

@@ -6,10 +6,8 @@ unset SLUICE_TEST_SERVER SLUICE_CA_FILE SLUICE_CERT SLUICE_KEY SLUICE_TOKEN_FILE
 export XDG_CACHE_HOME="$scratch/cache"
 
 digits_live
-sluice serve --socket "$scratch/s" >serve.log 2>&1 </dev/null &
-servers="$servers $!"
-while [ ! -S "$scratch/s" ] && kill -0 "$!" 2>/dev/null; do sleep 0.1; done
-here=unix:$scratch/s
+serve serve.log --socket "$scratch/s"
+here=$at
 
 sl list --json
 want=$out
@@ -91,17 +89,11 @@ ca ours
 ca others
 cert there ours "DNS:localhost,IP:127.0.0.1"
 cert elsewhere ours "DNS:models.example.org"
-port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-tls() { # certificate, more options
+tls() { # certificate, options
     own=$1
     shift
-    sluice serve --listen "127.0.0.1:$port" --tls_cert "$own.pem" --tls_key "$own.key" "$@" >tls.log 2>&1 </dev/null &
-    tls=$!
-    servers="$servers $tls"
-    for _ in $(seq 300); do
-        openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null | grep -q 'BEGIN CERT' && break
-        sleep 0.1
-    done
+    serve tls.log --listen 127.0.0.1:0 --tls_cert "$own.pem" --tls_key "$own.key" "$@"
+    port=${at##*:}
 }
 tls there
 export SLUICE_CA_FILE="$scratch/ours.pem"
@@ -119,16 +111,14 @@ is "somebody else's certificate" "$?" 1
 check "the way out is said" grep -q 'SLUICE_CA_FILE' .tls-err
 SLUICE_CA_FILE=$scratch/gone.pem SLUICE_SERVER=https://localhost:$port sluice list >.tls 2>.tls-err
 check "no file of authorities" grep -q 'SLUICE_CA_FILE.*gone.pem: No such file' .tls-err
-kill "$tls"
-wait "$tls"
+ends "$service"
 tls elsewhere
 SLUICE_SERVER=https://localhost:$port sluice list >.tls 2>.tls-err
 check "a certificate for another name says for which" grep -q 'not for localhost but for: models.example.org' .tls-err
 SLUICE_SERVER=https://$(printf %s "${here#unix:}" | tr -d /):1 sluice list >.tls 2>.tls-err
 check "a name that there is not" grep -q 'look up' .tls-err
 
-kill "$tls"
-wait "$tls"
+ends "$service"
 
 # ---- TLS: this client's own certificate ----
 for name in gpu-7 stranger disabled; do cert $name ours "URI:spiffe://example.org/$name" extendedKeyUsage=clientAuth; done

@@ -8,14 +8,12 @@ command -v curl >/dev/null && command -v openssl >/dev/null || {
     finish
     exit
 }
-port=$((21000 + $$ % 20000))
 
 # ask WHAT curl's arguments…: $code, $body
-url=http://127.0.0.1:$port
 ask() {
     what=$1
     shift
-    code=$(curl -s -o body -D head -w '%{http_code}' -H 'Content-Type: application/json' --max-time 20 "$@" "$url$what")
+    code=$(curl -s -o body -D head -w '%{http_code}' -H 'Content-Type: application/json' --max-time 60 "$@" "$url$what")
     body=$(cat body 2>/dev/null)
 }
 as() { # TOKEN WHAT curl's arguments…
@@ -35,20 +33,10 @@ has_head() { # NAME TEXT
     result "$1" $? "$(cat head)"
 }
 start() { # options of serve
-    sluice serve "$@" 2>serve.err &
-    pid=$!
-    for _ in $(seq 100); do
-        curl -s -k -o /dev/null --max-time 2 "$url/healthz" && return
-        sleep 0.1
-    done
-    cat serve.err >&2
+    serve serve.err --listen 127.0.0.1:0 "$@"
+    url=$at
 }
-stop() {
-    kill "$pid"
-    wait "$pid"
-}
-trap 'kill $pid $issuer 2>/dev/null; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
-pid= issuer=
+stop() { ends "$service"; }
 
 sl init
 sl push "$digits/v1" digits
@@ -64,7 +52,7 @@ mine=$(token "$(id -un)")
 list=/api/v1/list?model=digits
 
 # ---- tokens ----
-start --listen 127.0.0.1:$port --socket "$PWD/socket" --access-log "$PWD/access.log"
+start --socket "$PWD/socket" --access-log "$PWD/access.log"
 ask $list
 says "nobody" 401 'Authorization: Bearer'
 has_head "how to say it" '^www-authenticate: Bearer realm="sluice"'
@@ -178,12 +166,11 @@ sl user cert ci --sha256 "$(openssl x509 -in pinned.pem -noout -fingerprint -sha
 ok "a certificate by its fingerprint"
 sl user cert ci --san URI:spiffe://example.org/ci
 ok "and by its name"
-url=https://127.0.0.1:$port
 cp server.pem cert.pem
 cp server.key key.pem
-sl serve --listen 127.0.0.1:$port --tls-cert cert.pem --tls-key pinned.key
+sl serve --listen 127.0.0.1:0 --tls-cert cert.pem --tls-key pinned.key
 fails "a key of another certificate" 1 "is not the key of"
-start --listen 127.0.0.1:$port --tls-cert cert.pem --tls-key key.pem --client-ca ours.pem
+start --tls-cert cert.pem --tls-key key.pem --client-ca ours.pem
 tls() { # NAME of a certificate
     ask $list --cacert ours.pem --cert "$1.pem" --key "$1.key"
 }
@@ -208,18 +195,19 @@ tls named
 says "taken back, at once" 401 'say who you are'
 curl -s --cacert ours.pem --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0 "$url/healthz" >/dev/null
 check "TLS 1.1 is not spoken" test $? -ne 0
-shown() { openssl s_client -connect 127.0.0.1:$port </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+shown() { openssl s_client -connect "${url#https://}" </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+reloaded() { sluice audit log --verb tls_reload | grep -q "reload .*$1"; } # with this outcome
 first=$(shown)
 cert server ours 2 serverAuth IP:127.0.0.1
 cp server.pem cert.pem
 cp server.key key.pem
-kill -HUP $pid
-sleep 0.5
+kill -HUP "$service"
+await 60 reloaded ok
 is "SIGHUP: the new certificate" "$(shown)" "$(openssl x509 -in server.pem -noout -serial)"
 check "is another one" test "$first" != "$(shown)"
 echo broken >cert.pem
-kill -HUP $pid
-sleep 0.5
+kill -HUP "$service"
+await 60 reloaded failed
 is "one that is broken is not taken" "$(shown)" "$(openssl x509 -in server.pem -noout -serial)"
 stop
 sl audit log --verb tls_reload
@@ -229,10 +217,10 @@ sl audit log --verb login
 prints "who was nobody, too" "login +certificate:[0-9a-f]{64} +denied .*nobody"
 
 # ---- jobs ----
-url=http://127.0.0.1:$port
 mkfifo to from
 "$SLUICE_TOOLS/issuer" <to >from &
 issuer=$!
+servers="$servers $issuer"
 exec 3>to 4<from
 read -r issuer_url <&4
 say() {
@@ -244,14 +232,12 @@ job() { # ALG KID REPOSITORY SECONDS-FROM-NOW AUDIENCE
     say "sign $1 $2 {\"iss\":\"$issuer_url\",\"aud\":\"$5\",\"sub\":\"repo:$3\",\"repository\":\"$3\",\"iat\":$((now - 600)),\"exp\":$((now + $4))}"
     jwt=$said
 }
-retry() { # as a client does that is told to try again
-    for _ in $(seq 50); do
-        as "$jwt" $list
-        [ "$code" = 503 ] || return
-        sleep 0.2
-    done
+is_known() {
+    as "$jwt" $list
+    [ "$code" != 503 ]
 }
-start --listen 127.0.0.1:$port
+retry() { await 60 is_known; } # as a client does that is told to try again
+start
 job RS256 r1 org/digits 60 sluice
 as "$jwt" $list
 says "an issuer that nobody named" 401 'not accepted'

@@ -3,17 +3,8 @@
 # either side costs what was under way, and nothing half is ever seen.
 . "$(dirname "$0")/lib.sh"
 
-export XDG_CACHE_HOME="$scratch/cache" SLUICE_RETRY_S=10
-serve() {
-    rm -f "$scratch/s"
-    sluice serve --socket "$scratch/s" >"$scratch/serve-log" 2>&1 </dev/null &
-    service=$!
-    servers=$service
-    for _ in $(seq 100); do
-        [ -S "$scratch/s" ] && return
-        sleep 0.1
-    done
-}
+export XDG_CACHE_HOME="$scratch/cache" SLUICE_RETRY_S=60
+begin() { serve "$scratch/serve-log" --socket "$scratch/s"; }
 far() { sl --server "unix:$scratch/s" "$@"; }
 web() { # METHOD PATH [curl's arguments…]
     method=$1 path=$2
@@ -28,7 +19,7 @@ chmod -R u+w m
 mkdir -p m/assets
 head -c 24000000 /dev/urandom >m/assets/big.bin
 sleep 2.1 # so that the client may believe their times
-serve
+begin
 
 far push m digits
 ok "a push through a service"
@@ -117,7 +108,7 @@ for delay in 0.005 0.02 0.04 0.06 0.09 0.13; do
     sleep "$delay"
     kill -9 "$service" 2>/dev/null
     wait "$service" 2>/dev/null
-    serve
+    begin
     wait "$push" 2>/dev/null
     far push m "s$delay"
     ok "a push goes on after the service was killed ($delay s)"
@@ -141,7 +132,7 @@ pull=$!
 sleep 0.03
 kill -9 "$service"
 wait "$service" 2>/dev/null
-serve
+begin
 wait "$pull"
 result "a pull waits for a service that comes back" $? "it ended badly"
 check "and has it all" diff -r m out
@@ -150,10 +141,9 @@ is "nothing is left beside it" "$(find . -maxdepth 1 -name '.sluice-*' | wc -l)"
 # A disk that is full.
 if [ "$(id -u)" = 0 ] && mkdir full && mount -t tmpfs -o size=20M none full 2>/dev/null; then
     SLUICE_STORE=$scratch/full/store
-    kill "$service"
-    wait "$service" 2>/dev/null
+    ends "$service" 2>/dev/null
     sluice init >/dev/null
-    serve
+    begin
     far push m digits
     fails "a full disk is told" 1 'No space left|gc --need'
     web GET /healthz
@@ -163,8 +153,7 @@ if [ "$(id -u)" = 0 ] && mkdir full && mount -t tmpfs -o size=20M none full 2>/d
     rm m/assets/big.bin
     far push m digits
     ok "and takes what has room"
-    kill "$service"
-    wait "$service" 2>/dev/null
+    ends "$service" 2>/dev/null
     umount full
 else
     skip "a full disk" "only root can mount one"

@@ -60,20 +60,13 @@ token narrow "$(id -un)" --scope push:fraud
 sluice cat fraud@1 | grep -o '[0-9a-f]\{64\}' | sed 's/^/sha256:/' | sort -u >fraud
 comm -23 zebra fraud >digests
 check "digests of zebra alone" [ -s digests ]
-sluice serve --socket "$scratch/sock" --access_log "$scratch/log" 2>serve.err &
-pid=$!
-tries=0
-while [ ! -S sock ] && [ $tries -lt 400 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
+serve serve.err --socket "$scratch/sock" --access_log "$scratch/log"
 python3 "$top/tests/cli/service_foe.py" "$scratch/sock" tokens digests >foe 2>&1
 check "all was tried" [ "$(grep -c '^ok\|^not ok' foe)" -gt 25 ]
 is "and nobody gets what is not his" "$(grep -v '^ok' foe)" ""
 check "no program was run" [ ! -e pwned -a ! -e ran ]
 check "no token is in the access log" sh -c '! grep -q slc_ log'
-kill $pid
-wait $pid
+ends "$service"
 is "the service ends well" $? 0
 is "without a word" "$(grep -hv ' listens on ' serve.err)" ""
 sl audit verify

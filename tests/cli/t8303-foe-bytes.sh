@@ -9,25 +9,19 @@ command -v python3 >/dev/null 2>&1 && command -v openssl >/dev/null 2>&1 || {
 }
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
     -subj /CN=localhost 2>/dev/null
-port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
 sl init
-plain=$(port)
-tls=$(port)
-sluice serve --listen "127.0.0.1:$plain" --socket "$scratch/sock" 2>serve.err &
-pid=$!
-sluice serve --listen "127.0.0.1:$tls" --tls_cert cert --tls_key key 2>tls.err &
-tls_pid=$!
-sleep 2
+serve serve.err --listen 127.0.0.1:0 --socket "$scratch/sock"
+pid=$service plain=${at##*:}
+serve tls.err --listen 127.0.0.1:0 --tls_cert cert --tls_key key
+tls_pid=$service tls=${at##*:}
 python3 -W ignore "$top/tests/cli/service_bytes.py" "$plain" "$tls" "$scratch/sock" >bytes 2>&1
-check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -gt 25 ]
+check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -ge 25 ]
 is "and the service bears it" "$(grep -v '^ok' bytes)" ""
-check "no descriptor stays" [ "$(ls /proc/$pid/fd | wc -l)" -lt 60 ]
-kill $pid $tls_pid
-wait $pid
+few() { [ "$(ls "/proc/$pid/fd" | wc -l)" -lt 60 ]; }
+check "no descriptor stays" await 60 few
+ends "$pid"
 is "it ends well" $? 0
-wait $tls_pid
+ends "$tls_pid"
 is "with TLS, too" $? 0
 is "without a word" "$(grep -hv ' listens on ' serve.err tls.err)" ""
 

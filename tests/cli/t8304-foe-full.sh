@@ -9,20 +9,14 @@ if ! command -v python3 >/dev/null 2>&1 || ! mount -t tmpfs -o size=24m none "$d
     finish
     exit 0
 fi
-trap 'umount -l "$disk"; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
+trap 'for s in $servers; do kill "$s"; done 2>/dev/null; umount -l "$disk"; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 export SLUICE_STORE=$disk/store
 sl init
 sl push "$digits/v1" fraud
 sl promote fraud@1 --to production
 sl push "$digits/v2" fraud
 ok "a store on a small disk"
-sluice serve --socket "$scratch/sock" 2>serve.err &
-pid=$!
-tries=0
-while [ ! -S sock ] && [ $tries -lt 400 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
+serve serve.err --socket "$scratch/sock"
 cat >full.py <<'END'
 import hashlib, http.client, json, os, socket, sys
 PATH, DIR, DISK = sys.argv[1:4]
@@ -89,8 +83,7 @@ END
 python3 full.py "$scratch/sock" "$digits/v3" "$disk" >full 2>&1
 check "all was tried" [ "$(grep -c '^ok\|^not ok' full)" -gt 9 ]
 is "and is as it must be" "$(grep -v '^ok' full)" ""
-kill $pid
-wait $pid
+ends "$service"
 is "the service ends well" $? 0
 is "without a word" "$(grep -hv ' listens on ' serve.err)" ""
 sl fsck

@@ -51,7 +51,7 @@ s.serve_forever()
 P
 python3 api.py &
 servers="$servers $!"
-for i in 1 2 3 4 5 6 7 8 9 10; do [ -s port ] || sleep 0.2; done
+await 60 test -s port
 url=http://127.0.0.1:$(cat port)
 
 # runs sluice-ci as `sl` runs sluice

@@ -8,36 +8,27 @@ for tool in openssl python3 curl; do
         exit
     }
 done
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 certificate() { # FILE DAYS
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$2" -keyout "$1.key" -out "$1.pem" \
         -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1
 }
-serve() { # FLAGS…, the last one is the socket
-    sluice serve "$@" 2>>serve.err &
-    servers="$servers $!"
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        for last in "$@"; do :; done
-        [ -S "$last" ] && return
-        sleep 0.1
-    done
-}
 certificate good 90
 certificate soon 5
-port=$(free_port) late=$(free_port)
 sl init
 sl user add ci --service
 sl grant ci read '*'
 sluice token create ci --out token --expires 30d >/dev/null
 sluice token create ci --out ending --expires 2d --scope 'read:*' >/dev/null
-serve --listen "127.0.0.1:$port" --tls_cert good.pem --tls_key good.key --socket "$scratch/s"
-serve --listen "127.0.0.1:$late" --tls_cert soon.pem --tls_key soon.key --socket "$scratch/l"
+serve good.err --listen 127.0.0.1:0 --tls_cert good.pem --tls_key good.key --socket "$scratch/s"
+port=${at##*:}
+serve soon.err --listen 127.0.0.1:0 --tls_cert soon.pem --tls_key soon.key
+late=${at##*:}
 
 sl --server "unix:$scratch/s" doctor
 ok "on the Unix socket"
 prints "the way" "^ok +the way to the service: unix:"
 prints "ready" "^ok +it is ready: HTTP 200, ready"
-prints "clocks" "^ok +the two clocks: 0 s apart"
+prints "clocks" "^ok +the two clocks: [0-5] s apart"
 prints "versions" "^ok +versions: .* here, .* there"
 prints "no token is needed" "^ok +the token: none is needed"
 prints "what it says of itself: room on its disk" "^ok +there: room for new versions: .* free"
@@ -77,16 +68,16 @@ prints "way out" "do: a token in .SLUICE_TOKEN or .SLUICE_TOKEN_FILE"
 is "no token at all" "$?" 1
 check "says so" grep -q "^BAD  who you are: " .out
 
-start=$(date +%s)
 sl --server "https://localhost:$(free_port)" doctor
 fails "nobody listens" 1 "doctor: 1 finding$"
 prints "its way out" "do: is the name right and the service .* running"
 sl --server "https://no-such-host.invalid" doctor
 fails "no such name" 1 "doctor: 1 finding$"
-sl --server "unix:$scratch/nothing" doctor
+start=$(date +%s)
+SLUICE_RETRY_S=120 sl --server "unix:$scratch/nothing" doctor
 fails "no such socket" 1 "doctor: 1 finding$"
 prints "its way out" "do: is .sluice serve --socket. running"
-check "and says so at once" test $(($(date +%s) - start)) -lt 10
+check "and says so at once, however patient other commands are" test $(($(date +%s) - start)) -lt 60
 
 cat >odd.py <<'P'
 # A service whose clock is two hours late and whose release is far ahead.
@@ -112,10 +103,10 @@ s.serve_forever()
 P
 python3 odd.py &
 servers="$servers $!"
-for i in 1 2 3 4 5 6 7 8 9 10; do [ -s odd ] || sleep 0.2; done
+await 60 test -s odd
 sl --server "http://127.0.0.1:$(cat odd)" doctor
 fails "another clock, another time" 1 "doctor: 2 findings"
-prints "the clock" "^BAD +the two clocks: 7200 s apart"
+prints "the clock" "^BAD +the two clocks: (7200|719[5-9]|720[1-5]) s apart"
 prints "the versions" "^BAD +versions: 0.1.0 here, 0.9.0 there"
 prints "which first" "do: one release apart works; upgrade the older one, the service first"
 finish

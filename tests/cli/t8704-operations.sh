@@ -10,14 +10,7 @@ command -v curl >/dev/null || {
 sl init
 sl target add web "$scratch/web" --alias production --layout tfserving
 sl push "$digits/v1" digits
-sluice serve --socket "$scratch/s" --access_log "$scratch/access.log" 2>serve.err &
-servers="$servers $!"
-service=$!
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -S s ] && break
-    sleep 0.1
-done
-at=unix:$scratch/s
+serve serve.err --socket "$scratch/s" --access_log "$scratch/access.log"
 
 # ---- backups under load ----
 
@@ -60,26 +53,29 @@ ok "and so is the store"
 
 # ---- the access log ----
 
-ask() { curl -sS --max-time 20 --unix-socket s "http://x/healthz?$1" -o /dev/null; }
+asked() { grep -sc '"path":"/healthz"' "$1"; }
+# A line is written after the answer: asks once, and waits until FILE has so many.
+ask() { # FILE, lines
+    curl -sS --max-time 60 --unix-socket s http://x/healthz -o /dev/null
+    await 60 has_lines "$@"
+}
+has_lines() { [ "$(asked "$1")" -ge "$2" ]; }
 lines_are_json() { python3 -c 'import json, sys
 for n, line in enumerate(open(sys.argv[1])): assert json.loads(line)["status"], n' "$1"; }
 mv access.log access.log.1
-ask moved
-check "before SIGHUP the old file goes on" grep -q healthz access.log.1
-kill -HUP $service
-for i in 1 2 3 4 5 6 7 8 9 10; do
-    [ -e access.log ] && break
-    sleep 0.1
-done
+ask access.log.1 1
+is "before SIGHUP the old file goes on" "$(asked access.log.1)" 1
+kill -HUP "$service"
+await 60 test -e access.log
 before=$(wc -l <access.log.1)
-ask new
-is "after it a new one" "$(grep -c healthz access.log)" 1
+ask access.log 1
+is "after it a new one" "$(asked access.log)" 1
 is "and the old one is left alone" "$(wc -l <access.log.1)" "$before"
 # copytruncate: what comes after it begins at the start, without a hole
-for i in 1 2 3 4 5; do ask $i; done
+for i in 2 3 4 5 6; do ask access.log $i; done
 cp access.log access.log.2
 : >access.log
-ask truncated
+ask access.log 1
 check "after copytruncate: whole lines from the start" lines_are_json access.log
 check "no line of JSON was cut anywhere" lines_are_json access.log.1
 if command -v logrotate >/dev/null; then
@@ -88,12 +84,11 @@ if command -v logrotate >/dev/null; then
     chmod 600 rotate
     logrotate -s "$scratch/rotate.state" -f rotate >rotate.out 2>&1
     is "logrotate takes the sample" "$?" 0
-    for i in $(seq 50); do # until the service has heard of it
-        ask rotated
-        grep -q healthz access.log && break
-        sleep 0.1
-    done
-    check "and what comes is in the new file" grep -q healthz access.log
+    new_line() { # once the service has heard of it
+        curl -sS --max-time 60 --unix-socket s http://x/healthz -o /dev/null
+        has_lines access.log 1
+    }
+    check "and what comes is in the new file" await 60 new_line
 else
     skip "logrotate" "it is not installed"
 fi
@@ -110,7 +105,6 @@ sl host list
 prints "the store has its report" "web-1"
 SLUICE_STORE=$scratch/host sl agent --from ftp://x --host web-1 --once
 fails "what is none of them" 2 "a directory, ssh://.*or a service: https://host"
-kill $service
-wait $service
+ends "$service"
 is "it ends well" "$?" 0
 finish

@@ -13,8 +13,7 @@ for dir in "$data"/wire/*/; do
     python3 "$top/tests/tools/wire.py" replay "$scratch/s" "$dir" >played 2>&1
     result "the client of release $(basename "$dir") is answered as it was" $? "$(cat played)"
     check "all of it" grep -qE "^[0-9]{2,} requests, 0 answered" played
-    kill $service
-    wait $service
+    ends "$service"
 done
 wire_store
 python3 "$top/tests/tools/wire.py" odd "$scratch/between" "$scratch/s" &

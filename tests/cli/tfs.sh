@@ -7,57 +7,33 @@
 #   tfs_until_asked PATH N  waits until N is the answer
 #   tfs_until TEXT FILE     waits until a file has TEXT (a grep -E)
 #   tfs_count NAME          one of its counts
-# What is waited for may take 10 seconds; then the next check fails.
+# What is waited for may take a minute; then the next check fails.
 tools=${SLUICE_TOOLS:-$top/build/debug/tests/tools}
-tfs_pid=
-trap '[ -z "$tfs_pid" ] || kill "$tfs_pid" 2>/dev/null; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 
 tfs_start() {
     rm -f tfs.port
     "$tools/tfs-model" --model_config_file_poll_wait_seconds=0.02 --file_system_poll_wait_seconds=0.02 \
         --manage_ms=10 --log="$scratch/tfs.log" --port_file="$scratch/tfs.port" "$@" 2>tfs.err &
     tfs_pid=$!
-    tries=0
-    while [ ! -s tfs.port ] && kill -0 "$tfs_pid" 2>/dev/null && [ $tries -lt 200 ]; do
-        tries=$((tries + 1))
-        sleep 0.05
-    done
+    servers="$servers $tfs_pid"
+    await 60 tfs_is_up
     tfs_url=http://127.0.0.1:$(cat tfs.port 2>/dev/null)
 }
-tfs_stop() {
-    kill "$tfs_pid"
-    wait "$tfs_pid" 2>/dev/null
-    tfs_pid=
-}
+tfs_is_up() { [ -s tfs.port ] || ! kill -0 "$tfs_pid"; }
+tfs_stop() { ends "$tfs_pid" 2>/dev/null; }
 tfs_shown() {
-    curl -s -m 5 "$tfs_url/v1/models/$1" |
+    curl -s -m 60 "$tfs_url/v1/models/$1" |
         sed -n 's/.*"version": "\([0-9]*\)".*/\1/p; s/.*"state": "\([A-Z]*\)".*/\1/p' | paste -sd ' ' -
 }
 tfs_asked() {
-    curl -s -m 5 "$tfs_url/v1/models/$1:predict" -d '{"instances": [1.0]}' |
+    curl -s -m 60 "$tfs_url/v1/models/$1:predict" -d '{"instances": [1.0]}' |
         sed -n 's/.*"predictions": \[\(.*\)$/\1/p; s/.*"error": "\(.*\)"$/\1/p'
 }
-tfs_wait() {
-    tries=0
-    until tfs_shown "$1" | grep -qE "(^| )$2 $3" || [ $tries -ge 200 ]; do
-        tries=$((tries + 1))
-        sleep 0.05
-    done
-}
-tfs_until_asked() {
-    tries=0
-    until [ "$(tfs_asked "$1")" = "$2" ] || [ $tries -ge 200 ]; do
-        tries=$((tries + 1))
-        sleep 0.05
-    done
-}
-tfs_until() {
-    tries=0
-    until grep -qE "$1" "$2" || [ $tries -ge 200 ]; do
-        tries=$((tries + 1))
-        sleep 0.05
-    done
-}
+tfs_has() { tfs_shown "$1" | grep -qE "(^| )$2 $3"; }
+tfs_wait() { await 60 tfs_has "$@"; }
+tfs_answers() { [ "$(tfs_asked "$1")" = "$2" ]; }
+tfs_until_asked() { await 60 tfs_answers "$@"; }
+tfs_until() { await 60 grep -qE "$1" "$2"; }
 tfs_count() {
-    curl -s -m 5 "$tfs_url/counts" | sed "s/.*\"$1\":\([0-9]*\).*/\1/"
+    curl -s -m 60 "$tfs_url/counts" | sed "s/.*\"$1\":\([0-9]*\).*/\1/"
 }

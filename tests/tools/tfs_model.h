@@ -19,7 +19,8 @@
  *   states  START LOADING AVAILABLE UNLOADING END, never forgotten; what REST shows.
  *
  * Known differences: the first load is not spread over threads; a version is "loaded"
- * by reading its files twice; waits are the same but may be given in parts of a second.
+ * by reading its files twice; waits are the same but may be given in parts of a second,
+ * and a file system poll below 0 means: at the start, and at each SIGUSR1.
  */
 #ifndef TFS_MODEL_H
 #define TFS_MODEL_H
@@ -130,6 +131,7 @@ bool tfs_parses(void);
  * force, waiting for models that are new; false: refused. */
 bool tfs_reload(void);
 void *tfs_scan_thread(void *unused);   /* polls base paths */
+void tfs_scan_now(void);               /* with a poll below 0 */
 void *tfs_manage_thread(void *unused); /* loads and unloads */
 /* Of a model, highest first; false: the model was never seen. The caller frees the
  * array with tfs_shown_free. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,10 +97,13 @@ next_turn(struct timespec *from, int64_t period_ms)
     clock_gettime(CLOCK_MONOTONIC, from);
 }
 
+static sem_t scan_now;
+
 void
 tfs_core_init(const struct tfs_options *o)
 {
     core.o = o;
+    sem_init(&scan_now, 0, 0);
 }
 
 /* ---- states
@@ -694,6 +698,12 @@ scan(void)
     free(q);
 }
 
+void
+tfs_scan_now(void)
+{
+    sem_post(&scan_now);
+}
+
 void *
 tfs_scan_thread(void *unused)
 {
@@ -709,8 +719,12 @@ tfs_scan_thread(void *unused)
         pthread_mutex_lock(&core.source_mu);
         scan();
         pthread_mutex_unlock(&core.source_mu);
-        next_turn(&turn, (int64_t)(core.o->scan_poll_s * 1000));
-    } while (core.o->scan_poll_s > 0);
+        if (core.o->scan_poll_s > 0)
+            next_turn(&turn, (int64_t)(core.o->scan_poll_s * 1000));
+        else if (core.o->scan_poll_s < 0)
+            while (sem_wait(&scan_now) != 0)
+                ;
+    } while (core.o->scan_poll_s != 0);
     return NULL;
 }
 

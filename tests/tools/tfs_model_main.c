@@ -266,6 +266,7 @@ config_thread(void *arg)
 
     for (;;) {
         struct timespec until;
+        bool told = true;
         int64_t ns;
 
         clock_gettime(CLOCK_REALTIME, &until);
@@ -273,12 +274,14 @@ config_thread(void *arg)
         until.tv_sec += ns / 1000000000;
         until.tv_nsec = ns % 1000000000;
         if (o->config_poll_s > 0)
-            while (sem_timedwait(&reload_now, &until) != 0 && errno == EINTR)
+            while (!(told = sem_timedwait(&reload_now, &until) == 0) && errno == EINTR)
                 ;
         else
             while (sem_wait(&reload_now) != 0)
                 ;
         tfs_reload();
+        if (told)
+            tfs_say("told", "");
     }
     return NULL;
 }
@@ -338,6 +341,7 @@ main(int argc, char **argv)
     }
     sigemptyset(&set);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -349,8 +353,12 @@ main(int argc, char **argv)
     start(tfs_manage_thread, &o);
     start(tfs_scan_thread, &o);
     start(first_thread, &o);
-    while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
-        sem_post(&reload_now);
+    while (sigwait(&set, &sig) == 0 && (sig == SIGHUP || sig == SIGUSR1)) {
+        if (sig == SIGHUP)
+            sem_post(&reload_now);
+        else
+            tfs_scan_now();
+    }
     counts = tfs_counts_json();
     tfs_say("end", counts);
     _exit(0);

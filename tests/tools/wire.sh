@@ -7,18 +7,10 @@ wire_store() {
     rm -rf "$scratch/store" "$scratch/web"
     sluice init >/dev/null
     sluice target add web "$scratch/web" --alias production --layout plain >/dev/null
-    rm -f "$scratch/s"
-    sluice serve --socket "$scratch/s" 2>>"$scratch/serve.err" &
-    service=$!
-    servers="$servers $service"
-    wire_wait "$scratch/s"
+    serve "$scratch/serve.err" --socket "$scratch/s"
 }
-wire_wait() {
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-        [ -S "$1" ] && return
-        sleep 0.1
-    done
-}
+# Until somebody answers on the socket.
+wire_wait() { await 60 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1"; }
 # Each ends as the word before it says; prints what did not.
 wire_play() {
     while read -r wanted words; do

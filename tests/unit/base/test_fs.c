@@ -318,7 +318,7 @@ TEST(test_fs__lock_passes_to_who_waits)
         int fd = -1;
 
         fs_close(&held); /* the parent's copy holds the lock */
-        _exit(fs_lock(&fd, dir, "lock", 5000, &err) == 0 ? 0 : 1);
+        _exit(fs_lock(&fd, dir, "lock", 60000, &err) == 0 ? 0 : 1);
     }
     usleep(50000);
     fs_close(&held);

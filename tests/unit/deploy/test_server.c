@@ -14,6 +14,9 @@ struct web {
     char asked[4096];
 };
 
+/* For who answers; a wait that is to end is a short one. */
+enum { LONG_MS = 60000, SHORT_MS = 300 };
+
 static void
 web_start(struct web *w, const char *layout, const char *says)
 {
@@ -33,7 +36,7 @@ observe(const char *layout, const char *says, struct server_seen *seen, char sai
     int e;
 
     web_start(&w, layout, says);
-    e = server_observe(&w.t, "a b%", 300, seen, &err);
+    e = server_observe(&w.t, "a b%", says ? LONG_MS : SHORT_MS, seen, &err);
     once_end(&w.o, w.asked, sizeof(w.asked));
     memcpy(said, err.msg, 4096);
     memcpy(asked, w.asked, 4096);
@@ -185,7 +188,7 @@ label(const char *says, int64_t *number, char asked[4096])
     int e;
 
     web_start(&w, "tfserving", says);
-    e = server_label(&w.t, "fraud", "stable", 300, number, &err);
+    e = server_label(&w.t, "fraud", "stable", says ? LONG_MS : SHORT_MS, number, &err);
     once_end(&w.o, asked, 4096);
     return e;
 }
@@ -262,7 +265,7 @@ TEST(test_server__whom_nobody_asks)
     CHECK_ERR(server_observe(&t, "fraud", 100, &seen, &err), ERR_INVALID);
     t.option[DEPLOY_STATUS_URL] = (char[]){ "http://127.0.0.1:1/" };
     CHECK_ERR(server_label(&t, "fraud", "stable", 100, &number, &err), ERR_UNSUPPORTED);
-    CHECK_ERR(server_observe(&t, "fraud", 100, &seen, &err), ERR_BUSY);
+    CHECK_ERR(server_observe(&t, "fraud", LONG_MS, &seen, &err), ERR_BUSY);
 }
 
 /* ---- telling it ---------------------------------------------------------------------
@@ -273,14 +276,20 @@ static const struct deploy_release fraud_2 = {
 };
 
 static int
-reload(struct fx *f, const char *layout, char *how)
+reload_within(int wall_ms, struct fx *f, const char *layout, char *how)
 {
     char web[] = "/tmp";
     struct deploy_target t = { .name = "web", .dir = web };
 
     snprintf(t.layout, sizeof(t.layout), "%s", layout);
     t.option[DEPLOY_RELOAD] = how;
-    return server_reload(f->r, &t, &fraud_2, 500, &f->err);
+    return server_reload(f->r, &t, &fraud_2, wall_ms, &f->err);
+}
+
+static int
+reload(struct fx *f, const char *layout, char *how)
+{
+    return reload_within(LONG_MS, f, layout, how);
 }
 
 TEST(test_server__a_command)
@@ -289,7 +298,7 @@ TEST(test_server__a_command)
                   "$SLUICE_RELEASE $SLUICE_VERSION\" = \"web /tmp fr aud production 7 "
                   "2\" ] && [ -f \"$SLUICE_STORE/format\" ]";
     char bad[] = "echo fine; echo 'cannot reach it\x1b[1m' >&2; echo; exit 3";
-    char slow[] = "sleep 5", silent[] = "exit 4";
+    char slow[] = "sleep 1000", silent[] = "exit 4";
     struct fx f = { .err = ERR_INIT };
 
     fx_open(&f);
@@ -298,7 +307,7 @@ TEST(test_server__a_command)
     FX_ERR(reload(&f, "tfserving", bad), ERR_REFUSED);
     CHECK(strstr(f.said, "exit status 3: cannot reach it [1m") != NULL);
     FX_ERR(reload(&f, "triton", silent), ERR_REFUSED);
-    FX_ERR(reload(&f, "plain", slow), ERR_BUSY);
+    FX_ERR(reload_within(SHORT_MS, &f, "plain", slow), ERR_BUSY);
     fx_close(&f);
 }
 
