@@ -13,7 +13,7 @@
  *   srv_reply.c    answers: whole, streamed, problems
  *   srv_route.c    routes.def: which handler a path belongs to
  *   srv_auth.c     who asks: the kernel, a token; srv_tls.c certificates, srv_oidc.c
- *                  jobs of CI systems
+ *                  jobs of CI systems; srv_notes.c what of it goes into the log
  *   srv_verb.c     /api/v1/VERB: a verb as a request, its reply, problem or events
  *   srv_worker.c   the pool of workers; srv_frame.c what is said to them
  *   srv_work.c     a worker; srv_reach.c what a request may reach of this machine

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "server/srv_http.h"
+#include "server/srv_notes.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -22,12 +23,8 @@
 #include <unistd.h>
 
 #define S_NS INT64_C(1000000000)
-#define USE_EVERY_NS (60 * S_NS) /* how exactly the last use of a token is known */
 enum {
     KNOWN_MAX = 512, /* places; one whose place is taken is looked up again */
-    USES_MAX = 1024,
-    USES_PROBE = 16,
-    NOTES_MAX = 64,
     PEERS_MAX = 256,
     GUESSES_MAX = 60, /* of one other machine that are not accepted, in a minute */
     FLUSH_S = 5
@@ -39,16 +36,6 @@ struct known {
     int64_t version, until_ns;
     struct srv_who who;
 };
-struct use {
-    char id[ACC_TOKEN_ID_CHARS + 1];
-    int64_t used_ns, written_ns;
-};
-/* For the log: one line for all that are alike. */
-struct note {
-    char verb[16], object[120], peer[48], why[220];
-    bool is_ok;
-    int n;
-};
 struct guesses {
     char peer[48];
     int64_t since_ns;
@@ -59,16 +46,14 @@ struct srv_auth {
     pthread_cond_t news;
     pthread_t thread;
     bool has_thread, stops;
-    struct srv_req own; /* of nobody: to borrow sessions with */
+    struct srv *srv;
     struct svc *svc;
     struct repo *repo; /* only reads */
     int64_t version;
     uid_t overflow_uid;
     struct srv_oidc *oidc;
+    struct srv_notes *notes; /* has a lock of its own */
     struct known known[KNOWN_MAX];
-    struct use uses[USES_MAX];
-    struct note notes[NOTES_MAX];
-    int n_notes, n_lost;
     struct guesses peers[PEERS_MAX];
 };
 
@@ -86,133 +71,15 @@ srv_who_copy(struct srv_who *out, const struct srv_who *from)
     out->scope = from->scope ? xstrdup(from->scope) : NULL;
 }
 
-/* ---- for the log ---- */
-
-/* Locked. */
-static void
-note(struct srv_auth *a, const char *verb, const char *object, const char *peer,
-     const char *why, bool is_ok)
-{
-    struct note n = { .is_ok = is_ok, .n = 1 };
-    snprintf(n.verb, sizeof n.verb, "%s", verb);
-    snprintf(n.object, sizeof n.object, "%s", object);
-    snprintf(n.peer, sizeof n.peer, "%s", peer);
-    snprintf(n.why, sizeof n.why, "%.*s", (int)sizeof n.why - 1, why);
-    for (int i = 0; i < a->n_notes; i++) {
-        struct note *o = &a->notes[i];
-        if (o->is_ok == is_ok && strcmp(o->verb, n.verb) == 0 &&
-            strcmp(o->object, n.object) == 0 && strcmp(o->peer, n.peer) == 0 &&
-            strcmp(o->why, n.why) == 0) {
-            o->n++;
-            return;
-        }
-    }
-    if (a->n_notes == NOTES_MAX)
-        a->n_lost++;
-    else
-        a->notes[a->n_notes++] = n;
-}
-
-static int
-record_note(struct acc *acc, const struct note *n, int n_lost, struct err *err)
-{
-    static const struct acc_who somebody = { .subject = "?", .via = "" };
-    const bool is_login = strcmp(n->verb, "login") == 0;
-    cJSON *body AUTO(json_free) = cJSON_CreateObject();
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    if (n->why[0])
-        json_put_str(body, n->is_ok ? "detail" : "error", n->why);
-    if (n->peer[0])
-        json_put_str(body, "from", n->peer);
-    if (n->n > 1)
-        json_put_int(body, "times", n->n);
-    if (n_lost)
-        json_put_int(body, "others_not_recorded", n_lost);
-    json_print(body, &text, true);
-    const struct acc_event e = { .verb = n->verb,
-                                 .object = n->object,
-                                 .digest = "",
-                                 .outcome = n->is_ok   ? "ok"
-                                            : is_login ? "denied"
-                                                       : "failed",
-                                 .body = buf_str(&text) };
-    if (acc_act_as(acc, is_login ? &somebody : NULL, err) < 0)
-        return -(int)err->code;
-    return acc_record(acc, &e, err);
-}
-
-static int
-write_notes(struct repo *r, const struct note *notes, int n, int n_lost,
-            struct err *err)
-{
-    if (n == 0)
-        return 0;
-    if (db_begin(r->db, err) < 0)
-        return -(int)err->code;
-    for (int i = 0; i < n; i++)
-        if (record_note(r->acc, &notes[i], i == 0 ? n_lost : 0, err) < 0)
-            return -(int)err->code;
-    return db_commit(r->db, err) < 0 ? -(int)err->code : acc_publish(r->acc, err);
-}
-
-static int
-write_uses(struct repo *r, const struct use *uses, int n, struct err *err)
-{
-    if (n == 0)
-        return 0;
-    if (db_begin_quick(r->db, err) < 0)
-        return -(int)err->code;
-    for (int i = 0; i < n; i++)
-        if (acc_token_used(r->acc, uses[i].id, uses[i].used_ns, err) < 0)
-            return -(int)err->code;
-    return db_commit(r->db, err);
-}
-
-/* What a crash may forget: when a token was used is known to a minute. */
-static void
-flush(struct srv_auth *a, bool all)
-{
-    struct use *uses AUTO(free_ptr) = NULL;
-    struct note *notes AUTO(free_ptr) = NULL;
-    struct err err = ERR_INIT;
-    struct svc *svc;
-    struct repo *r;
-    int n_uses = 0;
-    pthread_mutex_lock(&a->lock);
-    for (int i = 0; i < USES_MAX; i++) {
-        struct use *u = &a->uses[i];
-        if (u->used_ns - u->written_ns > (all ? 0 : USE_EVERY_NS)) {
-            uses = xreallocarray(uses, (size_t)n_uses + 1, sizeof *uses);
-            uses[n_uses++] = *u;
-            u->written_ns = u->used_ns;
-        }
-    }
-    int n_notes = a->n_notes, n_lost = a->n_lost;
-    notes = xcalloc((size_t)n_notes + 1, sizeof *notes);
-    memcpy(notes, a->notes, (size_t)n_notes * sizeof *notes);
-    a->n_notes = a->n_lost = 0;
-    pthread_mutex_unlock(&a->lock);
-    if ((n_uses == 0 && n_notes == 0) || srv_session_take(&a->own, &svc, &r, &err) < 0)
-        return;
-    if (!r->is_read_only && (write_uses(r, uses, n_uses, &err) < 0 ||
-                             write_notes(r, notes, n_notes, n_lost, &err) < 0)) {
-        db_rollback(r->db);
-        pthread_mutex_lock(&a->lock); /* who reads the log shall know of the gap */
-        a->n_lost += n_notes + n_lost;
-        pthread_mutex_unlock(&a->lock);
-    }
-    srv_session_give(&a->own, svc);
-}
-
 /* ---- the thread ---- */
 
-/* Called by srv_oidc_refresh, locked. */
+/* Called by srv_oidc_refresh. */
 static void
 told_of_keys(void *arg, const char *issuer, const char *failure)
 {
     char object[80];
     snprintf(object, sizeof object, "issuer:%s", issuer);
-    note(arg, "issuer_keys", object, "", failure ? failure : "", !failure);
+    srv_note(arg, "issuer_keys", object, "", failure ? failure : "", !failure);
 }
 
 static void *
@@ -231,9 +98,9 @@ run(void *arg)
         if (a->stops)
             break;
         pthread_mutex_unlock(&a->lock);
-        srv_oidc_refresh(a->oidc, told_of_keys, a);
+        srv_oidc_refresh(a->oidc, told_of_keys, a->notes);
         if (clock_mono_ns() >= flush_ns) {
-            flush(a, false);
+            srv_notes_write(a->notes, a->srv, false);
             flush_ns = clock_mono_ns() + FLUSH_S * S_NS;
         }
         pthread_mutex_lock(&a->lock);
@@ -259,7 +126,7 @@ srv_auth_open(struct srv *srv, struct err *err)
     pthread_condattr_t attr;
     pthread_attr_t small;
     srv->auth = a;
-    a->own.srv = srv;
+    a->srv = srv;
     a->version = -1;
     a->overflow_uid = overflow_uid();
     pthread_mutex_init(&a->lock, NULL);
@@ -267,8 +134,9 @@ srv_auth_open(struct srv *srv, struct err *err)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&a->news, &attr);
     pthread_condattr_destroy(&attr);
+    a->notes = srv_notes_new();
     a->oidc = srv_oidc_new(&a->lock);
-    if (srv_session_take(&a->own, &a->svc, &a->repo, err) < 0 ||
+    if (srv_session_any(srv, &a->svc, &a->repo, err) < 0 ||
         srv_oidc_issuers(a->oidc, a->repo->acc, err) < 0)
         return -(int)err->code;
     pthread_attr_init(&small);
@@ -288,13 +156,14 @@ srv_auth_close(struct srv *srv)
         pthread_cond_signal(&a->news);
         pthread_mutex_unlock(&a->lock);
         pthread_join(a->thread, NULL);
-        flush(a, true);
+        srv_notes_write(a->notes, srv, true);
     }
     if (a->svc)
-        srv_session_give(&a->own, a->svc);
+        srv_session_back(srv, a->svc);
     for (int i = 0; i < KNOWN_MAX; i++)
         srv_who_release(&a->known[i].who);
     srv_oidc_free(a->oidc);
+    srv_notes_free(a->notes);
     pthread_cond_destroy(&a->news);
     pthread_mutex_destroy(&a->lock);
     free(a);
@@ -308,10 +177,8 @@ srv_auth_reload(struct srv *srv)
     if (!srv->tls)
         return;
     int r = srv_tls_reload(srv, &err);
-    pthread_mutex_lock(&srv->auth->lock);
-    note(srv->auth, "tls_reload", "", "",
-         r < 0 ? err.msg : "certificate and key were read again", r >= 0);
-    pthread_mutex_unlock(&srv->auth->lock);
+    srv_note(srv->auth->notes, "tls_reload", "", "",
+             r < 0 ? err.msg : "certificate and key were read again", r >= 0);
 }
 
 /* ---- what is known ---- */
@@ -360,24 +227,6 @@ recall(struct srv_auth *a, const struct digest *key, struct srv_who *out)
     return true;
 }
 
-static void
-note_use(struct srv_auth *a, const char *id)
-{
-    struct digest d;
-    sha256_of(id, strlen(id), &d);
-    for (unsigned i = 0; i < USES_PROBE; i++) {
-        struct use *u = &a->uses[((unsigned)(d.b[0] << 8 | d.b[1]) + i) % USES_MAX];
-        /* a place whose last use is written may be taken */
-        if (strcmp(u->id, id) != 0 && u->used_ns != u->written_ns)
-            continue;
-        if (strcmp(u->id, id) != 0)
-            u->written_ns = 0;
-        snprintf(u->id, sizeof u->id, "%s", id);
-        u->used_ns = clock_now_ns();
-        return;
-    }
-}
-
 /* ---- what is not accepted ---- */
 
 static struct guesses *
@@ -409,7 +258,7 @@ refuse(struct srv_auth *a, const char *object, const char *peer, const char *why
 {
     if (!srv_is_local(peer))
         guesses_of(a, peer)->n++;
-    note(a, "login", object, peer, why, false);
+    srv_note(a->notes, "login", object, peer, why, false);
     err_clear(err);
     return err_set(err, ERR_DENIED,
                    "this is not accepted here: it may be mistyped, expired or revoked, "
@@ -559,7 +408,7 @@ check_cert(struct srv_auth *a, struct srv_req *q, const struct digest *key,
     if (r == 0)
         r = srv_tls_names(q, find_name, &s, err);
     if (r == 0)
-        note(a, "login", object, q->conn->peer, "it stands for nobody", false);
+        srv_note(a->notes, "login", object, q->conn->peer, "it stands for nobody", false);
     if (r <= 0)
         return r;
     snprintf(out->via, sizeof out->via, "certificate %.16s", hex);
@@ -617,7 +466,7 @@ srv_auth(struct srv_req *q, struct err *err)
     else if (q->conn->kind != SRV_TCP)
         r = check_kernel(a, q, &q->who, err);
     if (r >= 0 && strncmp(q->who.via, "token ", 6) == 0)
-        note_use(a, q->who.via + 6);
+        srv_note_use(a->notes, q->who.via + 6);
     pthread_mutex_unlock(&a->lock);
     return r < 0 ? r : 0;
 }

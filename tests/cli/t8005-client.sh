@@ -89,7 +89,7 @@ ca ours
 ca others
 cert there ours "DNS:localhost,IP:127.0.0.1"
 cert elsewhere ours "DNS:models.example.org"
-tls() { # certificate, more options
+tls() { # certificate, options
     own=$1
     shift
     serve tls.log --listen 127.0.0.1:0 --tls_cert "$own.pem" --tls_key "$own.key" "$@"
