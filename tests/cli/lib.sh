@@ -34,21 +34,21 @@ served() { # its words
     [ -n "${SLUICE_TEST_SERVER:-}" ] && [ -f "$SLUICE_STORE/format" ] || return 0
     case " $* " in *" --store "* | *" --store="* | *" --server "* | *" --server="*) return 0 ;; esac
     case " $* " in *" --rebuild "*) return 0 ;; esac # the owner's, who does it while others are served
-    id=$(stat -c %i "$SLUICE_STORE")
-    [ ! -e "$scratch/.not-served-$id" ] || return 0
-    if [ ! -S "$scratch/.served-$id" ]; then
-        sluice serve --socket "$scratch/.served-$id" >"$scratch/.serve-log" 2>&1 </dev/null &
+    ino=$(stat -c %i "$SLUICE_STORE")
+    [ ! -e "$scratch/.not-served-$ino" ] || return 0
+    if [ ! -S "$scratch/.served-$ino" ]; then
+        sluice serve --socket "$scratch/.served-$ino" >"$scratch/.serve-log" 2>&1 </dev/null &
         servers="$servers $!"
         for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-            [ -S "$scratch/.served-$id" ] && break
+            [ -S "$scratch/.served-$ino" ] && break
             sleep 0.1
         done
-        [ -S "$scratch/.served-$id" ] || { # not this user's, damaged, …
-            : >"$scratch/.not-served-$id"
+        [ -S "$scratch/.served-$ino" ] || { # not this user's, damaged, …
+            : >"$scratch/.not-served-$ino"
             return 0
         }
     fi
-    served_by=unix:$scratch/.served-$id
+    served_by=unix:$scratch/.served-$ino
 }
 sl() {
     status=0
