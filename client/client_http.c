@@ -168,8 +168,10 @@ exchange(struct client *c, struct client_conn *conn, const struct client_ask *a,
         struct buf said AUTO(buf_release) = BUF_INIT;
 
         client_conn_said(conn, &said);
-        if (said.len > 0 && !t->began)
-            err_ctx(err, "%s", buf_str(&said));
+        if (said.len > 0 && !t->began) { /* which says more than how it ended */
+            err_clear(err);
+            err_set(err, (enum err_code) - e, "%s", buf_str(&said));
+        }
         client_conn_close(conn);
         return e;
     }

@@ -81,7 +81,14 @@ show_who(SSL_CTX *tls, struct err *err)
         return key ? err_set(err, ERR_USAGE, "$SLUICE_KEY needs $SLUICE_CERT") : 0;
     if (SSL_CTX_use_certificate_chain_file(tls, cert) != 1)
         return bad_file("SLUICE_CERT", cert, err);
-    if (SSL_CTX_use_PrivateKey_file(tls, key ? key : cert, SSL_FILETYPE_PEM) != 1 ||
+    if (!key && SSL_CTX_use_PrivateKey_file(tls, cert, SSL_FILETYPE_PEM) != 1) {
+        ERR_clear_error();
+        return err_set(err, ERR_USAGE,
+                       "$SLUICE_CERT: %s has no private key (without a passphrase): "
+                       "$SLUICE_KEY names the file that has it",
+                       cert);
+    }
+    if ((key && SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1) ||
         SSL_CTX_check_private_key(tls) != 1)
         return bad_file(key ? "SLUICE_KEY" : "SLUICE_CERT", key ? key : cert, err);
     return 0;

@@ -261,10 +261,15 @@ refuse(struct srv_auth *a, const char *object, const char *peer, const char *why
     srv_note(a->notes, "login", object, peer, why, false);
     err_clear(err);
     return err_set(err, ERR_DENIED,
-                   "this is not accepted here: it may be mistyped, expired or revoked, "
-                   "or whom it stands for is disabled. Use another: sluice token "
-                   "create; who administers the store sees why: sluice audit log "
-                   "--verb login");
+                   "this is not accepted here: %s; who administers the store sees why: "
+                   "sluice audit log --verb login",
+                   object[0]
+                       ? "it may be another store's, expired or revoked, or whom "
+                         "it stands for is disabled. Use another: sluice token "
+                         "create"
+                       : "what a job shows must be in its time, for the audience, "
+                         "and by its claims whom a rule means: sluice issuer "
+                         "list");
 }
 
 /* Somebody was found: he is known from now on, unless he is disabled. */
