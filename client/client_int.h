@@ -130,6 +130,10 @@ struct client {
     void *bytes_arg;
 };
 
+/* It has one, and it goes to who it is for: over TLS, to this machine, or to what the
+ * kernel or ssh vouches for; never over the plain network. */
+bool client_sends_token(const struct client *c);
+
 /* ---- an answer that comes as events (text/event-stream) ---- */
 
 struct client_events {

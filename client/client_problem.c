@@ -64,8 +64,11 @@ static const char *
 way_out(const struct client *c, int status)
 {
     if (status == 401)
-        return c->authorization ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
-                                : "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks";
+        return !c->authorization ? "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks"
+               : client_sends_token(c)
+                   ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
+                   : "; no token goes over plain HTTP that SLUICE_INSECURE lets out: "
+                     "https://";
     if (status == 429)
         return "; try again later";
     if (status >= 500 && status != 501)

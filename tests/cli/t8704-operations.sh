@@ -110,6 +110,65 @@ sl host list
 prints "the store has its report" "web-1"
 SLUICE_STORE=$scratch/host sl agent --from ftp://x --host web-1 --once
 fails "what is none of them" 2 "a directory, ssh://.*or a service: https://host"
+
+# ---- and over https, with a token, as an own process ----
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+until_is() { # seconds, what it shall be, command…: what it is at last
+    tries=$(($1 * 10)) wanted=$2
+    shift 2
+    while :; do
+        got=$("$@" 2>/dev/null)
+        [ "$got" != "$wanted" ] || break
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || break
+        sleep 0.1
+    done
+    echo "$got"
+}
+if command -v openssl >/dev/null && command -v python3 >/dev/null && [ -x "$BIN/sluice-client" ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
+        -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1
+    port=$(free_port)
+    sluice serve --listen "127.0.0.1:$port" --tls_cert chain.pem --tls_key key.pem 2>tls.err &
+    servers="$servers $!"
+    sl user add gpu-7 --service
+    sl grant gpu-7 read digits
+    sluice token create gpu-7 --scope 'read:*' --out narrow >/dev/null
+    sluice token create gpu-7 --out token >/dev/null
+    sluice init "$scratch/gpu-7" >/dev/null
+    sluice --store "$scratch/gpu-7" target add web "$scratch/gpu-models" --alias production --layout tfserving >/dev/null
+    of() { SLUICE_STORE=$scratch/gpu-7 SLUICE_CA_FILE=$scratch/chain.pem SLUICE_RETRY_S=30 "$@"; }
+    SLUICE_TOKEN_FILE=$scratch/token of sl agent --from "https://localhost:$port" --host gpu-7 --once
+    ok "an agent over https"
+    is "it shows what is released" "$(readlink "$scratch/gpu-models/digits/latest")" 2
+    check "the same bytes" diff -rx assets "$digits/v2" "$scratch/gpu-models/digits/2"
+    SLUICE_TOKEN_FILE=$scratch/token of sl agent --from "https://localhost:$port" --host gpu-8 --once
+    prints "it speaks for no other host" "gpu-7 may not admin host:gpu-8 .*sluice grant gpu-7 host_report 'host:gpu-8'; or its agent shows a token of the host's own"
+    of sl agent --from "https://localhost:$port" --host gpu-7 --once
+    prints "without a token: which variable" "^away: https://localhost:$port: say who you are.*SLUICE_TOKEN_FILE says who asks"
+    is "what was there stays" "$(readlink "$scratch/gpu-models/digits/latest")" 2
+    sl grant gpu-7 host_report 'host:gpu-*'
+    SLUICE_TOKEN_FILE=$scratch/narrow of sl agent --from "https://localhost:$port" --host gpu-8 --once
+    prints "a scope that is too narrow is named as such" "the scope of token [0-9A-Za-z]+ does not include it; use one that has host_report:host:gpu-8"
+    SLUICE_STORE=$scratch/gpu-7 SLUICE_CA_FILE=$scratch/chain.pem SLUICE_RETRY_S=30 SLUICE_TOKEN_FILE=$scratch/token \
+        sluice agent --from "https://localhost:$port" --host gpu-7 --interval 1s >agent.log 2>&1 &
+    agent=$!
+    servers="$servers $agent"
+    latest() { readlink "$scratch/gpu-models/digits/latest"; }
+    sl promote digits@1 --to production --again
+    is "a release is followed" "$(until_is 60 1 latest)" 1
+    sl rollback digits@production
+    is "and a rollback" "$(until_is 60 2 latest)" 2
+    shows() { sluice host list --json | python3 -c 'import json, sys
+print([(h["shows"], h["state"]) for h in json.load(sys.stdin)["hosts"] if h["host"] == "gpu-7"])'; }
+    is "which the store is told" "$(until_is 60 "[('2', 'switched')]" shows)" "[('2', 'switched')]"
+    kill $agent
+    wait $agent
+    is "SIGTERM ends it" "$?" 0
+else
+    skip "an agent over https" "no openssl, python3 or sluice-client"
+fi
 kill $service
 wait $service
 is "it ends well" "$?" 0
