@@ -94,8 +94,13 @@ static const char *
 way_out(const struct client *c, int status)
 {
     if (status == 401)
-        return c->authorization ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
-                                : "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks";
+        return !c->authorization
+                   ? "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE, or a client certificate "
+                     "($SLUICE_CERT), says who asks"
+               : client_sends_token(c)
+                   ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
+                   : "; no token goes over plain HTTP that SLUICE_INSECURE lets out: "
+                     "https://";
     if (status == 404 || status == 405 || status == 501)
         return ": no Sluice is there; is the address right?";
     if (status == 429)
