@@ -184,4 +184,7 @@ bool repo_column_digest(struct db_stmt *st, int col, struct digest *out);
 /* Removes what dead processes left in stage/; nothing to do costs one empty listing. */
 void repo_stage_sweep(struct repo *r);
 
+/* repo_ingest.c: its sums by is_new; of files with one content the first is new. */
+void repo_ingest_count(struct repo_ingest *in);
+
 #endif
