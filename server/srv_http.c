@@ -4,7 +4,9 @@
  *   srv_http_begin   its line was read: a srv_req is made
  *   srv_http_handle  NEW: headers are whole: checked, who asks, route, `begin`
  *                    BODY: pieces of the body, then its end
- *                    SLOW: `end` runs on a thread of its own, the connection sleeps
+ *                    WORK: `work` runs on a thread of its own, the connection sleeps;
+ *                    then BODY again
+ *                    SLOW: so does `end`; then DONE
  *                    DONE: q->reply goes out
  *   srv_http_end     it was answered, or its client vanished: counted, logged, freed */
 #include "server/srv_http.h"
@@ -19,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEW, BODY, SLOW, DONE };
+enum { NEW, BODY, WORK, SLOW, DONE };
 enum { SLOW_STACK_BYTES = 512 * 1024, SKIP_MAX = 64 * 1024 };
 enum { SMALL_BYTES = 64 * 1024 }; /* a body up to here is always held */
 
@@ -300,41 +302,67 @@ answer(struct srv_req *q, srv_handler_fn *fn)
         fail(q, 0, &err);
 }
 
+/* A body that cannot be taken: what is left of it is not looked at, and the connection
+ * ends. */
+static void
+spoil(struct srv_req *q, struct err *err)
+{
+    q->close = true;
+    fail(q, err->code == ERR_LIMIT ? 413 : 0, err);
+}
+
 static void *
 slow_thread(void *arg)
 {
     struct srv_req *q = arg;
     struct srv *srv = q->srv;
-    answer(q, q->route->end);
+    struct err err = ERR_INIT;
+    if (q->phase == SLOW) {
+        answer(q, q->route->end);
+    } else {
+        if (q->route->work(q, &err) < 0)
+            spoil(q, &err);
+        q->phase = BODY;
+    }
     MHD_resume_connection(q->mhd); /* and q may be gone */
     srv_thread_end(srv, SRV_HANDLER);
     return NULL;
 }
 
-static enum MHD_Result
-start_slow(struct srv_req *q)
+static int
+start_thread(struct srv_req *q, struct err *err)
 {
     pthread_attr_t attr;
     pthread_t t;
-    struct err err = ERR_INIT;
-    if (!srv_thread_begin(q->srv, SRV_HANDLER)) {
-        err_set(&err, ERR_BUSY, "too many requests are under way: try again");
-        fail(q, 0, &err);
-        return send_reply(q);
-    }
-    q->phase = SLOW;
-    MHD_suspend_connection(q->mhd);
+    if (!srv_thread_begin(q->srv, SRV_HANDLER))
+        return err_set(err, ERR_BUSY, "too many requests are under way: try again");
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, SLOW_STACK_BYTES);
-    if (pthread_create(&t, &attr, slow_thread, q) != 0) {
-        err_set(&err, ERR_BUSY, "no thread can be started: try again");
-        fail(q, 0, &err);
-        srv_thread_end(q->srv, SRV_HANDLER);
-        MHD_resume_connection(q->mhd);
-    }
+    const int e = pthread_create(&t, &attr, slow_thread, q);
     pthread_attr_destroy(&attr);
-    return MHD_YES;
+    if (e == 0)
+        return 0;
+    srv_thread_end(q->srv, SRV_HANDLER);
+    return err_set(err, ERR_BUSY, "no thread can be started: try again");
+}
+
+/* WORK or SLOW: the connection sleeps until that is done. */
+static void
+run_slowly(struct srv_req *q, int phase)
+{
+    struct err err = ERR_INIT;
+    q->phase = phase;
+    MHD_suspend_connection(q->mhd);
+    if (start_thread(q, &err) == 0)
+        return;
+    if (phase == WORK) {
+        spoil(q, &err);
+        q->phase = BODY;
+    } else {
+        fail(q, 0, &err);
+    }
+    MHD_resume_connection(q->mhd);
 }
 
 int
@@ -393,19 +421,23 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
 }
 
 static int
-take(struct srv_req *q, const char *p, size_t n, struct err *err)
+take(struct srv_req *q, const char *p, size_t *n, struct err *err)
 {
-    q->got_bytes += (int64_t)n;
-    if (q->route->streams)
-        return q->route->data(q, p, n, err);
-    if (q->body.len + n > SMALL_BYTES) {
-        if (!srv_bodies_add(q->srv, (int64_t)n))
+    int r;
+    if (q->route->streams) {
+        r = q->route->data(q, p, n, err);
+        q->got_bytes += (int64_t)*n;
+        return r;
+    }
+    q->got_bytes += (int64_t)*n;
+    if (q->body.len + *n > SMALL_BYTES) {
+        if (!srv_bodies_add(q->srv, (int64_t)*n))
             return err_set(err, ERR_BUSY,
                            "too many large bodies are on their way or "
                            "being worked on: try again");
-        q->held_bytes += (int64_t)n;
+        q->held_bytes += (int64_t)*n;
     }
-    buf_add(&q->body, p, n);
+    buf_add(&q->body, p, *n);
     return buf_check(&q->body, "the body", err);
 }
 
@@ -440,19 +472,24 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
         return q->reply ? send_reply(q) : MHD_YES;
     case BODY:
         if (*data_bytes > 0) {
+            /* libmicrohttpd takes an answer at the end of a body */
             size_t n = *data_bytes;
-            *data_bytes = 0;
-            if (q->reply || take(q, data, n, &err) >= 0)
-                return MHD_YES;
-            /* The rest of the body is not read: the connection ends. */
-            q->close = true;
-            fail(q, err.code == ERR_LIMIT ? 413 : 0, &err);
-            return MHD_YES; /* libmicrohttpd takes an answer at the end of a body */
+            const int r = q->reply ? 0 : take(q, data, &n, &err);
+            *data_bytes -= n;
+            if (r == 1) {
+                run_slowly(q, WORK);
+            } else if (r < 0) {
+                *data_bytes = 0;
+                spoil(q, &err);
+            }
+            return MHD_YES;
         }
         if (q->reply)
             return send_reply(q);
-        if (q->route->slow)
-            return start_slow(q);
+        if (q->route->slow) {
+            run_slowly(q, SLOW);
+            return MHD_YES;
+        }
         answer(q, q->route->end);
         return send_reply(q);
     default:

@@ -200,8 +200,9 @@ start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err
     if (tls && srv_tls_options(srv, more, 7, &n, err) < 0)
         return -(int)err->code;
     more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
-    int threads =
-        srv->opts->threads ? srv->opts->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    /* What takes long is on other threads; where these take every processor, each waits
+     * a time slice for whoever else has something to do. */
+    long threads = sysconf(_SC_NPROCESSORS_ONLN) - 1;
     threads = threads < 1 ? 1 : threads > 8 ? 8 : threads;
     srv_http_options(srv, reads);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
