@@ -27,7 +27,9 @@ enum {
     KNOWN_MAX = 512, /* places; one whose place is taken is looked up again */
     USES_MAX = 1024,
     USES_PROBE = 16,
-    NOTES_MAX = 64,
+    NOTES_MAX =
+        64, /* waiting; and of logins in LOGINS_S: what anybody can make it write */
+    LOGINS_S = 300,
     PEERS_MAX = 256,
     GUESSES_MAX = 60, /* of one other machine that are not accepted, in a minute */
     FLUSH_S = 5
@@ -69,6 +71,8 @@ struct srv_auth {
     struct use uses[USES_MAX];
     struct note notes[NOTES_MAX];
     int n_notes, n_lost;
+    int64_t logins_ns; /* since when n_logins are counted */
+    int n_logins;
     struct guesses peers[PEERS_MAX];
 };
 
@@ -80,6 +84,19 @@ srv_who_release(struct srv_who *w)
 }
 
 /* ---- for the log ---- */
+
+/* Locked. Who is nobody must not fill the log. */
+static bool
+is_flood(struct srv_auth *a, const char *verb)
+{
+    if (strcmp(verb, "login") != 0)
+        return false;
+    if (clock_mono_ns() - a->logins_ns > LOGINS_S * S_NS) {
+        a->logins_ns = clock_mono_ns();
+        a->n_logins = 0;
+    }
+    return a->n_logins++ >= NOTES_MAX;
+}
 
 /* Locked. */
 static void
@@ -100,7 +117,7 @@ note(struct srv_auth *a, const char *verb, const char *object, const char *peer,
             return;
         }
     }
-    if (a->n_notes == NOTES_MAX)
+    if (a->n_notes == NOTES_MAX || is_flood(a, verb))
         a->n_lost++;
     else
         a->notes[a->n_notes++] = n;
@@ -182,10 +199,14 @@ flush(struct srv_auth *a, bool all)
             u->written_ns = u->used_ns;
         }
     }
-    int n_notes = a->n_notes, n_lost = a->n_lost;
+    if (all && a->n_notes == 0 && a->n_lost > 0)
+        a->notes[a->n_notes++] =
+            (struct note){ .verb = "login", .why = "more than is recorded", .n = 1 };
+    const int n_notes = a->n_notes, n_lost = n_notes ? a->n_lost : 0;
     notes = xcalloc((size_t)n_notes + 1, sizeof *notes);
     memcpy(notes, a->notes, (size_t)n_notes * sizeof *notes);
-    a->n_notes = a->n_lost = 0;
+    a->n_notes = 0;
+    a->n_lost -= n_lost; /* it is told with the first of them */
     pthread_mutex_unlock(&a->lock);
     if ((n_uses == 0 && n_notes == 0) || srv_session_take(&a->own, &svc, &r, &err) < 0)
         return;
