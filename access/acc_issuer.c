@@ -194,6 +194,8 @@ fits_value(const char *pattern, const cJSON *v)
 {
     char number[32];
 
+    if (!pattern)
+        return false;
     if (cJSON_IsString(v))
         return acc_glob(pattern, str_of(v->valuestring));
     if (cJSON_IsBool(v))
@@ -216,10 +218,10 @@ acc_issuer_fits(const char *match, const cJSON *claims)
     cJSON_ArrayForEach(w, wanted)
     {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(claims, w->string);
-        bool found = v && fits_value(w->valuestring, v);
+        bool found = v && fits_value(cJSON_GetStringValue(w), v);
 
         if (cJSON_IsArray(v))
-            cJSON_ArrayForEach(e, v) found |= fits_value(w->valuestring, e);
+            cJSON_ArrayForEach(e, v) found |= fits_value(cJSON_GetStringValue(w), e);
         if (!found)
             return false;
     }

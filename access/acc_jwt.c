@@ -4,6 +4,7 @@
 #include "access/identity.h"
 
 #include "base/clock.h"
+#include "base/crypto.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,27 +23,11 @@ acc_jwt_release(struct acc_jwt *t)
 }
 
 static int
-base64url(struct str s, struct buf *out, struct err *err)
-{
-    struct buf text AUTO(buf_release) = BUF_INIT;
-
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '+' || s.p[i] == '/' || s.p[i] == '=')
-            return err_set(err, ERR_INVALID, WHAT " is not in base64url");
-        buf_addc(&text, s.p[i] == '-' ? '+' : s.p[i] == '_' ? '/' : s.p[i]);
-    }
-    while (text.len % 4)
-        buf_addc(&text, '=');
-    if (base64_decode(out, (struct str){ text.data, text.len }, err) < 0)
-        return err_ctx(err, WHAT);
-    return 0;
-}
-
-static int
 read_object(struct str part, struct buf *bytes, cJSON **out, struct err *err)
 {
-    if (base64url(part, bytes, err) < 0 ||
-        json_parse(out, (struct str){ bytes->data, bytes->len }, WHAT, err) < 0)
+    if (base64url_decode(bytes, part, err) < 0)
+        return err_ctx(err, WHAT);
+    if (json_parse(out, (struct str){ bytes->data, bytes->len }, WHAT, err) < 0)
         return -(int)err->code;
     if (!cJSON_IsObject(*out))
         return err_set(err, ERR_INVALID, WHAT ": not an object");
@@ -88,6 +73,7 @@ int
 acc_jwt_parse(struct str text, struct acc_jwt *out, struct err *err)
 {
     struct buf header AUTO(buf_release) = { .cap_bytes = ACC_JWT_MAX };
+    struct buf sig AUTO(buf_release) = { .cap_bytes = ACC_JWT_MAX };
     struct str head, body, signature;
     struct acc_jwt t = { .payload = { .cap_bytes = ACC_JWT_MAX } };
 
@@ -97,6 +83,8 @@ acc_jwt_parse(struct str text, struct acc_jwt *out, struct err *err)
     if (!next_part(&text, '.', &head) || !next_part(&text, '.', &body) ||
         !next_part(&text, '\0', &signature) || memchr(signature.p, '.', signature.n))
         return err_set(err, ERR_INVALID, WHAT " does not have three parts");
+    if (base64url_decode(&sig, signature, err) < 0) /* its form alone is of interest */
+        return err_ctx(err, WHAT);
     if (read_object(head, &header, &t.header, err) < 0 ||
         read_object(body, &t.payload, &t.claims, err) < 0 ||
         check_header(&t, err) < 0) {

@@ -323,6 +323,21 @@ base64_decode(struct buf *out, struct str text, struct err *err)
     return buf_check(out, "base64 text", err);
 }
 
+int
+base64url_decode(struct buf *out, struct str url, struct err *err)
+{
+    struct buf text AUTO(buf_release) = BUF_INIT;
+
+    for (size_t i = 0; i < url.n; i++) {
+        if (url.p[i] == '+' || url.p[i] == '/' || url.p[i] == '=')
+            return err_set(err, ERR_INVALID, "not in base64url");
+        buf_addc(&text, url.p[i] == '-' ? '+' : url.p[i] == '_' ? '/' : url.p[i]);
+    }
+    while (text.len % 4)
+        buf_addc(&text, '=');
+    return base64_decode(out, (struct str){ text.data, text.len }, err);
+}
+
 static void *
 ssl_malloc(size_t n, const char *file, int line)
 {

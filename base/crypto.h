@@ -50,5 +50,7 @@ int random_bytes(void *p, size_t n, struct err *err) MUST_CHECK;
 /* RFC 4648, no line breaks. ERR_INVALID: not base64; ERR_LIMIT: past out's cap. */
 void base64_add(struct buf *out, const void *p, size_t n);
 int base64_decode(struct buf *out, struct str text, struct err *err) MUST_CHECK;
+/* The URL's alphabet, without padding. */
+int base64url_decode(struct buf *out, struct str text, struct err *err) MUST_CHECK;
 
 #endif

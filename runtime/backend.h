@@ -22,6 +22,10 @@ struct backend_args {
     int64_t max_wall_ms; /* of one call */
     int64_t max_loop_steps;
     size_t max_output_bytes; /* of one call's outputs; asked in the caller's process */
+    /* Asked now and then while a call is waited for: true ends it, and the model's
+     * process (ERR_PENDING). NULL: never. The runner's alone. */
+    bool (*stop)(void *arg);
+    void *stop_arg;
 };
 
 struct backend; /* an instance; each implementation has its own */

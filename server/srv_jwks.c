@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/srv_jwks.h"
 
+#include "base/crypto.h"
+
 #include <cjose/cjose.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,28 @@ says(const cJSON *key, const char *member, const char *value)
     return !v || (cJSON_IsString(v) && strcmp(v->valuestring, value) == 0);
 }
 
+/* What makes it a public key, and nothing else of it: cjose ends the process (assert)
+ * at what is not base64url. False: something is malformed. */
+static bool
+put_public(const cJSON *key, struct buf *out)
+{
+    static const char *const members[] = { "kty", "crv", "n", "e", "x", "y" };
+    cJSON *o AUTO(json_free) = cJSON_CreateObject();
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        struct buf bytes AUTO(buf_release) = BUF_INIT;
+        struct err err = ERR_INIT;
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(key, members[i]);
+        if (v &&
+            (!cJSON_IsString(v) ||
+             (i > 1 && base64url_decode(&bytes, str_of(v->valuestring), &err) < 0)))
+            return false;
+        if (v)
+            json_put_str(o, members[i], v->valuestring);
+    }
+    json_print(o, out, true);
+    return true;
+}
+
 /* One that is of another kind, or for something else, is left out. */
 static void
 add_key(struct srv_keys *to, const cJSON *key)
@@ -43,9 +67,9 @@ add_key(struct srv_keys *to, const cJSON *key)
     const cJSON *kid = cJSON_GetObjectItemCaseSensitive(key, "kid");
     struct buf text AUTO(buf_release) = BUF_INIT;
     cjose_err e;
-    if (to->n == SRV_KEYS_MAX || !cJSON_IsObject(key) || !says(key, "use", "sig"))
+    if (to->n == SRV_KEYS_MAX || !cJSON_IsObject(key) || !says(key, "use", "sig") ||
+        !put_public(key, &text))
         return;
-    json_print(key, &text, true);
     cjose_jwk_t *jwk = cjose_jwk_import(text.data, text.len, &e);
     const char *alg = jwk ? alg_of(jwk) : NULL;
     if (!alg || !says(key, "alg", alg)) {

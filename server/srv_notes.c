@@ -11,7 +11,13 @@
 
 /* How exactly the last use of a token is known. */
 #define USE_EVERY_NS (INT64_C(60) * 1000000000)
-enum { USES_MAX = 1024, USES_PROBE = 16, NOTES_MAX = 64 };
+enum {
+    USES_MAX = 1024,
+    USES_PROBE = 16,
+    NOTES_MAX =
+        64, /* waiting; and of logins in LOGINS_NS: what anybody can make it write */
+};
+#define LOGINS_NS (INT64_C(300) * 1000000000)
 
 struct use {
     char id[ACC_TOKEN_ID_CHARS + 1];
@@ -28,6 +34,8 @@ struct srv_notes {
     struct use uses[USES_MAX];
     struct note notes[NOTES_MAX];
     int n_notes, n_lost;
+    int64_t logins_ns; /* since when n_logins are counted */
+    int n_logins;
 };
 
 struct srv_notes *
@@ -54,6 +62,19 @@ is_alike(const struct note *a, const struct note *b)
            strcmp(a->why, b->why) == 0;
 }
 
+/* Locked. Who is nobody must not fill the log. */
+static bool
+is_flood(struct srv_notes *n, const char *verb)
+{
+    if (strcmp(verb, "login") != 0)
+        return false;
+    if (clock_mono_ns() - n->logins_ns > LOGINS_NS) {
+        n->logins_ns = clock_mono_ns();
+        n->n_logins = 0;
+    }
+    return n->n_logins++ >= NOTES_MAX;
+}
+
 void
 srv_note(struct srv_notes *n, const char *verb, const char *object, const char *peer,
          const char *why, bool is_ok)
@@ -69,7 +90,7 @@ srv_note(struct srv_notes *n, const char *verb, const char *object, const char *
         i++;
     if (i < n->n_notes)
         n->notes[i].n++;
-    else if (n->n_notes == NOTES_MAX)
+    else if (n->n_notes == NOTES_MAX || is_flood(n, verb))
         n->n_lost++;
     else
         n->notes[n->n_notes++] = one;
@@ -172,10 +193,14 @@ srv_notes_write(struct srv_notes *n, struct srv *srv, bool all)
             u->written_ns = u->used_ns;
         }
     }
-    int n_notes = n->n_notes, n_lost = n->n_lost;
+    if (all && n->n_notes == 0 && n->n_lost > 0)
+        n->notes[n->n_notes++] =
+            (struct note){ .verb = "login", .why = "more than is recorded", .n = 1 };
+    const int n_notes = n->n_notes, n_lost = n_notes ? n->n_lost : 0;
     notes = xcalloc((size_t)n_notes + 1, sizeof *notes);
     memcpy(notes, n->notes, (size_t)n_notes * sizeof *notes);
-    n->n_notes = n->n_lost = 0;
+    n->n_notes = 0;
+    n->n_lost -= n_lost; /* it is told with the first of them */
     pthread_mutex_unlock(&n->lock);
     if ((n_uses == 0 && n_notes == 0) || srv_session_take(&nobody, &svc, &r, &err) < 0)
         return;

@@ -184,12 +184,20 @@ srv_verb_ask(struct srv_req *q, struct srv_call **out, struct err *err)
 
 /* ---- its reply ---- */
 
-/* Those who wait for long are told how things stand when the service ends, too. */
+/* Those who wait for others are told how things stand when the service ends, too; what
+ * is computed is worth its while. */
+static bool
+is_over(const struct srv *srv, const struct svc_verb *verb)
+{
+    return srv->draining && strcmp(verb->name, "run") != 0;
+}
+
 static bool
 is_gone(void *arg)
 {
     const struct srv_req *q = arg;
-    return q->srv->draining || srv_is_gone(q);
+    const struct srv_call *c = q->state;
+    return is_over(q->srv, c->verb) || srv_is_gone(q);
 }
 
 /* A GET's answer has the digest of its bytes as its ETag. */
@@ -310,7 +318,7 @@ events_stop(void *arg)
         s->said_ns = now;
         (void)srv_sink_write(s->to, ":\n\n", 3);
     }
-    return s->srv->draining || srv_sink_is_gone(s->to);
+    return is_over(s->srv, s->call.verb) || srv_sink_is_gone(s->to);
 }
 
 static int

@@ -194,9 +194,11 @@ limit(const struct svc_call *c, const char *field, int64_t unit, int64_t *out,
     if (!json_has(c->req, field))
         return 0;
     int64_t v = svc_int(c, field, 0);
-    if (v < 1 || v > INT64_MAX / 1000 / unit)
-        return err_set(err, ERR_USAGE, "run: --%s must be 1 or more, not %lld", field,
-                       (long long)v);
+    const int64_t max =
+        INT64_MAX / 2000000 / unit; /* milliseconds become nanoseconds */
+    if (v < 1 || v > max)
+        return err_set(err, ERR_USAGE, "run: --%s must be 1 to %lld, not %lld", field,
+                       (long long)max, (long long)v);
     *out = v * unit;
     return 0;
 }
@@ -216,7 +218,9 @@ svc_do_run(struct svc_call *c, struct err *err)
         return -(int)err->code;
     struct backend_args args = { .model_dir = dir.path,
                                  .tags = svc_str(c, "tag_set"),
-                                 .n_threads = (int)svc_int(c, "threads", 1) };
+                                 .n_threads = (int)svc_int(c, "threads", 1),
+                                 .stop = c->s->stop,
+                                 .stop_arg = c->s->progress_arg };
     int64_t memory_bytes;
     if (limit(c, "timeout", 1000, &args.max_wall_ms, err) < 0 ||
         limit(c, "memory", 1000000, &memory_bytes, err) < 0 ||

@@ -3,6 +3,7 @@
  * caller gets an error and nothing is left running. */
 #include "runtime/runner/runner_int.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/proc.h"
 
@@ -21,6 +22,7 @@
 enum {
     GRACE_MS = 2000, /* for the runtime's own limit to come first */
     ENDING_MS = 500, /* from a closed socket to the end of a process */
+    LOOK_MS = 250,   /* whether somebody still waits for the answer */
     SOCK_FD = 3
 };
 
@@ -35,6 +37,8 @@ struct backend {
     int said; /* read end of what it writes on stderr */
     int64_t max_wall_ms;
     uint64_t max_output_bytes;
+    bool (*stop)(void *arg); /* NULL: never */
+    void *stop_arg;
     double load_ms, run_ms;
     struct signature *signatures;
 };
@@ -179,6 +183,17 @@ bad_answer(struct backend *b, struct err *err)
     return err_set(err, ERR_CORRUPT, "the model's process gave a malformed answer");
 }
 
+/* Waits until the answer comes, or until_ns. False: nobody wants it any more. */
+static bool
+is_wanted(struct backend *b, int64_t until_ns)
+{
+    struct pollfd p = { .fd = b->sock, .events = POLLIN };
+    while (b->stop && clock_mono_ns() < until_ns && poll(&p, 1, LOOK_MS) <= 0)
+        if (b->stop(b->stop_arg))
+            return false;
+    return true;
+}
+
 /* Sends `m` and gets the answer in its place. */
 static int
 call(struct backend *b, struct wire_msg *m, struct err *err)
@@ -191,7 +206,14 @@ call(struct backend *b, struct wire_msg *m, struct err *err)
         err_clear(err);
         return has_ended(b, err);
     }
-    int rc = wire_recv(b->sock, m, b->max_wall_ms + GRACE_MS, err);
+    const int64_t until_ns =
+        clock_mono_ns() + (b->max_wall_ms + GRACE_MS) * INT64_C(1000000);
+    if (!is_wanted(b, until_ns)) {
+        end_runner(b);
+        return err_set(err, ERR_PENDING, "nobody waits for the model any more");
+    }
+    const int64_t left_ms = (until_ns - clock_mono_ns()) / 1000000;
+    int rc = wire_recv(b->sock, m, left_ms > 1 ? left_ms : 1, err);
     if (rc == 0)
         return has_ended(b, err);
     if (rc < 0 && err->code == ERR_LIMIT) {
@@ -276,6 +298,8 @@ client_load(struct backend **out, const struct backend_args *a, struct err *err)
     b->max_wall_ms = a->max_wall_ms > 0 ? a->max_wall_ms : BACKEND_WALL_MS;
     b->max_output_bytes =
         a->max_output_bytes > 0 ? a->max_output_bytes : BACKEND_OUTPUT_BYTES;
+    b->stop = a->stop;
+    b->stop_arg = a->stop_arg;
     if (start_runner(b, err) < 0)
         return -(int)err->code;
     m.kind = WIRE_LOAD;

@@ -3,6 +3,7 @@ one request in a piece. usage: service_bytes.py PORT TLS_PORT SOCKET
 Prints "ok NAME" or "not ok NAME: why"."""
 import os
 import re
+import resource
 import socket
 import ssl
 import struct
@@ -10,6 +11,7 @@ import sys
 import time
 
 PLAIN, TLS, PATH = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -152,9 +154,32 @@ for s in held:
 check("not all of these", 10 < refused < 30, refused)
 got = post(b"/api/v1/list", b" " * 3999998 + b"{}").recv(12)
 check("with room again, the next is", got == b"HTTP/1.1 200", got)
+s = post(b"/api/v1/run", b'{"ref": "fraud@1", "input_exprs": "image=np.ones((1,8,8,1))", "profile": true, "profile_runs": 100000000}')
+end = time.monotonic() + 60
+while busy() == 0 and time.monotonic() < end:
+    time.sleep(0.1)
+was = busy()
+s.close()
+while busy() > 0 and time.monotonic() < end:
+    time.sleep(0.1)
+check("who goes away while his model runs ends it", was == 1 and busy() == 0, (was, busy()))
 readers = [post(b"/api/v1/cat", b'{"ref": "fraud@1", "paths": ["assets.extra/big"]}') for _ in range(3)]
 check("a slow reader has a worker", all(s.recv(12) == b"HTTP/1.1 200" for s in readers) and busy() >= 3)
 readers_since, readers_ended = time.monotonic(), None
+
+# 5,000 who say nothing, while others work.
+silent = []
+try:
+    while len(silent) < 5000:
+        silent.append(connect((PLAIN, PLAIN, PATH, TLS)[len(silent) % 4]))
+except OSError:
+    pass  # so many descriptors there are
+check("as many as there may be descriptors", len(silent) > 500, len(silent))
+honest("those who say nothing, while they are there,")
+got = post(b"/api/v1/list", b"{}").recv(12)
+check("and a verb is carried out", got == b"HTTP/1.1 200", got)
+for s in silent:
+    s.close()
 
 # Slow on purpose: a head that comes by bytes ends in 20 s, a body in 30 s; others wait for neither.
 head, body, idle = connect(PLAIN), connect(PATH), connect(TLS)

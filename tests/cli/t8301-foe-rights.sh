@@ -84,6 +84,8 @@ unset SLUICE_TOKEN_FILE
 ends "$service"
 is "the service ends well" $? 0
 is "without a word" "$(grep -hv ' listens on ' serve.err)" ""
+check "who is nobody does not fill the log" [ "$(sluice audit log --verb login | wc -l)" -lt 90 ]
+check "and it says that it does not tell all" sh -c 'sluice audit log --json --verb login | grep -q others_not_recorded'
 sl audit verify
 ok "and the log holds"
 

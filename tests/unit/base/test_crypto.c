@@ -185,6 +185,20 @@ TEST(test_crypto__base64_refuses)
     }
 }
 
+TEST(test_crypto__base64url)
+{
+    static const char *const bad[] = { "A",    "AAAAA", "A=",  "AA==",
+                                       "A+AA", "A/AA",  "A AA" };
+    struct buf out AUTO(buf_release) = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    CHECK_OK(base64url_decode(&out, str_of("-_-_-w"), &err));
+    CHECK_INT((long long)out.len, 4);
+    CHECK(memcmp(out.data, "\xfb\xff\xbf\xfb", 4) == 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        CHECK_ERR(base64url_decode(&out, str_of(bad[i]), &err), ERR_INVALID);
+}
+
 TEST(test_crypto__base64_respects_the_cap)
 {
     struct err err = ERR_INIT;

@@ -171,6 +171,29 @@ TEST(test_srv_oidc__no_byte_can_be_changed)
     ci_free(&c);
 }
 
+/* The library ends the process at some of these. */
+TEST(test_srv_oidc__signatures_that_are_none)
+{
+    static const char *const bad[] = { "A",     "A=",   "A==",  "=",     "====",
+                                       "AAAA=", "A=AA", "AA=A", "AAAAA", "+/+/" };
+    struct ci c;
+    struct err err = ERR_INIT;
+
+    ci_new(&c);
+    srv_oidc_refresh(c.o, told, &c);
+    char *claims AUTO(free_ptr) = claims_of(&c, "sluice", "org/fraud", 60);
+    char *text AUTO(free_ptr) = issuer_sign(&c.i, "RS256", "r1", claims);
+    const int n = (int)(strrchr(text, '.') - text);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char *other AUTO(free_ptr) = xasprintf("%.*s.%s", n, text, bad[i]);
+        char *more AUTO(free_ptr) = xasprintf("%s%s", text, bad[i]);
+
+        CHECK_ERR(check(&c, other, &err), ERR_DENIED);
+        CHECK_ERR(check(&c, more, &err), ERR_DENIED);
+    }
+    ci_free(&c);
+}
+
 TEST(test_srv_oidc__keys_rotate)
 {
     struct ci c;
