@@ -7,7 +7,7 @@ PATH=$PATH:/usr/sbin:/sbin
 chroot=$(command -v chroot)
 static=$(dirname "$BIN")/static/sluice
 B=$(basename "$(dirname "$BIN")")
-if ! make -s -C "$top" B="$B" static >make.log 2>&1; then
+if ! make -s -C "$top" O="$(dirname "$(dirname "$BIN")")" B="$B" static >make.log 2>&1; then
     skip "the static client" "$(tail -n 1 make.log)"
     finish
     exit
@@ -46,13 +46,16 @@ mount --bind root root && mount --bind box root/box && mount -o remount,bind,ro 
 sluice serve --listen 127.0.0.1:8600 >serve.log 2>&1 & server=$!
 sluice serve --socket "$PWD/box/socket" >socket.log 2>&1 & socket=$!
 /usr/bin/python3 dns.py & dns=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e dns-up ] && [ -S box/socket ] && break; sleep 0.2; done
+for _ in $(seq 300); do
+    [ -e dns-up ] && grep -q 'listens on' serve.log && grep -q 'listens on' socket.log && break
+    sleep 0.2
+done
 chmod 666 box/socket
 run() { # name, words…
     name=$1
     shift
     status=0
-    env -i SLUICE_RETRY_S=3 "$chroot" --userspec=54321:54321 root /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
+    env -i SLUICE_RETRY_S=20 "$chroot" --userspec=54321:54321 root /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
     echo "$status" >"status-$name"
 }
 run version --version
