@@ -248,9 +248,10 @@ int srv_reply_stream(struct srv_req *q, int status, const char *type,
                      ssize_t (*next)(void *arg, char *to, size_t n),
                      void (*done)(void *arg), void *arg);
 /* The same from the other end: `run` writes, on a thread of its own, which ends when it
- * returns: 0, or -1: broken off. */
+ * returns: 0, or -1: broken off. The answer begins when it has ended, or after hold_ms.
+ */
 struct srv_sink;
-int srv_reply_run(struct srv_req *q, int status, const char *type,
+int srv_reply_run(struct srv_req *q, int status, const char *type, int hold_ms,
                   int (*run)(void *arg, struct srv_sink *to, struct err *err),
                   void (*done)(void *arg), void *arg);
 /* The same on a slow handler's thread, which waits for the first byte: when `run` fails

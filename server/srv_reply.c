@@ -411,8 +411,24 @@ srv_sink_trailer(struct srv_sink *s, char *text)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Until its thread has ended, for so long at most. */
+static void
+sink_hold(struct srv_sink *s, int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += ms * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s->lock);
+    while (!s->ended &&
+           pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until) == 0)
+        ;
+    pthread_mutex_unlock(&s->lock);
+}
+
 int
-srv_reply_run(struct srv_req *q, int status, const char *type,
+srv_reply_run(struct srv_req *q, int status, const char *type, int hold_ms,
               int (*run)(void *arg, struct srv_sink *to, struct err *err),
               void (*done)(void *arg), void *arg)
 {
@@ -420,6 +436,8 @@ srv_reply_run(struct srv_req *q, int status, const char *type,
     struct srv_sink *s = sink_start(q, run, done, arg, &err);
     if (!s)
         return srv_reply_problem(q, &err, NULL);
+    if (hold_ms > 0)
+        sink_hold(s, hold_ms);
     sink_reply(q, status, type, s);
     return 0;
 }
@@ -484,5 +502,5 @@ srv_reply_stream(struct srv_req *q, int status, const char *type,
 {
     struct pull *p = xcalloc(1, sizeof *p);
     *p = (struct pull){ .next = next, .done = done, .arg = arg };
-    return srv_reply_run(q, status, type, pull_run, pull_done, p);
+    return srv_reply_run(q, status, type, 0, pull_run, pull_done, p);
 }

@@ -412,6 +412,11 @@ run_bytes(void *arg, struct srv_sink *to, struct err *err)
     return r;
 }
 
+/* A front written in Go, such as Caddy, looks once more whether a request is over after
+ * it has passed it on; an answer that begins before that ends its connection to us, in
+ * the middle of the answer. So none begins at once. */
+enum { EVENTS_HOLD_MS = 100 };
+
 static bool
 wants_events(const struct srv_req *q)
 {
@@ -432,8 +437,8 @@ verb(struct srv_req *q, struct err *err)
     if (wants_events(q)) {
         srv_reply_header(q, "Cache-Control", "no-cache");
         srv_reply_header(q, "X-Accel-Buffering", "no");
-        return srv_reply_run(q, 200, "text/event-stream", run_events, stream_free,
-                             stream_new(q, c));
+        return srv_reply_run(q, 200, "text/event-stream", EVENTS_HOLD_MS, run_events,
+                             stream_free, stream_new(q, c));
     }
     return reply_once(q, c, err);
 }

@@ -19,11 +19,12 @@
 # which is started for it (make check-served); what cannot be done so is in served.skip.
 top=$(cd "$(dirname "$0")/../.." && pwd)
 BIN=${SLUICE_BIN:-$top/build/debug/bin}
-PATH=$BIN:$PATH
+PATH=$BIN:$PATH:/usr/sbin:/sbin
 digits=$top/demo/digits
 data=$top/tests/data
 unset SLUICE_SERVER SLUICE_TOKEN TEST_FAULT GITHUB_ACTIONS GITLAB_CI JENKINS_URL
 LC_ALL=C TZ=UTC
+me=$(id -un 2>/dev/null) || me=uid:$(id -u) # as sluice names who runs this
 export PATH LC_ALL TZ
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sluice-cli-XXXXXX") || exit 1

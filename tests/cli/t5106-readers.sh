@@ -2,7 +2,6 @@
 # Targets whose readers are those that the grants name: ACLs on the models' directories.
 . "$(dirname "$0")/lib.sh"
 
-me=$(id -un)
 case $me in root) others="daemon bin" ;; *) others="root daemon" ;; esac
 a=${others% *} b=${others#* }
 digits_live tfserving

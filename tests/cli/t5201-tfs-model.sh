@@ -10,10 +10,10 @@ cp -r "$half"/* m/1
 cp -r "$half"/* m/02
 cp -r "$half"/* m/x
 ln -s 1 m/latest
-config() { # policy and labels of model m; moved into place at once
+put() { cat >config.new && mv config.new config; } # in place at once: what is read is whole
+config() { # policy and labels of model m
     printf 'model_config_list {\n config: { name: "m" base_path: "%s/m", model_platform: "tensorflow"\n %s } }\n' \
-        "$scratch" "$1" >config.new
-    mv config.new config
+        "$scratch" "$1" | put
 }
 
 # no config: one model, the highest number
@@ -75,7 +75,7 @@ is "a label moves to what is available" "$(tfs_asked m/labels/stable)" 2
 config 'model_version_policy { specific { versions: 1 versions: 5 } } version_labels { key: "stable" value: 1 }'
 tfs_until '"event":"missing"' tfs.log
 check "a wanted version that is not there is noticed" grep -q '"missing".*"version":5' tfs.log
-printf 'model_config_list { config { name: "m" base_path: "/x" fast: true } }' >config
+printf 'model_config_list { config { name: "m" base_path: "/x" fast: true } }' | put
 tfs_until 'no field fast' tfs.log
 is "what does not parse is refused, and the old stays" "$(tfs_asked m)" 1
 config 'model_version_policy { latest {} all {} }'
@@ -86,7 +86,7 @@ is "each of these once" "$(tfs_count refused)" 4
 config 'model_version_policy { all {} }'
 tfs_wait m 2 AVAILABLE
 is "all: all numbers, once each" "$(tfs_shown m)" "2 AVAILABLE 1 AVAILABLE"
-printf 'model_config_list { }' >config
+printf 'model_config_list { }' | put
 tfs_until '"event":"unserved"' tfs.log
 is "a config without a model unloads it" "$(tfs_asked m)" "Servable not found for request: Latest(m)"
 tfs_stop
@@ -104,7 +104,7 @@ config 'model_version_policy { specific { versions: 1 } }'
 tfs_start --model_config_file="$scratch/config"
 printf 'model_config_list { config { name: "m" base_path: "%s/m" model_platform: "tensorflow"
         model_version_policy { specific { versions: 1 } } }
-    config { name: "x" base_path: "%s/x" model_platform: "tensorflow" } }' "$scratch" "$scratch" >config
+    config { name: "x" base_path: "%s/x" model_platform: "tensorflow" } }' "$scratch" "$scratch" | put
 tfs_until 'Could not find base path' tfs.log
 is "a base path that is missing: no change of another model is seen" "$(tfs_shown m)" "1 AVAILABLE"
 config 'model_version_policy { all {} }'

@@ -70,7 +70,7 @@ sl user list
 prints "user list" "ci-fraud +service, disabled +2 +never +the pipeline"
 sl user enable ci-fraud
 ok "user enable"
-sl user disable "$(id -un)"
+sl user disable "$me"
 fails "the owner cannot be shut out" 1 "owns this store"
 
 # ---- what is kept ----

@@ -4,7 +4,7 @@
 
 ask() { # METHOD TARGET [BODY] -> $out
     out=$(printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
-        "$1" "$2" "${#3}" "$3" | sluice serve --stdio --as "${as:-$(id -un)}" 2>&1)
+        "$1" "$2" "${#3}" "$3" | sluice serve --stdio --as "${as:-$me}" 2>&1)
 }
 
 sl init

@@ -19,7 +19,7 @@ for right in read push promote judge delete hold approve break-glass; do
 done
 ok "somebody may all but administer"
 
-python3 "$top/tests/cli/service_walk.py" openapi "$(id -un)" >walk 2>&1
+python3 "$top/tests/cli/service_walk.py" openapi "$me" >walk 2>&1
 is "each operation is served as described" "$(grep -v '^[0-9]* calls$' walk)" ""
 check "and all were called" [ "$(sed -n 's/^\([0-9]*\) calls$/\1/p' walk)" -gt 140 ]
 python3 "$top/tests/cli/service_walk.py" reach nobody >walk 2>&1

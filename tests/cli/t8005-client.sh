@@ -97,7 +97,7 @@ tls() { # certificate, options
 }
 tls there
 export SLUICE_CA_FILE="$scratch/ours.pem"
-sl token create "$(id -un)"
+sl token create "$me"
 token=$(printf '%s\n' "$out" | grep -oE 'slc_[A-Za-z0-9_-]+' | head -n 1)
 sl list --server "https://127.0.0.1:$port"
 fails "who is it?" 6 "SLUICE_TOKEN"

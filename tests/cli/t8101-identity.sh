@@ -48,7 +48,7 @@ whole=$(token ci)
 short=$(token ci --expires 1s)
 narrow=$(token ci --scope read:digits)
 other=$(token ci --scope push:other)
-mine=$(token "$(id -un)")
+mine=$(token "$me")
 list=/api/v1/list?model=digits
 
 # ---- tokens ----
@@ -103,7 +103,7 @@ as "$child" /api/v1/token/create -d '{"subject": "ci", "scope": ["push:*"]}'
 says "never wider" 403 'wider scope'
 as "$child" /api/v1/token/revoke -d "{\"id\": \"$(name "$whole")\"}"
 says "nor does it end others" 403 'may not'
-as "$whole" /api/v1/token/create -d "{\"subject\": \"$(id -un)\"}"
+as "$whole" /api/v1/token/create -d "{\"subject\": \"$me\"}"
 says "nor one of somebody else" 403 'ci may not'
 sl user add web-1 --service
 sl grant web-1 read '*'

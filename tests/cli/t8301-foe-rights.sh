@@ -48,11 +48,11 @@ token() { # NAME ARGS…
     ok "a token of $name"
     echo "$name $(printf '%s\n' "$out" | grep -o 'slc_[A-Za-z0-9_]*')" >>tokens
 }
-token owner "$(id -un)"
+token owner "$me"
 token mallory mallory
 token nobody nobody2
 token julia julia
-token narrow "$(id -un)" --scope push:fraud
+token narrow "$me" --scope push:fraud
 {
     sluice --json inspect zebra@1 | grep -o 'sha256:[0-9a-f]*'
     sluice cat zebra@1 | grep -o '[0-9a-f]\{64\}' | sed 's/^/sha256:/'

@@ -72,8 +72,7 @@ END
 check "nginx takes the file" nginx -t -p "$scratch" -c "$scratch/nginx.conf" -e stderr
 is "and has nothing to say about it" "$(grep -cE 'warn|emerg|alert' "$scratch/.check")" 0
 nginx -p "$scratch" -c "$scratch/nginx.conf" -e "$scratch/error.log" &
-nginx=$!
-trap 'kill $nginx 2>/dev/null; wait; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+servers="$servers $!"
 
 cat >ask.py <<'END'
 import random, re, socket, sys, time
@@ -87,7 +86,7 @@ for i in range(n):
     else: u = bytes(rng.choice(b"abcdefghijklmnopqrstuvwxyz0123456789=;%$\"\\{}") for _ in range(1 + i % 200)) + b"%d" % i
     units.append(u)
 s = socket.socket(socket.AF_UNIX)
-for _ in range(200):
+for _ in range(1200):
     try: s.connect(scratch + "/socket"); break
     except OSError: time.sleep(0.05)
 def ask(headers):
@@ -140,9 +139,9 @@ is "every request in it that came later than the release" "$(printf '%s\n' "$out
 d = json.load(sys.stdin)
 seen = sum(v["requests"] for v in d["versions"])
 print(seen > 90000, "lines_not_understood" in d)')" "True False"
-sluice canary fraud@production --source "log:$scratch/access.log" --from-now --for 60s >canary.out 2>canary.err &
+sluice canary fraud@production --source "log:$scratch/access.log" --from-now --for 300s >canary.out 2>canary.err &
 watcher=$!
-sleep 0.5
+await 60 test -s canary.out
 cat >worse.py <<'END'
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -195,15 +194,14 @@ http {
 END
 check "nginx takes the mirror" nginx -t -p "$scratch" -c "$scratch/mirror/nginx.conf" -e stderr
 nginx -p "$scratch" -c "$scratch/mirror/nginx.conf" -e "$scratch/mirror/error.log" &
-mirror=$!
-trap 'kill $nginx $mirror 2>/dev/null; wait; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+servers="$servers $!"
 cat >copied.py <<'END'
 import socket, sys, time
 sys.path.insert(0, sys.argv[2])
 from routes import Routes
 scratch, n = sys.argv[1] + "/mirror", 20000
 s = socket.socket(socket.AF_UNIX)
-for _ in range(200):
+for _ in range(1200):
     try: s.connect(scratch + "/socket"); break
     except OSError: time.sleep(0.05)
 units = [b"C%d" % i for i in range(n)]
@@ -222,7 +220,7 @@ for u in units + [b"-"]:
     unit = b"" if u == b"-" else u
     for v in (routes.version("fraud", unit), routes.mirror("fraud", unit)):
         if v: want.append("%s /v1/models/fraud/versions/%d:predict" % (u.decode(), v))
-for _ in range(200): # the last copies are under way
+for _ in range(1200): # the last copies are under way
     seen = open(scratch + "/seen.log").read().splitlines()
     if len(seen) >= len(want): break
     time.sleep(0.05)

@@ -75,7 +75,7 @@ IdentityFile $scratch/keys/user
 IdentitiesOnly yes
 UserKnownHostsFile $scratch/keys/known
 StrictHostKeyChecking yes
-ConnectTimeout 3
+ConnectTimeout 5
 ServerAliveInterval 1
 ServerAliveCountMax 2
 END
@@ -84,11 +84,7 @@ start s "$(command -v sshd)" -D -e -f "$scratch/sshd_config"
 pids=$!
 export SLUICE_SSH="ssh -F $scratch/ssh_config"
 from=ssh://$(id -un)@10.213.7.1:2222$scratch/up
-i=0
-while ! within a $SLUICE_SSH -p 2222 10.213.7.1 true 2>/dev/null && [ $i -lt 50 ]; do
-    sleep 0.1
-    i=$((i + 1))
-done
+await 60 within a $SLUICE_SSH -p 2222 10.213.7.1 true
 
 up() { sluice --store "$scratch/up" "$@" >/dev/null 2>"$scratch/.up" || cat "$scratch/.up" >&2; }
 agent() { # host, more
@@ -106,12 +102,9 @@ import json, sys
 for h in json.load(sys.stdin)["hosts"]:
     if h["host"] == sys.argv[1]: print(h["release"], h["state"], h["shows"])' "$1"
 }
+is_shown() { [ "$(shows "$1")" = "$2" ]; }
 until_shows() { # host version
-    i=0
-    while [ "$(shows "$1")" != "$2" ] && [ $i -lt 300 ]; do
-        sleep 0.1
-        i=$((i + 1))
-    done
+    await 120 is_shown "$@"
     is "$1 shows $2" "$(shows "$1")" "$2"
 }
 sluice --store up init >/dev/null
@@ -134,11 +127,7 @@ done
 up promote digits@2 --to production
 agent b --once &
 downloading=$!
-i=0
-while [ "$(find b/incoming -size +4M 2>/dev/null | wc -l)" = 0 ] && [ $i -lt 500 ]; do
-    sleep 0.02
-    i=$((i + 1))
-done
+await 60 sh -c '[ -n "$(find b/incoming -size +4M)" ]'
 within s ip link set to-b down
 wait $downloading
 came=$(find b/incoming -type f -size +1M -printf '%s\n')
@@ -171,11 +160,8 @@ sl --store c rollback digits@production --reason 'while it is cut off'
 ok "a rollback where the line is cut"
 is "holds" "$(shows c)" v1
 within s ip link set to-c up
-i=0
-while [ "$(state c)" != "3 observed 3" ] && [ $i -lt 400 ]; do
-    sleep 0.1
-    i=$((i + 1))
-done
+is_told() { [ "$(state c)" = "3 observed 3" ]; }
+await 120 is_told
 is "until there is something newer than what was left" "$(shows c) $(state c)" "v3 3 observed 3"
 sl --store up audit log --verb host_report
 prints "the rollback was reported all the same" "rolled-back"

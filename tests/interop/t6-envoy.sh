@@ -32,7 +32,7 @@ class Threads(http.server.ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 64
 server = Threads(("127.0.0.1", 0), Server)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
+port = int(sys.argv[3])
 sluice = lambda *a: subprocess.run(["sluice", *a], check=True, capture_output=True, text=True).stdout
 sluice("target", "set", "web", "--render", "routes,envoy", "--status-url", "http://127.0.0.1:%d" % server.server_address[1])
 text = sluice("target", "render", "web", "--as", "envoy")
@@ -46,16 +46,16 @@ def ask(c, path, body=b"{}"):
     c.request("POST", path, body); r = c.getresponse(); r.read(); return r.status
 def counts(): # by version, once nothing comes in any more
     n = -1
-    while n != len(seen): n = len(seen); time.sleep(0.3)
+    while n != len(seen): n = len(seen); time.sleep(1)
     with lock: got = list(seen); seen.clear()
     assert all(re.fullmatch("/v1/models/[^/]+/versions/[0-9]+(:predict|/metadata)?", p) for p, _, _ in got), got[:3]
     assert all(h is None for _, _, h in got), "the header is not taken out"
     return collections.Counter(int(p.split("/")[5].split(":")[0]) for p, _, _ in got), got
 try:
-    for _ in range(100):
+    for _ in range(600):
         try: c = http.client.HTTPConnection("127.0.0.1", port); c.connect(); break
         except OSError: time.sleep(0.1)
-    for _ in range(100):
+    for _ in range(600):
         if ask(c, "/v1/models/digits:predict") == 200: break
         time.sleep(0.1)
     counts()
@@ -73,7 +73,7 @@ try:
     assert "/v1/models/a.b%201/versions/1:predict" in [p for p, _, _ in got], got
     sluice("promote", "digits@2", "--to", "production")
     begun = time.time()
-    while time.time() - begun < 10:
+    while time.time() - begun < 60:
         for i in range(20): ask(c, "/v1/models/digits:predict")
         by, _ = counts()
         if set(by) == {2}: break
@@ -82,5 +82,5 @@ finally:
     proxy.terminate(); proxy.wait()
 END
 check "Envoy takes bootstrap and routes, splits and copies by shares, and sees a release by itself" \
-    python3 work.py "$envoy" "$scratch"
+    python3 work.py "$envoy" "$scratch" "$(free_port)"
 finish

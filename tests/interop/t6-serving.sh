@@ -40,11 +40,8 @@ server.wait_for_termination()
 END
 "$python" serve.py >port 2>serve.err &
 server=$!
-trap 'kill $server 2>/dev/null; wait; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
-for _ in $(seq 200); do
-    [ -s port ] && break
-    sleep 0.2
-done
+servers="$servers $server"
+await 120 test -s port
 grpc=grpc://127.0.0.1:$(cat port)
 
 # ---- releases of many shapes ----
@@ -128,7 +125,6 @@ rm -f answer
 sl target step
 ok "a step tells it again"
 check "and then it knows" "$python" means.py
-kill $server
-wait $server 2>/dev/null
+ends "$server" 2>/dev/null
 one "a server that is down" "" "Couldn't connect"
 finish

@@ -11,7 +11,6 @@ for tool in openssl curl python3; do
         exit
     }
 done
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 back=$(free_port)
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
     -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1
@@ -19,25 +18,15 @@ sl init
 sl user add ci --service
 for r in push read judge; do sl grant ci $r '*'; done
 sluice token create ci --out token >/dev/null
+sluice token create "$(id -un)" --out owner >/dev/null
 mkdir big && cp -r "$digits/v1/." big/ && mkdir -p big/assets && head -c 30000000 /dev/urandom >big/assets/vocabulary.bin
-serve() {
-    sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>serve.err &
-    daemon=$!
-    servers="$servers $daemon"
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-        curl -fs -o /dev/null "http://127.0.0.1:$back/readyz" && return
-        sleep 0.2
-    done
-}
-serve
+serve serve.err --listen "127.0.0.1:$back" --access_log access.log
+is_busy() { curl -s -H "Authorization: Bearer $(cat owner)" "http://127.0.0.1:$back/metrics" | grep -q '^sluice_workers{state="busy"} 1$'; }
 
 # front NAME PORT: the tests
 front() {
     who=$1 url=https://localhost:$2
-    for i in 1 2 3 4 5 6 7 8 9 10; do
-        curl -fs --cacert chain.pem -o /dev/null "$url/healthz" && break
-        sleep 0.3
-    done
+    await 60 curl -fs --cacert chain.pem "$url/healthz"
     is "$who: ready" "$(curl -s --cacert chain.pem "$url/readyz")" ready
     is "$who: metrics are not for everybody" "$(curl -s --cacert chain.pem -o /dev/null -w '%{http_code}' "$url/metrics")" 404
     is "$who: a problem document" "$(curl -s --cacert chain.pem "$url/api/v1/list" | python3 -c 'import json, sys; print(json.load(sys.stdin)["exit_code"])')" 6
@@ -54,21 +43,30 @@ front() {
     check "$who: the same bytes" cmp big/assets/vocabulary.bin "$who-pulled/assets/vocabulary.bin"
     sl --server "$url" validate "$who@1"
     ok "$who: a verb that takes a while"
+    cut=0
+    for i in $(seq 20); do
+        sl --server "$url" validate "$who@1"
+        [ "$status" -eq 0 ] || cut=$((cut + 1))
+    done
+    is "$who: none of twenty answers is cut off" "$cut" 0
     sl --server "$url" promote "$who@1" --to production
     fails "$who: what the token may not" 6 "promote"
     curl -sN --cacert chain.pem -H "Authorization: Bearer $(cat token)" -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \
         -d "{\"ref\":\"$who@1\"}" "$url/api/v1/validate" >events
     check "$who: events" grep -q '^event: reply' events
-    # the service ends while a call is on its way: the call ends well, the next one waits for the new
-    sluice --server "$url" list >one 2>&1 &
+    # the service ends while a call is on its way (this one stays for as long as it may): the call
+    # ends well, the next one waits for the new
+    curl -s --cacert chain.pem -H "Authorization: Bearer $(cat owner)" -H 'Content-Type: application/json' \
+        -d '{"stay": true}' -o one -w '%{http_code}' "$url/api/v1/ramp" >code &
     one=$!
-    kill $daemon
+    await 60 is_busy
+    ends "$service"
+    is "$who: the service ends" "$?" 0
     wait $one
-    is "$who: a call while it ends" "$?" 0
-    wait $daemon
+    is "$who: a call while it ends" "$? $(cat code) $(grep -o '"code": *"[A-Z]*"' one)" '0 409 "code": "PENDING"'
     (sleep 1 && exec sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>>serve.err) &
-    daemon=$!
-    servers="$servers $daemon"
+    service=$!
+    servers="$servers $service"
     export SLUICE_RETRY_S=60
     sl --server "$url" list
     ok "$who: a call while it is away waits"

@@ -7,18 +7,6 @@ if ! command -v promtool >/dev/null || ! command -v curl >/dev/null; then
     finish
     exit
 fi
-port=$((20000 + $$ % 10000))
-pids=
-trap 'for p in $pids; do kill "$p" 2>/dev/null; done; wait; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
-wait_for() { # seconds, command…
-    tries=$(($1 * 10))
-    shift
-    while ! "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || return 1
-        sleep 0.1
-    done
-}
 
 sl init
 sl push "$digits/v1" 'fraud "a\b"'
@@ -31,9 +19,8 @@ sl freeze digits@production --reason holidays
 sl target add tfs "$scratch/tfs" --alias staging --layout tfserving --status_url http://127.0.0.1:9
 sl promote digits@1 --to staging
 sl gc
-sluice serve --listen "127.0.0.1:$port" --socket "$scratch/sock" --metrics_open >serve.log 2>&1 &
-pids=$!
-wait_for 10 curl -sf "http://127.0.0.1:$port/healthz"
+serve serve.log --listen 127.0.0.1:0 --socket "$scratch/sock" --metrics_open
+address=${at#http://}
 here() { curl -sS --unix-socket "$scratch/sock" "$@"; }
 here -o /dev/null "http://x/api/v1/resolve?ref=digits@production"
 here -o /dev/null "http://x/api/v1/resolve?ref=digits@production"
@@ -41,8 +28,12 @@ here -o /dev/null "http://x/api/v1/resolve?ref=digits@9"
 call() { here -o /dev/null -H 'Content-Type: application/json' "$@"; }
 call -d '{"ref": "digits@2", "to": "staging"}' http://x/api/v1/promote
 call -d '{"ref": "digits@1", "to": "production"}' http://x/api/v1/promote
-sleep 1.2
-here http://x/metrics >metrics
+# look-ups are written after a moment; who asked before may not have hung up yet
+has_settled() {
+    here http://x/metrics >metrics && grep -q '^sluice_lookups_recorded_total 3$' metrics &&
+        grep -q '^sluice_connections{kind="unix"} 1$' metrics
+}
+await 60 has_settled
 check "promtool finds nothing" promtool check metrics <metrics
 metric() { # name and labels, value
     grep -qxF -- "$1 $2" metrics
@@ -67,10 +58,8 @@ check "gc ran" grep -qE '^sluice_gc_last_run_timestamp_seconds 1[0-9]{9}' metric
 check "events are counted" grep -q '^sluice_events_total{verb="promote",outcome="refused"} 1$' metrics
 
 # ---- who may read them ----
-sluice serve --listen "127.0.0.1:$((port + 1))" >closed.log 2>&1 &
-pids="$pids $!"
-wait_for 10 curl -sf "http://127.0.0.1:$((port + 1))/healthz"
-is "strangers are told nothing" "$(curl -s -o closed -w '%{http_code}' "http://127.0.0.1:$((port + 1))/metrics")" 401
+serve closed.log --listen 127.0.0.1:0
+is "strangers are told nothing" "$(curl -s -o closed -w '%{http_code}' "$at/metrics")" 401
 check "not even a name" sh -c '! grep -q digits closed'
 
 # ---- alerts and dashboard ----
@@ -89,15 +78,16 @@ is "and that are served" "$(comm -23 used served)" ""
 # ---- a real one ----
 mkdir tsdb
 printf '%s\n' 'global: {scrape_interval: 1s}' 'scrape_configs:' '  - job_name: sluice' '    static_configs:' \
-    "      - targets: [\"127.0.0.1:$port\"]" >prometheus.yml
+    "      - targets: [\"$address\"]" >prometheus.yml
+port=$(free_port)
 prometheus --config.file=prometheus.yml --storage.tsdb.path="$scratch/tsdb" \
-    --web.listen-address="127.0.0.1:$((port + 2))" --log.level=warn >prometheus.log 2>&1 &
-pids="$pids $!"
+    --web.listen-address="127.0.0.1:$port" --log.level=warn >prometheus.log 2>&1 &
+servers="$servers $!"
 query() {
-    curl -sf "http://127.0.0.1:$((port + 2))/api/v1/query" --data-urlencode "query=$1"
+    curl -sf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"
 }
 has() { query "$1" | grep -q "\"$2\"\]"; }
-check "it scrapes" wait_for 30 has 'up{job="sluice"}' 1
-check "and knows what is live" wait_for 10 has 'sluice_release_intended{model="digits",alias="production"}' 2
-check "and quantiles" wait_for 10 has 'histogram_quantile(0.99, sum by (le) (sluice_request_duration_seconds_bucket{operation="resolve"})) < bool 60' 1
+check "it scrapes" await 120 has 'up{job="sluice"}' 1
+check "and knows what is live" await 120 has 'sluice_release_intended{model="digits",alias="production"}' 2
+check "and quantiles" await 120 has 'histogram_quantile(0.99, sum by (le) (sluice_request_duration_seconds_bucket{operation="resolve"})) < bool 60' 1
 finish

@@ -8,7 +8,7 @@ PATH=$PATH:/usr/sbin:/sbin
 chroot=$(command -v chroot)
 static=$(dirname "$BIN")/static/sluice
 B=$(basename "$(dirname "$BIN")")
-if ! make -s -C "$top" B="$B" static >make.log 2>&1; then
+if ! make -s -C "$top" O="$(dirname "$(dirname "$BIN")")" B="$B" static >make.log 2>&1; then
     skip "the static client" "$(tail -n 1 make.log)"
     finish
     exit
@@ -62,8 +62,8 @@ sluice serve --listen 127.0.0.1:8600 >serve.log 2>&1 & server=$!
 sluice serve --listen 127.0.0.1:8643 --tls_cert chain.pem --tls_key key.pem >tls.log 2>&1 & tls=$!
 sluice serve --socket "$PWD/box/socket" >socket.log 2>&1 & socket=$!
 /usr/bin/python3 dns.py & dns=$!
-for _ in $(seq 150); do
-    [ -e dns-up ] && [ -S box/socket ] && grep -q 8600 serve.log && grep -q 8643 tls.log && break
+for _ in $(seq 300); do
+    [ -e dns-up ] && grep -q 'listens on' serve.log && grep -q 'listens on' tls.log && grep -q 'listens on' socket.log && break
     sleep 0.2
 done
 chmod 666 box/socket
@@ -71,7 +71,7 @@ run() { # name, words…
     name=$1
     shift
     status=0
-    env -i SLUICE_RETRY_S=3 ${var:-} "$chroot" --userspec=54321:54321 "${in:-root}" /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
+    env -i SLUICE_RETRY_S=20 ${var:-} "$chroot" --userspec=54321:54321 "${in:-root}" /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
     echo "$status" >"status-$name"
 }
 run version --version

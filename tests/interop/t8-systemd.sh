@@ -23,7 +23,8 @@ cat >inside.sh <<'I'
 # runs as a unit; each line of the report is "NAME VALUE"
 exec 3>/mnt/report
 say() { printf '%s %s\n' "$1" "$2" >&3; }
-unix() { runuser -u sluice -- curl -sS --max-time 30 --unix-socket "$@"; }
+until_it_is() { for _ in $(seq 300); do "$@" 2>/dev/null && return; sleep 0.2; done; }
+unix() { runuser -u sluice -- curl -sS --max-time 60 --unix-socket "$@"; }
 rm -rf /var/lib/sluice
 systemctl start sluice.service 2>/dev/null # makes the directories
 systemctl reset-failed sluice.service
@@ -33,27 +34,28 @@ systemctl start sluice.service && say start ok
 say active "$(systemctl is-active sluice.service)"
 sock=/run/sluice/sluice.sock
 say ready "$(unix $sock http://x/readyz)"
-say ready_tcp "$(curl -sS --max-time 5 http://127.0.0.1:8600/readyz)"
+say ready_tcp "$(curl -sS --max-time 60 http://127.0.0.1:8600/readyz)"
 unix $sock -d '{"ref":"digits@1"}' -H 'Content-Type: application/json' http://x/api/v1/validate >/mnt/validate
 unix $sock "http://x/api/v1/doctor?verbose=true" >/mnt/doctor
 say seccomp "$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' "/proc/$(systemctl show -P MainPID sluice.service)/status")"
-say foreign "$(curl -sS --max-time 5 --unix-socket $sock -o /dev/null -w '%{http_code}' -X POST -H 'Content-Type: application/json' -d '{"ref":"digits@1","reason":"x"}' http://x/api/v1/delete)"
+say foreign "$(curl -sS --max-time 60 --unix-socket $sock -o /dev/null -w '%{http_code}' -X POST -H 'Content-Type: application/json' -d '{"ref":"digits@1","reason":"x"}' http://x/api/v1/delete)"
 mv /var/log/sluice/access.log /var/log/sluice/access.log.1
 systemctl reload sluice.service
-sleep 0.3
+until_it_is [ -e /var/log/sluice/access.log ]
 unix $sock http://x/healthz >/dev/null
+until_it_is grep -q healthz /var/log/sluice/access.log
 say reopened "$(grep -c healthz /var/log/sluice/access.log)"
 systemctl stop sluice.service
 say result "$(systemctl show -P Result sluice.service) $(systemctl show -P ExecMainStatus sluice.service)"
-say listens "$(curl -sS --max-time 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:8600/healthz 2>/dev/null)"
+say listens "$(curl -sS --max-time 60 -o /dev/null -w '%{http_code}' http://127.0.0.1:8600/healthz 2>/dev/null)"
 
 # ---- sockets by systemd: a restart refuses nobody ----
 echo 'SLUICE_SERVE=--access_log /var/log/sluice/access.log' >/etc/default/sluice
 systemctl start sluice.socket
 say socket "$(unix /run/sluice.sock http://x/readyz)"
 : >/mnt/codes
-(while [ ! -e /mnt/enough ]; do curl -sS --max-time 20 -o /dev/null -w '%{http_code}\n' http://127.0.0.1:8600/healthz 2>&1; done >/mnt/codes) &
-sleep 0.3
+(while [ ! -e /mnt/enough ]; do curl -sS --max-time 60 -o /dev/null -w '%{http_code}\n' http://127.0.0.1:8600/healthz 2>&1; done >/mnt/codes) &
+until_it_is [ -s /mnt/codes ]
 for i in 1 2 3; do systemctl restart sluice.service; sleep 0.3; done
 touch /mnt/enough
 wait
@@ -107,7 +109,7 @@ unshare --pid --mount --uts --ipc --net --cgroup --fork --kill-child=KILL sh pid
 boot=$!
 trap 'kill -9 $boot 2>/dev/null; chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch"' EXIT
 i=0
-while [ ! -e out/ended ] && [ $i -lt 450 ] && kill -0 $boot 2>/dev/null; do
+while [ ! -e out/ended ] && [ $i -lt 1500 ] && kill -0 $boot 2>/dev/null; do
     sleep 0.2
     i=$((i + 1))
 done
