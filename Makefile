@@ -278,7 +278,9 @@ install: all ## to DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sluice
 	install $(D)/bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install $(addprefix $(D)/bin/,$(HELPERS)) $(DESTDIR)$(PREFIX)/libexec/sluice
+	install -D -m 644 etc/completion/sluice.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sluice
 uninstall: ## takes them away again
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sluice
 	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(addprefix $(DESTDIR)$(PREFIX)/libexec/sluice/,$(HELPERS))
 
 docs: docs/ops.md docs/metrics.md ## the documents that a table knows

@@ -97,7 +97,10 @@ field_schema(const struct svc_verb *verb, const struct svc_field *f)
         json_put_int(o, "minItems", 1);
     }
     if (f->type == SVC_PATH && (f->flags & SVC_IN))
-        json_put_str(o, "pattern", "^tree:sha256:[0-9a-fA-F]{64}(/.+)?$");
+        json_put_str(o, "pattern",
+                     rule && strcmp(rule, "VERB") == 0
+                         ? "^(tree:sha256:[0-9a-fA-F]{64}(/.+)?$|manifest:)"
+                         : "^tree:sha256:[0-9a-fA-F]{64}(/.+)?$");
     if (f->type == SVC_PATH && (f->flags & SVC_OUT))
         json_put_str(o, "const", "tree:");
     if (rule)
