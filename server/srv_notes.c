@@ -153,7 +153,6 @@ write_uses(struct repo *r, const struct use *uses, int n, struct err *err)
     return db_commit(r->db, err);
 }
 
-
 void
 srv_notes_write(struct srv_notes *n, struct srv *srv, bool all)
 {

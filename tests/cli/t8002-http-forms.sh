@@ -2,11 +2,7 @@
 # HTTP that is malformed, or that two readers may take for two different requests.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 || {
-    skip "forms of HTTP" "python3 is not installed"
-    finish
-    exit 0
-}
+needs python3
 sl init
 serve serve.err --socket "$scratch/sock"
 python3 "$top/tests/cli/http_forms.py" "$scratch/sock" >forms 2>&1
