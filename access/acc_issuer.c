@@ -205,8 +205,8 @@ fits_value(const char *pattern, const cJSON *v)
     return false;
 }
 
-static bool
-fits(const char *match, const cJSON *claims)
+bool
+acc_issuer_fits(const char *match, const cJSON *claims)
 {
     cJSON *wanted AUTO(json_free) = cJSON_Parse(match);
     const cJSON *w, *e;
@@ -237,7 +237,7 @@ acc_issuer_find(struct acc *a, const char *url, const cJSON *claims,
 
     while (r >= 0 && (r = db_step(st, err)) == 1) {
         read_rule(st, &rule);
-        if (!fits(rule.match, claims))
+        if (!acc_issuer_fits(rule.match, claims))
             continue;
         snprintf(out->issuer, sizeof(out->issuer), "%s", rule.issuer.name);
         snprintf(out->subject, sizeof(out->subject), "%s", rule.subject);

@@ -204,6 +204,8 @@ struct acc_job {
     int64_t rule;
     char *scope; /* the caller frees; NULL: all */
 };
+/* A rule's match, {"CLAIM": "PATTERN"}, holds for all that it names of the claims. */
+bool acc_issuer_fits(const char *match, const cJSON *claims);
 /* Whom these claims of this issuer mean. 1: found; 0: no rule fits. */
 int acc_issuer_find(struct acc *a, const char *url, const cJSON *claims,
                     struct acc_job *out, struct err *err) MUST_CHECK;

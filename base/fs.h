@@ -82,9 +82,9 @@ int fs_write_at(int fd, const void *p, size_t n, int64_t at, const char *what,
  * file system cannot. */
 enum { FS_DIRECT_BYTES = 4096 };
 bool fs_set_direct(int fd, bool on);
-/* Room on the disk before the work; a file system that cannot say is no error. The
- * file has that size afterwards, or is as it was. */
-int fs_reserve(int fd, int64_t size_bytes, const char *what,
+/* Room on the disk before the work, for n bytes from `at` on; a file system that cannot
+ * say is no error. The file reaches that far afterwards, or is as it was. */
+int fs_reserve(int fd, int64_t at, int64_t n, const char *what,
                struct err *err) MUST_CHECK;
 /* The first hole of FS_HOLE_BYTES or more at or behind `at` in what are the first
  * size_bytes of a file. Its ends are multiples of FS_DIRECT_BYTES, or size_bytes.

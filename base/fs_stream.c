@@ -63,11 +63,11 @@ fs_write_at(int fd, const void *p, size_t n, int64_t at, const char *what,
 }
 
 int
-fs_reserve(int fd, int64_t size_bytes, const char *what, struct err *err)
+fs_reserve(int fd, int64_t at, int64_t n, const char *what, struct err *err)
 {
     int e = fs_fault("write");
 
-    if (e == 0 && fallocate(fd, 0, 0, size_bytes) < 0)
+    if (e == 0 && fallocate(fd, 0, at, n) < 0)
         e = errno;
     if (e == ENOSPC || e == EDQUOT || e == EFBIG || e == EIO)
         return err_sys(err, e, "make room for %s", what);

@@ -60,6 +60,18 @@ to_memory(const struct buf *b, int *fd, struct err *err)
     return lseek(*fd, 0, SEEK_SET) < 0 ? err_sys(err, errno, "request: seek") : 0;
 }
 
+long
+http_max_age(const char *cache_control)
+{
+    const char *at = strcasestr(cache_control, "max-age=");
+
+    if (strcasestr(cache_control, "no-store") || strcasestr(cache_control, "no-cache"))
+        return 0;
+    if (!at || at[8] < '0' || at[8] > '9')
+        return -1;
+    return strtol(at + 8, NULL, 10);
+}
+
 /* "STATUS GRPC CUT MAXAGE MESSAGE\n", the body. */
 static int
 read_answer(struct buf *said, struct http_answer *out, struct err *err)

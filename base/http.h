@@ -38,4 +38,8 @@ void http_answer_release(struct http_answer *a); /* for AUTO */
 int http_ask(const struct http_ask *ask, struct http_answer *out,
              struct err *err) MUST_CHECK;
 
+/* Seconds that an answer with this Cache-Control may be kept: 0: it may not; -1: that
+ * is not said. */
+long http_max_age(const char *cache_control);
+
 #endif

@@ -44,9 +44,11 @@ ssh_split_port(char **host, char **port)
     if (!colon)
         return NULL;
     *colon = '\0';
-    return !**port || strlen(*port) > 5 || strspn(*port, "0123456789") != strlen(*port)
-               ? "its port is no number"
-               : NULL;
+    const size_t n = strlen(*port);
+    if (n == 0 || n > 5 || strspn(*port, "0123456789") != n)
+        return "its port is no number";
+    const long number = strtol(*port, NULL, 10);
+    return number < 1 || number > 65535 ? "a port is 1 to 65535" : NULL;
 }
 
 static const char *

@@ -140,4 +140,7 @@ cli_help_verb(const struct svc_verb *verb, struct buf *out)
     buf_adds(out, "\nexamples:\n");
     for (int i = 0; command && i < 2; i++)
         buf_addf(out, "  %s\n", command->examples[i]);
+    buf_adds(out, cli_is_only_local(verb)
+                      ? "\nalso: --store DIR, --json; sluice --help\n"
+                      : "\nalso: --store DIR or --server X, --json; sluice --help\n");
 }

@@ -147,18 +147,31 @@ global_flag(char **argv, int argc, int *i, struct cli_call *out, struct err *err
 }
 
 static int
+no_such_flag(const struct svc_verb *verb, const char *word, struct err *err)
+{
+    const struct str flag = { word, strcspn(word, "=") };
+    struct buf words AUTO(buf_release) = BUF_INIT, near AUTO(buf_release) = BUF_INIT;
+    cli_verb_words(verb->name, &words);
+    for (int i = 0; i < verb->n_fields && flag.n > 4; i++) {
+        const struct svc_field *f = &verb->fields[i];
+        char *name AUTO(free_ptr) = xasprintf("--%s", f->name);
+        if (!(f->flags & (SVC_POSITIONAL | SVC_REST)) &&
+            str_distance(flag, str_of(name), 2) <= 2)
+            buf_addf(&near, "; near it: %s", name);
+    }
+    return err_set(err, ERR_USAGE, "%s has no flag %.*s%s; sluice %s --help",
+                   buf_str(&words), (int)flag.n, word, buf_str(&near), buf_str(&words));
+}
+
+static int
 verb_flag(const struct svc_verb *verb, char **argv, int argc, int *i, cJSON *request,
           struct err *err)
 {
     const char *flag = argv[*i] + 2;
     size_t n = strcspn(flag, "=");
     const struct svc_field *f = find_flag(verb, flag, n);
-    if (!f) {
-        struct buf words AUTO(buf_release) = BUF_INIT;
-        cli_verb_words(verb->name, &words);
-        return err_set(err, ERR_USAGE, "%s has no flag --%.*s; sluice %s --help",
-                       buf_str(&words), (int)n, flag, buf_str(&words));
-    }
+    if (!f)
+        return no_such_flag(verb, argv[*i], err);
     if (f->type == SVC_BOOL) {
         if (flag[n])
             return err_set(err, ERR_USAGE, "--%s takes no value", f->name);
@@ -234,6 +247,9 @@ cli_parse(int argc, char **argv, struct cli_call *out, struct err *err)
                 out->group = word;
             else if (!out->verb)
                 return no_such_command(word, next && next[0] != '-' ? next : NULL, err);
+        } else if (!only_words && word[0] == '-' && word[1] && !word[2] &&
+                   (word[1] < '0' || word[1] > '9')) {
+            return no_such_flag(out->verb, word, err); /* -q; a text goes after -- */
         } else if (put_positional(out->verb, out->request, word, err) < 0) {
             return -(int)err->code;
         }

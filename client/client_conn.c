@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,7 @@ open_unix(struct client_conn *c, struct err *err)
 {
     const char *path = c->place->path;
     struct sockaddr_un a = { .sun_family = AF_UNIX };
+    struct stat st;
     int dir AUTO(fs_close) = -1, e;
 
     if (strlen(path) < sizeof(a.sun_path)) {
@@ -212,6 +214,8 @@ open_unix(struct client_conn *c, struct err *err)
     if (e == EACCES || e == EPERM)
         return err_set(err, ERR_DENIED,
                        "this user may not use the socket; its owner may change that");
+    if (e == ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return err_set(err, ERR_INVALID, "it is no socket");
     if (e == ENOENT || e == ECONNREFUSED)
         return err_set(err, ERR_BUSY, "%s; sluice serve --socket %s starts one",
                        e == ENOENT ? "there is no such socket"

@@ -75,12 +75,10 @@ has_header(const struct client_ask *a, const char *name)
     return false;
 }
 
-/* A token goes to who it is for: over TLS, to this machine, or to what the kernel or
- * ssh vouches for; never over the plain network. */
-static bool
-may_have_token(const struct client_place *p)
+bool
+client_sends_token(const struct client *c)
 {
-    return p->kind != CLIENT_TCP || !p->anywhere;
+    return c->authorization && (c->place.kind != CLIENT_TCP || !c->place.anywhere);
 }
 
 static int
@@ -96,8 +94,7 @@ put_head(const struct client *c, const struct client_ask *a, struct buf *out,
              "\r\n",
              a->method, c->place.kind >= CLIENT_TCP ? c->place.path : "", a->path,
              c->place.host_header);
-    if (c->authorization && may_have_token(&c->place) &&
-        !has_header(a, "Authorization"))
+    if (client_sends_token(c) && !has_header(a, "Authorization"))
         buf_addf(out, "Authorization: %s\r\n", c->authorization);
     for (int i = 0; a->headers && a->headers[i]; i++) {
         if (!str_is_line(a->headers[i]))
@@ -168,8 +165,10 @@ exchange(struct client *c, struct client_conn *conn, const struct client_ask *a,
         struct buf said AUTO(buf_release) = BUF_INIT;
 
         client_conn_said(conn, &said);
-        if (said.len > 0 && !t->began)
-            err_ctx(err, "%s", buf_str(&said));
+        if (said.len > 0 && !t->began) { /* which says more than how it ended */
+            err_clear(err);
+            err_set(err, (enum err_code) - e, "%s", buf_str(&said));
+        }
         client_conn_close(conn);
         return e;
     }

@@ -187,6 +187,10 @@ struct client {
     bool reread; /* believes nothing that is known of files from before */
 };
 
+/* It has one, and it goes to who it is for: over TLS, to this machine, or to what the
+ * kernel or ssh vouches for; never over the plain network. */
+bool client_sends_token(const struct client *c);
+
 /* ---- an answer that comes as events (text/event-stream) ---- */
 
 struct client_events {

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define TOKEN_MAX 4096
 #define SERVERS                                                                        \
@@ -127,17 +128,40 @@ client_place_parse(const char *text, struct client_place *out, struct err *err)
 
 /* ---- the token ---- */
 
+#define BLANKS " \t\r\n"
+
 static int
-read_token(const char *path, struct buf *out, struct err *err)
+read_token(const char *path, const char *what, struct buf *out, struct err *err)
 {
     out->cap_bytes = TOKEN_MAX;
     if (fs_read(AT_FDCWD, path, out, err) < 0)
-        return err_ctx(err, "$SLUICE_TOKEN_FILE");
-    while (out->len > 0 && strchr(" \t\r\n", out->data[out->len - 1]))
-        out->data[--out->len] = '\0';
-    if (out->len == 0)
-        return err_set(err, ERR_USAGE, "$SLUICE_TOKEN_FILE: %s is empty", path);
+        return err_ctx(err, "%s", what);
+    if (buf_str(out)[strspn(buf_str(out), BLANKS)] == '\0')
+        return err_set(err, ERR_USAGE, "%s: %s is empty", what, path);
     return 0;
+}
+
+/* The one that is kept for this host, if there is. 1: read. */
+static int
+kept_token(const struct client_place *p, struct buf *out, struct err *err)
+{
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    const bool is_set = config && *config;
+    struct stat st;
+
+    if ((p->kind != CLIENT_TLS && p->kind != CLIENT_TCP) || getenv("SLUICE_CERT") ||
+        (!is_set && !(home && *home)))
+        return 0;
+    char *path AUTO(free_ptr) =
+        xasprintf("%s%s/sluice/tokens/%s", is_set ? config : home,
+                  is_set ? "" : "/.config", p->host_header);
+    if (stat(path, &st) < 0)
+        return 0;
+    if (st.st_mode & 077)
+        return err_set(err, ERR_DENIED, "others can read the token %s: chmod 600",
+                       path);
+    return read_token(path, "the token of this host", out, err) < 0 ? -(int)err->code
+                                                                    : 1;
 }
 
 static int
@@ -148,19 +172,27 @@ take_token(struct client *c, const char *token, struct err *err)
 
     if (!token)
         token = getenv("SLUICE_TOKEN");
-    if ((!token || !*token) && file && *file) {
-        if (read_token(file, &from_file, err) < 0)
-            return -(int)err->code;
+    if (!token || !*token) {
+        const int e = file && *file
+                          ? read_token(file, "$SLUICE_TOKEN_FILE", &from_file, err)
+                          : kept_token(&c->place, &from_file, err);
+
+        if (e < 0)
+            return e;
         token = buf_str(&from_file);
     }
-    if (!token || !*token)
+    token += strspn(token, BLANKS); /* of whoever copied it */
+    size_t n = strlen(token);
+    while (n > 0 && strchr(BLANKS, token[n - 1]))
+        n--;
+    if (n == 0)
         return 0;
-    for (const char *p = token; *p; p++)
-        if (*p <= ' ' || *p >= 127 || p - token > TOKEN_MAX)
+    for (size_t i = 0; i < n; i++)
+        if (token[i] <= ' ' || token[i] >= 127 || i > TOKEN_MAX)
             return err_set(err, ERR_USAGE,
                            "the token ($SLUICE_TOKEN, $SLUICE_TOKEN_FILE) has "
                            "characters that no token has");
-    c->authorization = xasprintf("Bearer %s", token);
+    c->authorization = xasprintf("Bearer %.*s", (int)n, token);
     return 0;
 }
 

@@ -4,6 +4,9 @@
  * says what there is to say. */
 #include "client/client_int.h"
 
+#include "access/identity.h"
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +46,8 @@ code_of_status(int status)
     case 401:
     case 403:
         return ERR_DENIED;
-    case 404:
-        return ERR_NOTFOUND;
+    case 404: /* a Sluice says of what */
+        return ERR_INVALID;
     case 409:
     case 412:
         return ERR_CONFLICT;
@@ -59,16 +62,50 @@ code_of_status(int status)
     }
 }
 
+/* What a CI job shows says of itself: a rule is held against this. It is public. */
+static void
+add_claims(const char *jwt, struct buf *out)
+{
+    static const char *const names[] = { "iss", "aud", "sub" };
+    struct acc_jwt t AUTO(acc_jwt_release) = { .header = NULL };
+    struct err why = ERR_INIT;
+
+    if (acc_jwt_parse(str_of(jwt), &t, &why) < 0) {
+        buf_addf(out, " (%s)", why.msg);
+        err_clear(&why);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(t.claims, names[i]);
+
+        v = cJSON_IsArray(v) ? v->child : v;
+        buf_addf(out, "%s%s %.300s", i ? ", " : " (it says: ", names[i],
+                 cJSON_IsString(v) ? v->valuestring : "nothing");
+    }
+    const cJSON *exp = cJSON_GetObjectItemCaseSensitive(t.claims, "exp");
+    const double left =
+        cJSON_IsNumber(exp) ? exp->valuedouble - (double)clock_now_ns() / 1e9 : 0;
+    buf_addf(out, left > 0 ? "; it ends in %.0f s)" : "; it ended %.0f s ago)",
+             left > 0 ? left : -left);
+}
+
 /* What to do, by the status alone. */
 static const char *
 way_out(const struct client *c, int status)
 {
     if (status == 401)
-        return c->authorization ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
-                                : "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE says who asks";
+        return !c->authorization
+                   ? "; $SLUICE_TOKEN or $SLUICE_TOKEN_FILE, or a client certificate "
+                     "($SLUICE_CERT), says who asks"
+               : client_sends_token(c)
+                   ? " (the token of $SLUICE_TOKEN or $SLUICE_TOKEN_FILE)"
+                   : "; no token goes over plain HTTP that SLUICE_INSECURE lets out: "
+                     "https://";
+    if (status == 404 || status == 405 || status == 501)
+        return ": no Sluice is there; is the address right?";
     if (status == 429)
         return "; try again later";
-    if (status >= 500 && status != 501)
+    if (status >= 500)
         return "; try again";
     if (status / 100 == 3)
         return "; redirects are not followed: use the address itself";
@@ -113,9 +150,22 @@ client_problem_set(const struct client *c, int status, cJSON *doc, cJSON **reply
         buf_addc(&text, *p == '\n' && p[1] == ' ' && p[2] == ' ' ? '\n'
                         : (unsigned char)*p < ' ' || *p == 127   ? ' '
                                                                  : *p);
-    return status == 401 ? err_set(err, code, "%s: %s%s", c->place.text, buf_str(&text),
-                                   way_out(c, status))
-                         : err_set(err, code, "%s", buf_str(&text));
+    if (status == 404 && strncmp(buf_str(&text), "there is nothing at ", 20) == 0)
+        code = ERR_INVALID; /* not that what was asked for is not there */
+    if (status != 401)
+        return err_set(err, code, "%s%s", buf_str(&text),
+                       code == ERR_INVALID && status == 404
+                           ? "; is the path of --server right?"
+                           : "");
+    const char *jwt = c->authorization ? strstr(c->authorization, " eyJ") : NULL;
+    struct buf claims AUTO(buf_release) = { .cap_bytes = ERR_MSG_BYTES };
+    if (jwt)
+        add_claims(jwt + 1, &claims);
+    for (size_t i = 0; i < claims.len; i++) /* to a terminal, too */
+        if ((unsigned char)claims.data[i] < ' ' || claims.data[i] == 127)
+            claims.data[i] = ' ';
+    return err_set(err, code, "%s: %s%s%s", c->place.text, buf_str(&text),
+                   way_out(c, status), buf_str(&claims));
 }
 
 int

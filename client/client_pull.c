@@ -387,7 +387,7 @@ fetch_big(struct pull *p, int i, struct err *err)
         struct stat st;
 
         if (fstat(fd, &st) == 0 && st.st_size < f->size_bytes)
-            e = fs_reserve(fd, f->size_bytes, f->path, err);
+            e = fs_reserve(fd, 0, f->size_bytes, f->path, err);
         if (e == 0 && ftruncate(fd, f->size_bytes) < 0)
             e = err_sys(err, errno, "write %s", f->path);
         if (e == 0)

@@ -14,10 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where systems keep the list, when OpenSSL was built for another one. */
-static const char *const ca_files[] = { "/etc/ssl/certs/ca-certificates.crt",
-                                        "/etc/pki/tls/certs/ca-bundle.crt",
-                                        "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem" };
+/* Where Debian, RHEL, Alpine and SUSE keep the list: OpenSSL was built for one of them.
+ */
+static const char *const ca_files[] = {
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem"
+};
 
 static const char *
 set_var(const char *name)
@@ -52,22 +55,34 @@ bad_file(const char *var, const char *path, struct err *err)
                    reason(text, sizeof(text)));
 }
 
+/* NULL: this machine has none. */
+static const char *
+machine_list(void)
+{
+    for (size_t i = 0; i < sizeof(ca_files) / sizeof(ca_files[0]); i++)
+        if (access(ca_files[i], R_OK) == 0)
+            return ca_files[i];
+    return NULL;
+}
+
 static int
 trust(SSL_CTX *tls, struct err *err)
 {
-    const char *file = set_var("SLUICE_CA_FILE");
+    static const char *const vars[] = { "SLUICE_CA_FILE", "SSL_CERT_FILE" };
+    const char *list;
 
-    if (file)
-        return SSL_CTX_load_verify_file(tls, file) == 1
-                   ? 0
-                   : bad_file("SLUICE_CA_FILE", file, err);
-    SSL_CTX_set_default_verify_paths(tls);
-    if (!set_var(X509_get_default_cert_file_env()) &&
-        access(X509_get_default_cert_file(), R_OK) < 0)
-        for (size_t i = 0; i < sizeof(ca_files) / sizeof(ca_files[0]); i++)
-            if (access(ca_files[i], R_OK) == 0 &&
-                SSL_CTX_load_verify_file(tls, ca_files[i]) == 1)
-                break;
+    for (int i = 0; i < 2; i++) {
+        const char *file = set_var(vars[i]);
+
+        if (file)
+            return SSL_CTX_load_verify_file(tls, file) == 1
+                       ? 0
+                       : bad_file(vars[i], file, err);
+    }
+    SSL_CTX_set_default_verify_paths(tls); /* $SSL_CERT_DIR */
+    list = machine_list();
+    if (list)
+        SSL_CTX_load_verify_file(tls, list);
     ERR_clear_error();
     return 0;
 }
@@ -81,7 +96,14 @@ show_who(SSL_CTX *tls, struct err *err)
         return key ? err_set(err, ERR_USAGE, "$SLUICE_KEY needs $SLUICE_CERT") : 0;
     if (SSL_CTX_use_certificate_chain_file(tls, cert) != 1)
         return bad_file("SLUICE_CERT", cert, err);
-    if (SSL_CTX_use_PrivateKey_file(tls, key ? key : cert, SSL_FILETYPE_PEM) != 1 ||
+    if (!key && SSL_CTX_use_PrivateKey_file(tls, cert, SSL_FILETYPE_PEM) != 1) {
+        ERR_clear_error();
+        return err_set(err, ERR_USAGE,
+                       "$SLUICE_CERT: %s has no private key (without a passphrase): "
+                       "$SLUICE_KEY names the file that has it",
+                       cert);
+    }
+    if ((key && SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1) ||
         SSL_CTX_check_private_key(tls) != 1)
         return bad_file(key ? "SLUICE_KEY" : "SLUICE_CERT", key ? key : cert, err);
     return 0;
@@ -175,9 +197,12 @@ not_trusted(const struct client_conn *c, long why, struct err *err)
                        "one, unless this machine's clock is wrong",
                        text);
     return err_set(err, ERR_INVALID,
-                   "its certificate is not trusted (%s); when it is the right one, "
+                   "its certificate is not trusted (%s%s); when it is the right one, "
                    "$SLUICE_CA_FILE names who signed it",
-                   text);
+                   text,
+                   machine_list() ? ""
+                                  : "; this machine has no list of whom to trust: "
+                                    "ca-certificates is not installed");
 }
 
 int

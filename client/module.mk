@@ -1,2 +1,2 @@
 # the other end of a service: requests, trees that go and come
-$(eval $(call module,client,base savedmodel repo service))
+$(eval $(call module,client,base savedmodel access repo service))

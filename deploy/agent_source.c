@@ -89,7 +89,7 @@ answer(struct agent_source *s, struct proc_pipe *p, struct err *err)
 {
     static const char prefix[] = "sluice: ";
     char text[48];
-    const char *said;
+    const char *from = s->o->from, *said;
     enum err_code code;
     int status;
 
@@ -110,8 +110,10 @@ answer(struct agent_source *s, struct proc_pipe *p, struct err *err)
         said = buf_str(&p->said);
     else
         said += sizeof(prefix) - 1;
-    return err_set(err, s->away ? ERR_BUSY : code, "%s: %.800s%s%s", s->o->from, said,
-                   s->away && *said ? "; " : "",
+    if (strncmp(said, from, strlen(from)) == 0) /* sluice names its server by itself */
+        from = "";
+    return err_set(err, s->away ? ERR_BUSY : code, "%s%s%.800s%s%s", from,
+                   *from ? ": " : "", said, s->away && *said ? "; " : "",
                    s->away || !*said ? proc_status_text(status, text) : "");
 }
 

@@ -88,9 +88,9 @@ hash(int fd, const char *path, struct digest *out, struct err *err)
     return n < 0 ? (int)n : 0;
 }
 
-static int
-look(struct repo *r, const char *name, struct hook_file *f, struct buf *out_or_null,
-     struct err *err)
+int
+hook_read(struct repo *r, const char *name, struct hook_file *f,
+          struct buf *out_or_null, struct err *err)
 {
     char *path AUTO(free_ptr) = xasprintf(DIR_NAME "/%s", name);
     int fd AUTO(fs_close) = -1;
@@ -115,13 +115,6 @@ look(struct repo *r, const char *name, struct hook_file *f, struct buf *out_or_n
     return rc < 0 ? rc : 1;
 }
 
-int
-hook_read(struct repo *r, const char *name, struct hook_file *f, struct buf *out,
-          struct err *err)
-{
-    return look(r, name, f, out, err);
-}
-
 static int
 is_shown(const struct dirent *e)
 {
@@ -142,7 +135,7 @@ hook_list(struct repo *r,
         struct err why = ERR_INIT;
         struct hook_file f;
 
-        if (rc == 0 && look(r, names[i]->d_name, &f, NULL, &why) < 0)
+        if (rc == 0 && hook_read(r, names[i]->d_name, &f, NULL, &why) < 0)
             f.broken = why.msg;
         if (rc == 0)
             rc = fn(arg, &f, err);

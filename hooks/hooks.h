@@ -45,9 +45,9 @@ int hook_list(struct repo *r,
               int (*fn)(void *arg, const struct hook_file *f, struct err *err),
               void *arg, struct err *err) MUST_CHECK;
 /* *f of the file, its bytes appended to `out`. 1: it is there, 0: it is not. ERR_LIMIT:
- * longer than HOOK_MAX_BYTES; ERR_HOOK: no regular file. */
-int hook_read(struct repo *r, const char *name, struct hook_file *f, struct buf *out,
-              struct err *err) MUST_CHECK;
+ * longer than HOOK_MAX_BYTES (with `out`); ERR_HOOK: no regular file. */
+int hook_read(struct repo *r, const char *name, struct hook_file *f,
+              struct buf *out_or_null, struct err *err) MUST_CHECK;
 /* The bytes of a program that is to become a hook, from a file of the caller's.
  * ERR_INVALID: no regular file, or empty; ERR_LIMIT. */
 int hook_take(const char *path, struct buf *out, struct err *err) MUST_CHECK;

@@ -207,6 +207,12 @@ int repo_min_free(struct repo *r, int64_t *out, struct err *err) MUST_CHECK;
  * and the way out. */
 int repo_room_for_files(struct repo *r, const char *model_or_null,
                         const struct repo_manifest *m, struct err *err) MUST_CHECK;
+/* The quota alone, and the disk alone: so many bytes, of which so many must stay free
+ * (0: it must have room). ERR_LIMIT; ERR_IO as ENOSPC. */
+int repo_quota_for_files(struct repo *r, const char *model_or_null,
+                         const struct repo_manifest *m, struct err *err) MUST_CHECK;
+int repo_room_for_bytes(int64_t free_bytes, int64_t min_free_bytes, int64_t bytes,
+                        struct err *err) MUST_CHECK;
 int repo_room_for(struct repo *r, const char *model_or_null, const char *dir,
                   struct err *err) MUST_CHECK;
 /* In the push's transaction, after repo_version_add. ERR_LIMIT. */

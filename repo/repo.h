@@ -191,6 +191,10 @@ struct repo_ingest_opts {
  * golden sets. The caller releases *out. */
 int repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts,
                 struct repo_ingest *out, struct err *err) MUST_CHECK;
+/* For a caller who is not the owner: as new counts what he may not read, as if the
+ * store had none of it; with dry_run is_new says so, too. Before there is a row. */
+int repo_ingest_tell(struct repo *r, struct repo_ingest *in, bool dry_run,
+                     struct err *err) MUST_CHECK;
 /* Without options. */
 int repo_ingest_dir(struct repo *r, const char *dir, struct repo_ingest *out,
                     struct err *err) MUST_CHECK;

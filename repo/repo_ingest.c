@@ -508,9 +508,8 @@ compare_digests(const void *a, const void *b)
     return d != 0 ? d : (*x > *y) - (*x < *y);
 }
 
-/* A dry run met each file alone: of those with one content the first is new. */
-static void
-count_once(struct repo_ingest *out)
+void
+repo_ingest_count(struct repo_ingest *out)
 {
     const struct repo_manifest *m = &out->manifest;
     const struct repo_file **v AUTO(free_ptr) =
@@ -521,20 +520,14 @@ count_once(struct repo_ingest *out)
         if (out->is_new[i])
             v[n++] = &m->files[i];
     qsort(v, (size_t)n, sizeof(*v), compare_digests);
-    for (int i = 1; i < n; i++)
-        if (digest_eq(&v[i]->digest, &v[i - 1]->digest))
+    out->n_new_files = 0;
+    out->new_bytes = 0;
+    for (int i = 0; i < n; i++)
+        if (i > 0 && digest_eq(&v[i]->digest, &v[i - 1]->digest)) {
             out->is_new[v[i] - m->files] = false;
-}
-
-void
-repo_ingest_count(struct repo_ingest *out, bool is_dry)
-{
-    if (is_dry)
-        count_once(out);
-    for (int i = 0; i < out->manifest.n_files; i++)
-        if (out->is_new[i]) {
+        } else {
             out->n_new_files++;
-            out->new_bytes += out->manifest.files[i].size_bytes;
+            out->new_bytes += v[i]->size_bytes;
         }
 }
 
@@ -568,7 +561,7 @@ repo_ingest(struct repo *r, const char *dir, const struct repo_ingest_opts *opts
     rc = opts->dry_run ? 0 : repo_lease(r, NULL, err);
     if (rc == 0)
         rc = ingest(&in, dir, err);
-    repo_ingest_count(out, rc == 0 && opts->dry_run);
+    repo_ingest_count(out);
     if (rc < 0) {
         r->objects->ops->forget(r->objects);
         if (!opts->dry_run && (out->n_new_files > 0 || in.text_is_new))

@@ -107,8 +107,8 @@ bool repo_model_is_shard(const char *path);
 
 /* ---- repo_ingest.c --------------------------------------------------------------- */
 
-/* Its sums, of is_new; is_dry: of several files with one content the first is new. */
-void repo_ingest_count(struct repo_ingest *out, bool is_dry);
+/* Its sums, of is_new; of files with one content the first is new. */
+void repo_ingest_count(struct repo_ingest *in);
 
 /* ---- repo_pump.c: a big file becomes an object --------------------------------------
  */

@@ -230,7 +230,8 @@ write_all(struct pump *pump, struct err *err)
     const int fd = pump->p->to_fd;
     const char *what = pump->p->what;
     int64_t at = 0;
-    int r = pump->has_holes ? 0 : fs_reserve(fd, pump->p->file->size_bytes, what, err);
+    int r =
+        pump->has_holes ? 0 : fs_reserve(fd, 0, pump->p->file->size_bytes, what, err);
 
     (void)fs_set_direct(fd, true);
     for (int64_t i = 0; r == 0 && begin(pump, WRITER, i); i++) {

@@ -183,13 +183,15 @@ by_digest(const void *a, const void *b)
     return memcmp(x->digest.b, y->digest.b, sizeof(x->digest.b));
 }
 
-/* Bytes of files that the store, or the model, has not. */
+/* Bytes of files that the store, or the model, has not; one without a digest (all
+ * zeros) it has not. */
 static int
 new_bytes(struct repo *r, const char *model_or_null, const struct repo_manifest *m,
           int64_t *out, struct err *err)
 {
     struct repo_file *files AUTO(free_ptr) =
         xreallocarray(NULL, (size_t)m->n_files + 1, sizeof(*files));
+    const struct digest unknown = { { 0 } };
     int rc = 0;
 
     *out = 0;
@@ -200,7 +202,7 @@ new_bytes(struct repo *r, const char *model_or_null, const struct repo_manifest 
         const struct digest *d = &files[i].digest;
         int64_t one;
 
-        if (i > 0 && digest_eq(&files[i - 1].digest, d))
+        if (i > 0 && digest_eq(&files[i - 1].digest, d) && !digest_eq(d, &unknown))
             continue;
         rc =
             model_or_null
@@ -251,32 +253,56 @@ room_has(const struct room *room, int64_t quota_bytes, int64_t disk_bytes)
 }
 
 int
+repo_room_for_bytes(int64_t free_bytes, int64_t min_free_bytes, int64_t bytes,
+                    struct err *err)
+{
+    char have[32], want[32], low[32];
+
+    if (bytes == 0 || free_bytes - bytes >= min_free_bytes)
+        return 0;
+    size_text(free_bytes, have);
+    size_text(bytes, want);
+    return min_free_bytes == 0
+               ? err_sys(err, ENOSPC, "%s are free and this push needs %s", have, want)
+               : err_set(err, ERR_LIMIT,
+                         "%s are free and this push needs %s, but %s must stay free: "
+                         "sluice gc --need %" PRId64 " shows what can go, sluice quota "
+                         "set --min_free changes it",
+                         have, want, size_text(min_free_bytes, low),
+                         min_free_bytes + bytes);
+}
+
+int
+repo_quota_for_files(struct repo *r, const char *model_or_null,
+                     const struct repo_manifest *m, struct err *err)
+{
+    struct room room;
+    int64_t to_model;
+    int rc = room_look(r, model_or_null, &room, err);
+
+    if (rc <= 0 || room.quota.limit_bytes == 0)
+        return rc < 0 ? rc : 0;
+    rc = new_bytes(r, model_or_null, m, &to_model, err);
+    return rc < 0 || room_has(&room, to_model, 0)
+               ? rc
+               : over_quota(model_or_null, &room.quota,
+                            room.quota.used_bytes + to_model, err);
+}
+
+int
 repo_room_for_files(struct repo *r, const char *model_or_null,
                     const struct repo_manifest *m, struct err *err)
 {
-    struct room room;
-    int64_t to_model = 0, to_disk = 0;
-    char have[32], want[32], low[32];
-    int rc = room_look(r, model_or_null, &room, err);
+    int64_t to_disk, min_free = 0;
+    int rc = repo_quota_for_files(r, model_or_null, m, err);
 
-    if (rc <= 0)
+    if (rc == 0)
+        rc = repo_min_free(r, &min_free, err);
+    if (rc < 0 || min_free == 0)
         return rc;
-    rc =
-        room.quota.limit_bytes > 0 ? new_bytes(r, model_or_null, m, &to_model, err) : 0;
-    if (rc == 0 && !room_has(&room, to_model, 0))
-        return over_quota(model_or_null, &room.quota, room.quota.used_bytes + to_model,
-                          err);
-    if (rc == 0 && room.min_free > 0)
-        rc = new_bytes(r, NULL, m, &to_disk, err);
-    if (rc < 0 || room_has(&room, 0, to_disk))
-        return rc;
-    return err_set(
-        err, ERR_LIMIT,
-        "%s are free and this push needs %s, but %s must stay free: sluice gc "
-        "--need %" PRId64 " shows what can go, sluice quota set --min_free "
-        "changes it",
-        size_text(room.free_bytes, have), size_text(to_disk, want),
-        size_text(room.min_free, low), room.min_free + to_disk);
+    rc = new_bytes(r, NULL, m, &to_disk, err);
+    return rc < 0 ? rc
+                  : repo_room_for_bytes(repo_free_bytes(r), min_free, to_disk, err);
 }
 
 int

@@ -338,6 +338,26 @@ repo_tree_take(struct repo *r, const struct digest *d, bool is_model, const char
 }
 
 int
+repo_ingest_tell(struct repo *r, struct repo_ingest *in, bool dry_run, struct err *err)
+{
+    const int n = in->manifest.n_files;
+    bool *stored = in->is_new, *told = xcalloc((size_t)n + 1, sizeof(*told));
+    int rc = 0;
+
+    for (int i = 0; rc >= 0 && i < n; i++) {
+        rc = stored && stored[i]
+                 ? 0
+                 : repo_object_may_read(r, &in->manifest.files[i].digest, err);
+        told[i] = rc == 0;
+    }
+    in->is_new = told;
+    repo_ingest_count(in);
+    in->is_new = dry_run ? told : stored;
+    free(dry_run ? stored : told);
+    return rc < 0 ? rc : 0;
+}
+
+int
 repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
                   struct err *err)
 {
@@ -349,15 +369,9 @@ repo_tree_foresee(struct repo *r, struct str text, struct repo_ingest *out,
         err->code = ERR_INVALID;
         return -(int)err->code;
     }
-    out->is_new = xcalloc((size_t)out->manifest.n_files + 1, sizeof(*out->is_new));
-    for (int i = 0; rc >= 0 && i < out->manifest.n_files; i++) {
-        rc = repo_object_may_read(r, &out->manifest.files[i].digest, err);
-        out->is_new[i] = rc == 0;
-    }
+    rc = repo_ingest_tell(r, out, true, err);
     if (rc < 0)
         repo_ingest_release(out);
-    else
-        repo_ingest_count(out, true);
     return rc < 0 ? rc : 0;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -365,6 +366,44 @@ compare(struct repo_upload *u, struct repo *r, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
+int
+upload_room(const struct repo_uploads *us, int64_t bytes, struct err *err)
+{
+    struct statvfs fs;
+
+    return fstatvfs(us->dirfd, &fs) < 0 /* unknown: nothing to stop for */
+               ? 0
+               : repo_room_for_bytes((int64_t)fs.f_bavail * (int64_t)fs.f_frsize,
+                                     us->min_free_bytes, bytes, err);
+}
+
+/* For all that has still to come: nothing is reserved for it. What does not fit is
+ * forgotten at once, if nothing of it came. */
+static int
+has_room(struct repo_upload *u, struct repo *r, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+    int64_t low, want_bytes = 0, came_bytes = 0;
+    int rc = repo_min_free(r, &low, err);
+
+    if (rc < 0)
+        return rc;
+    u->us->min_free_bytes = low;
+    pthread_mutex_lock(&u->lock);
+    for (int i = 0; i < u->n_files; i++) {
+        const struct upload_file *f = &u->files[i];
+
+        want_bytes += f->is_have ? 0 : f->size_bytes;
+        for (size_t k = 0; k < f->came.n; k++)
+            came_bytes += f->came.v[k].to - f->came.v[k].from;
+    }
+    pthread_mutex_unlock(&u->lock);
+    rc = upload_room(u->us, want_bytes > came_bytes ? want_bytes - came_bytes : 0, err);
+    if (rc < 0 && came_bytes == 0 && repo_upload_drop(u, &ignored) < 0)
+        err_clear(&ignored); /* it goes in a day, then */
+    return rc;
+}
+
 static int
 keep_index(struct repo_upload *u, struct repo *r, struct err *err)
 {
@@ -461,7 +500,7 @@ repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo
     s.model = model;
     s.files = files;
     upload_manifest(files, s.n_files, &m);
-    rc = repo_room_for_files(r, model[0] ? model : NULL, &m, err);
+    rc = repo_quota_for_files(r, model[0] ? model : NULL, &m, err);
     free(m.files);
     repo_uploads_sweep(us->store_dirfd);
     if (rc == 0)
@@ -471,6 +510,8 @@ repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo
     if (rc < 0)
         return rc;
     rc = compare(*out, r, err);
+    if (rc == 0)
+        rc = has_room(*out, r, err);
     if (rc == 0)
         rc = keep_index(*out, r, err);
     if (rc == 0)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BYTES_MAX INT64_C(9000000000000000) /* of all files: a double holds it */
+
 /* ---- ranges ---- */
 
 void
@@ -123,7 +125,7 @@ parse_file(const cJSON *o, struct upload_file *f, bool needs_digest, struct err 
         return -(int)err->code;
     if (strlen(path) > REPO_PATH_MAX)
         return err_set(err, ERR_LIMIT, "a path longer than %d bytes", REPO_PATH_MAX);
-    if (!(size >= 0) || size > 9e15 || size != (double)(int64_t)size)
+    if (!(size >= 0) || size > (double)BYTES_MAX || size != (double)(int64_t)size)
         return err_set(err, ERR_INVALID, "%.300s: its size is no whole number", path);
     if (strlen(tag) >= sizeof(f->tag))
         return err_set(err, ERR_INVALID, "%.300s: its tag is longer than %d bytes",
@@ -143,6 +145,7 @@ upload_files_parse(const cJSON *list, struct upload_file **out, int *n,
                    bool needs_digest, struct err *err)
 {
     struct upload_file *v;
+    int64_t all_bytes = 0;
     int n_all, rc = 0;
 
     *out = NULL;
@@ -155,7 +158,9 @@ upload_files_parse(const cJSON *list, struct upload_file **out, int *n,
     v = xcalloc((size_t)n_all, sizeof(*v));
     for (const cJSON *o = list->child; o && rc == 0; o = o->next) {
         rc = parse_file(o, &v[*n], needs_digest, err);
-        *n += rc == 0;
+        all_bytes += rc == 0 ? v[(*n)++].size_bytes : 0;
+        if (all_bytes > BYTES_MAX)
+            rc = err_set(err, ERR_INVALID, "more bytes than any disk has");
     }
     if (rc == 0) {
         qsort(v, (size_t)*n, sizeof(*v), by_path);

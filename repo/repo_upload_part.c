@@ -94,15 +94,11 @@ static int
 open_file(struct repo_part *p, struct err *err)
 {
     char name[16];
-    struct stat st;
-    int rc;
 
+    if (upload_room(p->u->us, p->to - p->from, err) < 0)
+        return -(int)err->code;
     upload_file_name(p->u, p->f, name);
-    rc = fs_open(&p->fd, p->u->dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
-    if (rc == 0 && p->f->size_bytes > UPLOAD_BIG_BYTES && fstat(p->fd, &st) == 0 &&
-        st.st_size < p->f->size_bytes)
-        rc = fs_reserve(p->fd, p->f->size_bytes, p->f->path, err);
-    return rc;
+    return fs_open(&p->fd, p->u->dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
 }
 
 int
@@ -161,7 +157,9 @@ write_range(struct repo_part *p, const char *bytes, int64_t from, int64_t to,
     int rc = 0;
 
     if (direct > 0 && fs_set_direct(p->fd, true)) {
-        rc = fs_write_at(p->fd, bytes, (size_t)direct, from, p->f->path, err);
+        rc = fs_reserve(p->fd, from, direct, p->f->path, err);
+        if (rc == 0)
+            rc = fs_write_at(p->fd, bytes, (size_t)direct, from, p->f->path, err);
         (void)fs_set_direct(p->fd, false);
         bytes += direct;
         from += direct;
@@ -208,9 +206,18 @@ taken(const struct repo_part *p, struct err *err)
                    "%s: this part was begun once more by another request", p->f->path);
 }
 
-/* A few big writes cost less than the many that a network gives. */
+static void
+add_sums(struct repo_part *p, const void *bytes, size_t n)
+{
+    if (p->want.has_crc32c)
+        p->crc = crc32c(p->crc, bytes, n);
+    if (p->want.has_sha256)
+        sha256_add(&p->sha, bytes, n);
+}
+
+/* What is held. A few big writes cost less than the many that a network gives. */
 static int
-flush(struct repo_part *p, struct err *err)
+write_out(struct repo_part *p, struct err *err)
 {
     int rc;
 
@@ -222,6 +229,13 @@ flush(struct repo_part *p, struct err *err)
     (void)writing(p, false);
     p->n_held = 0;
     return rc;
+}
+
+int
+repo_part_flush(struct repo_part *p, struct err *err)
+{
+    add_sums(p, p->held, p->n_held);
+    return write_out(p, err);
 }
 
 static void
@@ -240,42 +254,26 @@ get_buffer(struct repo_part *p)
     p->held = p->slab ? p->slab->p : xmalloc(p->held_max);
 }
 
-static int
-hold(struct repo_part *p, const char *bytes, size_t n, struct err *err)
-{
-    int rc = 0;
-
-    if (!p->held)
-        get_buffer(p);
-    while (rc == 0 && n > 0) {
-        const size_t room = p->held_max - p->n_held, k = n < room ? n : room;
-
-        memcpy(p->held + p->n_held, bytes, k);
-        p->n_held += k;
-        p->at += (int64_t)k;
-        bytes += k;
-        n -= k;
-        /* the last ones are written by the end, when they are what they should be */
-        if (p->n_held == p->held_max && p->at < p->to)
-            rc = flush(p, err);
-    }
-    return rc;
-}
-
 int
-repo_part_write(struct repo_part *p, const void *bytes, size_t n, struct err *err)
+repo_part_take(struct repo_part *p, const void *bytes, size_t *n, struct err *err)
 {
-    if ((uint64_t)(p->to - p->at) < n)
+    if ((uint64_t)(p->to - p->at) < *n)
         return err_set(err, ERR_INVALID, "%s: more bytes than the part has",
                        p->f->path);
-    if (p->want.has_crc32c)
-        p->crc = crc32c(p->crc, bytes, n);
-    if (p->want.has_sha256)
-        sha256_add(&p->sha, bytes, n);
-    if (p->gaps.n > 0)
-        return hold(p, bytes, n, err);
-    p->at += (int64_t)n; /* all of it is there */
-    return 0;
+    if (p->gaps.n == 0) { /* all of it is there */
+        add_sums(p, bytes, *n);
+        p->at += (int64_t)*n;
+        return 0;
+    }
+    if (!p->held)
+        get_buffer(p);
+    if (*n > p->held_max - p->n_held)
+        *n = p->held_max - p->n_held;
+    memcpy(p->held + p->n_held, bytes, *n);
+    p->n_held += *n;
+    p->at += (int64_t)*n;
+    /* the last ones are written by the end, when they are what they should be */
+    return p->n_held == p->held_max && p->at < p->to;
 }
 
 static int
@@ -324,11 +322,13 @@ keep_warm(struct repo_part *p)
 int
 repo_part_end(struct repo_part *p, struct err *err)
 {
-    int rc = check_sums(p, err);
+    int rc;
 
+    add_sums(p, p->held, p->n_held);
+    rc = check_sums(p, err);
     if (rc < 0 || p->gaps.n == 0)
         return rc;
-    rc = flush(p, err);
+    rc = write_out(p, err);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&p->u->lock);

@@ -42,7 +42,8 @@ void repo_upload_put_p(struct repo_upload **u); /* for AUTO */
 /* `ask`: {"model", "files": [{"path", "size", "sha256"?, "tag"?}, …]}. An upload of the
  * caller's that lists the same files in the same state (by their digests, or while one
  * is not known by their tags) is gone on with. ERR_INVALID: not such an object.
- * ERR_LIMIT: too many uploads; no room (as repo_room_for_files). */
+ * ERR_LIMIT: too many uploads; no room (as repo_room_for_files). ERR_IO as ENOSPC: nor
+ * has the disk. No room is reserved: each part asks again. */
 int repo_upload_begin(struct repo_upload **out, struct repo_uploads *us, struct repo *r,
                       const cJSON *ask, struct err *err) MUST_CHECK;
 /* ERR_NOTFOUND: `subject` has no such upload. */
@@ -69,11 +70,14 @@ struct repo_part;
 int repo_part_begin(struct repo_part **out, struct repo_upload *u, int64_t n,
                     int64_t offset_bytes, int64_t size_bytes,
                     const struct repo_part_sums *sums, struct err *err) MUST_CHECK;
-/* The next bytes; ERR_BUSY: another one took the part over. */
-int repo_part_write(struct repo_part *p, const void *bytes, size_t n,
-                    struct err *err) MUST_CHECK;
-/* ERR_CORRUPT: they do not have that checksum; ERR_INVALID: they are too few. Nothing
- * came then. */
+/* Takes the next bytes, *n of them or fewer, into memory; *n: how many. 1: it takes no
+ * more before repo_part_flush. Waits for nothing. */
+int repo_part_take(struct repo_part *p, const void *bytes, size_t *n,
+                   struct err *err) MUST_CHECK;
+/* Those go to the disk. ERR_BUSY: another one took the part over. */
+int repo_part_flush(struct repo_part *p, struct err *err) MUST_CHECK;
+/* All were taken. ERR_CORRUPT: they do not have that checksum; ERR_INVALID: they are
+ * too few. Nothing came then. */
 int repo_part_end(struct repo_part *p, struct err *err) MUST_CHECK;
 void repo_part_close(struct repo_part *p); /* in any case; NULL allowed */
 

@@ -103,8 +103,12 @@ struct repo_uploads {
     pthread_mutex_t lock;
     struct repo_upload *all;
     _Atomic int n_slabs;
+    _Atomic int64_t min_free_bytes; /* when one was begun the last time */
 };
 
+/* So many bytes may come. As repo_room_for_bytes. */
+int upload_room(const struct repo_uploads *us, int64_t bytes,
+                struct err *err) MUST_CHECK;
 /* repo_upload_disk.c */
 int upload_write_about(struct repo_upload *u, struct err *err) MUST_CHECK;
 int upload_read_about(struct repo_upload *u, struct err *err) MUST_CHECK;

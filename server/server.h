@@ -18,7 +18,7 @@ struct srv_options {
     bool stdio;             /* one connection, on descriptors 0 and 1 */
     const char *as;         /* with stdio: whom the forced command speaks for; NULL: the
                              * kernel's user */
-    int threads, workers;   /* 0: as many as fit the machine */
+    int workers;            /* 0: as many as fit the machine */
 };
 struct srv;
 /* Opens the store, listens. The options are lent until srv_close. */

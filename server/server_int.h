@@ -159,7 +159,10 @@ struct srv_route {
     bool streams; /* begin is called before the body, data with each piece of it; else
                    * the body is collected in q->body (SRV_BODY_MAX) before end */
     srv_handler_fn *begin; /* NULL: none */
-    int (*data)(struct srv_req *q, const char *p, size_t n, struct err *err);
+    /* Takes *n bytes or fewer, *n: how many. 1: no more before `work` was run, on a
+     * thread of its own, as slow handlers are. */
+    int (*data)(struct srv_req *q, const char *p, size_t *n, struct err *err);
+    srv_handler_fn *work;
     srv_handler_fn *end;
     void (*gone)(struct srv_req *q); /* after the answer, or when the client vanished:
                                       * frees q->state. NULL: nothing to free */
@@ -193,6 +196,7 @@ struct srv_req {
     char *raw;          /* the target as it came */
     char *args_text;    /* what args point into */
     struct buf headers; /* of the answer: "Name\0value\0" … */
+    int64_t held_bytes; /* of a large body */
     struct srv_query *query;
     int n_query;
     _Atomic int phase;      /* the sweep looks at it */
@@ -201,14 +205,14 @@ struct srv_req {
 };
 
 /* Routes of routes.def: NAME is srv_do_NAME's, and with STATE srv_gone_NAME's; BODY has
- * srv_begin_NAME and srv_data_NAME, too. */
+ * srv_begin_NAME, srv_data_NAME and srv_work_NAME, too. */
 #define ROUTE(name, method, path, access, slow, help) srv_handler_fn srv_do_##name;
 #define ROUTE_STATE(name, method, path, access, slow, help)                            \
     srv_handler_fn srv_do_##name;                                                      \
     void srv_gone_##name(struct srv_req *q);
 #define ROUTE_BODY(name, method, path, access, slow, help)                             \
-    srv_handler_fn srv_begin_##name, srv_do_##name;                                    \
-    int srv_data_##name(struct srv_req *q, const char *p, size_t n, struct err *err);  \
+    srv_handler_fn srv_begin_##name, srv_work_##name, srv_do_##name;                   \
+    int srv_data_##name(struct srv_req *q, const char *p, size_t *n, struct err *err); \
     void srv_gone_##name(struct srv_req *q);
 #include "server/routes.def"
 #undef ROUTE

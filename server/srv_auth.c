@@ -261,10 +261,15 @@ refuse(struct srv_auth *a, const char *object, const char *peer, const char *why
     srv_note(a->notes, "login", object, peer, why, false);
     err_clear(err);
     return err_set(err, ERR_DENIED,
-                   "this is not accepted here: it may be mistyped, expired or revoked, "
-                   "or whom it stands for is disabled. Use another: sluice token "
-                   "create; who administers the store sees why: sluice audit log "
-                   "--verb login");
+                   "this is not accepted here: %s; who administers the store sees why: "
+                   "sluice audit log --verb login",
+                   object[0]
+                       ? "it may be another store's, expired or revoked, or whom "
+                         "it stands for is disabled. Use another: sluice token "
+                         "create"
+                       : "what a job shows must be in its time, for the audience, "
+                         "and by its claims whom a rule means: sluice issuer "
+                         "list");
 }
 
 /* Somebody was found: he is known from now on, unless he is disabled. */
@@ -357,9 +362,8 @@ see_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *val
     return MHD_YES;
 }
 
-/* 1: there is one, 0: none. */
-static int
-find_bearer(struct srv_req *q, struct str *out, struct err *err)
+int
+srv_auth_bearer(const struct srv_req *q, struct str *out, struct err *err)
 {
     struct headers h = { 0 };
     MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, see_header, &h);
@@ -452,7 +456,7 @@ srv_auth(struct srv_req *q, struct err *err)
     struct srv_auth *a = q->srv->auth;
     struct digest cert;
     struct str text = { NULL, 0 };
-    int r = find_bearer(q, &text, err), has_cert = 0;
+    int r = srv_auth_bearer(q, &text, err), has_cert = 0;
     if (r == 0 && q->conn->tls) {
         has_cert = srv_tls_peer(q, &cert, err);
         if (has_cert < 0)

@@ -8,6 +8,11 @@
 
 #include <pthread.h>
 
+/* What stands behind "Authorization: Bearer", lent by the request. 1: there is one, 0:
+ * none. ERR_INVALID: several; ERR_DENIED: another form. */
+int srv_auth_bearer(const struct srv_req *q, struct str *out,
+                    struct err *err) MUST_CHECK;
+
 /* ---- what jobs of CI systems show (srv_oidc.c) ----
  * The keys of an issuer are fetched ahead, by srv_oidc_refresh, on a thread that may
  * wait; a request never does. A key that is not known yet makes the issuer due, and its

@@ -18,7 +18,10 @@ enum {
     PER_ADDRESS_MAX = 1000, /* of one other machine */
     HEAD_S = 20,            /* from a request's first byte to the end of its headers */
     BODY_GRACE_S = 30,      /* then a body must have come at BODY_BYTES_S on average */
-    BODY_BYTES_S = 1024
+    BODY_BYTES_S = 1024,
+    HANDLERS_MAX = 512,
+    STREAMS_MAX = 1024,
+    BODIES_MAX_BYTES = 48 * 1024 * 1024
 };
 
 void
@@ -65,18 +68,44 @@ srv_conn_figures(struct srv *srv, int64_t out[SRV_STDIO + 1])
 }
 
 bool
-srv_slow_begin(struct srv *srv, int max)
+srv_thread_begin(struct srv *srv, enum srv_thread kind)
 {
-    if (atomic_fetch_add(&srv->net->n_slow, 1) < max)
+    static const int max[SRV_N_THREADS] = {
+        [SRV_HANDLER] = HANDLERS_MAX, [SRV_STREAM] = STREAMS_MAX
+    };
+    if (atomic_fetch_add(&srv->net->n_threads[kind], 1) < max[kind])
         return true;
-    atomic_fetch_sub(&srv->net->n_slow, 1);
+    atomic_fetch_sub(&srv->net->n_threads[kind], 1);
     return false;
 }
 
 void
-srv_slow_end(struct srv *srv)
+srv_thread_end(struct srv *srv, enum srv_thread kind)
 {
-    atomic_fetch_sub(&srv->net->n_slow, 1);
+    atomic_fetch_sub(&srv->net->n_threads[kind], 1);
+    if (kind == SRV_STREAM)
+        atomic_store(&srv->net->has_freed, true);
+}
+
+int
+srv_n_threads(const struct srv *srv)
+{
+    int n = 0;
+    for (int i = 0; i < SRV_N_THREADS; i++)
+        n += atomic_load(&srv->net->n_threads[i]);
+    return n;
+}
+
+bool
+srv_bodies_add(struct srv *srv, int64_t n_bytes)
+{
+    const int64_t now = atomic_fetch_add(&srv->net->bodies_bytes, n_bytes) + n_bytes;
+    if (n_bytes < 0)
+        atomic_store(&srv->net->has_freed, true);
+    if (n_bytes < 0 || now <= BODIES_MAX_BYTES)
+        return true;
+    atomic_fetch_sub(&srv->net->bodies_bytes, n_bytes);
+    return false;
 }
 
 bool

@@ -4,7 +4,9 @@
  *   srv_http_begin   its line was read: a srv_req is made
  *   srv_http_handle  NEW: headers are whole: checked, who asks, route, `begin`
  *                    BODY: pieces of the body, then its end
- *                    SLOW: `end` runs on a thread of its own, the connection sleeps
+ *                    WORK: `work` runs on a thread of its own, the connection sleeps;
+ *                    then BODY again
+ *                    SLOW: so does `end`; then DONE
  *                    DONE: q->reply goes out
  *   srv_http_end     it was answered, or its client vanished: counted, logged, freed */
 #include "server/srv_http.h"
@@ -19,8 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEW, BODY, SLOW, DONE };
-enum { SLOW_MAX = 512, SLOW_STACK_BYTES = 512 * 1024, SKIP_MAX = 64 * 1024 };
+enum { NEW, BODY, WORK, SLOW, DONE };
+enum { SLOW_STACK_BYTES = 512 * 1024, SKIP_MAX = 64 * 1024 };
+enum { SMALL_BYTES = 64 * 1024 }; /* a body up to here is always held */
 
 struct srv_query {
     char *key, *value;
@@ -82,8 +85,8 @@ read_query(struct srv_req *q, const char *text, struct err *err)
     return 0;
 }
 
-static int
-read_target(struct srv_req *q, struct err *err)
+int
+srv_http_target(struct srv_req *q, struct err *err)
 {
     const char *raw = q->raw;
     size_t n = strcspn(raw, "?");
@@ -145,6 +148,28 @@ srv_req_waits(const struct srv_req *q)
 
 /* ---- life of a request ---- */
 
+/* The raw target is decoded above, once and strictly. */
+static size_t
+leave_escaped(void *arg, struct MHD_Connection *mhd, char *s)
+{
+    (void)arg, (void)mhd;
+    return strlen(s);
+}
+
+void
+srv_http_options(struct srv *srv, struct MHD_OptionItem out[SRV_HTTP_OPTIONS])
+{
+    enum { MEMORY_BYTES = 40 * 1024 }; /* of a connection: its headers, and answers' */
+    const struct MHD_OptionItem all[SRV_HTTP_OPTIONS] = {
+        { MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)srv_http_begin, srv },
+        { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)leave_escaped, NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_BYTES, NULL },
+        { MHD_OPTION_STRICT_FOR_CLIENT, 0, NULL },
+        { MHD_OPTION_END, 0, NULL },
+    };
+    memcpy(out, all, sizeof all);
+}
+
 void *
 srv_http_begin(void *arg, const char *target, struct MHD_Connection *mhd)
 {
@@ -153,6 +178,11 @@ srv_http_begin(void *arg, const char *target, struct MHD_Connection *mhd)
     q->srv = srv;
     q->mhd = mhd;
     q->raw = xstrndup(target, SRV_PATH_MAX * 8);
+    /* libmicrohttpd makes a list of the query's parts; when its memory does not hold
+     * them, the request never gets an answer. It shall see one part: ours are q->raw's.
+     */
+    for (char *p = strchr((char *)(uintptr_t)target, '?'); p; p = strchr(p, '&'))
+        *p = '?';
     q->path = xstrdup("");
     q->method = "";
     q->begun_ns = clock_mono_ns();
@@ -165,11 +195,13 @@ srv_http_begin(void *arg, const char *target, struct MHD_Connection *mhd)
     return q;
 }
 
-static void
-req_free(struct srv_req *q)
+void
+srv_req_free(struct srv_req *q)
 {
     if (q->reply)
         MHD_destroy_response(q->reply);
+    if (q->held_bytes)
+        srv_bodies_add(q->srv, -q->held_bytes);
     srv_who_release(&q->who);
     for (int i = 0; i < q->n_query; i++) {
         free(q->query[i].key);
@@ -202,7 +234,7 @@ srv_http_end(void *arg, struct MHD_Connection *mhd, void **con_cls,
     srv_log_request(srv, q);
     if (q->conn)
         srv_conn_idle(srv, q->conn);
-    req_free(q);
+    srv_req_free(q);
 }
 
 /* The id of the request, and of the trace that it belongs to. */
@@ -270,48 +302,72 @@ answer(struct srv_req *q, srv_handler_fn *fn)
         fail(q, 0, &err);
 }
 
+/* A body that cannot be taken: what is left of it is not looked at, and the connection
+ * ends. */
+static void
+spoil(struct srv_req *q, struct err *err)
+{
+    q->close = true;
+    fail(q, err->code == ERR_LIMIT ? 413 : 0, err);
+}
+
 static void *
 slow_thread(void *arg)
 {
     struct srv_req *q = arg;
     struct srv *srv = q->srv;
-    answer(q, q->route->end);
+    struct err err = ERR_INIT;
+    if (q->phase == SLOW) {
+        answer(q, q->route->end);
+    } else {
+        if (q->route->work(q, &err) < 0)
+            spoil(q, &err);
+        q->phase = BODY;
+    }
     MHD_resume_connection(q->mhd); /* and q may be gone */
-    srv_slow_end(srv);
+    srv_thread_end(srv, SRV_HANDLER);
     return NULL;
 }
 
-static enum MHD_Result
-start_slow(struct srv_req *q)
+static int
+start_thread(struct srv_req *q, struct err *err)
 {
     pthread_attr_t attr;
     pthread_t t;
-    struct err err = ERR_INIT;
-    if (!srv_slow_begin(q->srv, SLOW_MAX)) {
-        err_set(&err, ERR_BUSY, "%d requests are under way already: try again",
-                SLOW_MAX);
-        fail(q, 0, &err);
-        return send_reply(q);
-    }
-    q->phase = SLOW;
-    MHD_suspend_connection(q->mhd);
+    if (!srv_thread_begin(q->srv, SRV_HANDLER))
+        return err_set(err, ERR_BUSY, "too many requests are under way: try again");
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, SLOW_STACK_BYTES);
-    if (pthread_create(&t, &attr, slow_thread, q) != 0) {
-        err_set(&err, ERR_BUSY, "no thread can be started: try again");
-        fail(q, 0, &err);
-        srv_slow_end(q->srv);
-        MHD_resume_connection(q->mhd);
-    }
+    const int e = pthread_create(&t, &attr, slow_thread, q);
     pthread_attr_destroy(&attr);
-    return MHD_YES;
+    if (e == 0)
+        return 0;
+    srv_thread_end(q->srv, SRV_HANDLER);
+    return err_set(err, ERR_BUSY, "no thread can be started: try again");
 }
 
-/* Headers are whole. 0, or -code with *status. */
-static int
-begin(struct srv_req *q, const char *method, const char *url, const char *version,
-      int *status, struct err *err)
+/* WORK or SLOW: the connection sleeps until that is done. */
+static void
+run_slowly(struct srv_req *q, int phase)
+{
+    struct err err = ERR_INIT;
+    q->phase = phase;
+    MHD_suspend_connection(q->mhd);
+    if (start_thread(q, &err) == 0)
+        return;
+    if (phase == WORK) {
+        spoil(q, &err);
+        q->phase = BODY;
+    } else {
+        fail(q, 0, &err);
+    }
+    MHD_resume_connection(q->mhd);
+}
+
+int
+srv_http_head(struct srv_req *q, const char *method, const char *url,
+              const char *version, int *status, struct err *err)
 {
     struct buf allow AUTO(buf_release) = BUF_INIT;
     const bool asks_options = strcmp(method, "OPTIONS") == 0;
@@ -320,7 +376,7 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
     identify(q);
     q->close = true; /* what breaks the rules ends its connection */
     if (srv_http_check(q, url, version, status, err) < 0 ||
-        (!(asks_options && strcmp(q->raw, "*") == 0) && read_target(q, err) < 0))
+        (!(asks_options && strcmp(q->raw, "*") == 0) && srv_http_target(q, err) < 0))
         return -(int)err->code;
     q->close = false;
     if (srv_route_find(q, &allow, err) < 0) {
@@ -335,6 +391,16 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
             srv_reply_header(q, "Allow", buf_str(&allow));
         return -(int)err->code;
     }
+    return 0;
+}
+
+/* Headers are whole. 0, or -code with *status. */
+static int
+begin(struct srv_req *q, const char *method, const char *url, const char *version,
+      int *status, struct err *err)
+{
+    if (srv_http_head(q, method, url, version, status, err) < 0 || q->reply)
+        return -(int)err->code;
     if (srv_auth(q, err) < 0) {
         *status = err->code == ERR_DENIED ? 401 : 0;
         return -(int)err->code;
@@ -355,12 +421,23 @@ begin(struct srv_req *q, const char *method, const char *url, const char *versio
 }
 
 static int
-take(struct srv_req *q, const char *p, size_t n, struct err *err)
+take(struct srv_req *q, const char *p, size_t *n, struct err *err)
 {
-    q->got_bytes += (int64_t)n;
-    if (q->route->streams)
-        return q->route->data(q, p, n, err);
-    buf_add(&q->body, p, n);
+    int r;
+    if (q->route->streams) {
+        r = q->route->data(q, p, n, err);
+        q->got_bytes += (int64_t)*n;
+        return r;
+    }
+    q->got_bytes += (int64_t)*n;
+    if (q->body.len + *n > SMALL_BYTES) {
+        if (!srv_bodies_add(q->srv, (int64_t)*n))
+            return err_set(err, ERR_BUSY,
+                           "too many large bodies are on their way or "
+                           "being worked on: try again");
+        q->held_bytes += (int64_t)*n;
+    }
+    buf_add(&q->body, p, *n);
     return buf_check(&q->body, "the body", err);
 }
 
@@ -382,7 +459,8 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
     struct err err = ERR_INIT;
     int status = 0;
     (void)arg, (void)mhd;
-    switch (q->phase) {
+    const int phase = q->phase;
+    switch (phase) {
     case NEW:
         q->phase = BODY;
         if (begin(q, method, url, version, &status, &err) < 0) {
@@ -394,23 +472,28 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
         return q->reply ? send_reply(q) : MHD_YES;
     case BODY:
         if (*data_bytes > 0) {
+            /* libmicrohttpd takes an answer at the end of a body */
             size_t n = *data_bytes;
-            *data_bytes = 0;
-            if (q->reply || take(q, data, n, &err) >= 0)
-                return MHD_YES;
-            /* The rest of the body is not read: the connection ends. */
-            q->close = true;
-            fail(q, err.code == ERR_LIMIT ? 413 : 0, &err);
-            return MHD_YES; /* libmicrohttpd takes an answer at the end of a body */
+            const int r = q->reply ? 0 : take(q, data, &n, &err);
+            *data_bytes -= n;
+            if (r == 1) {
+                run_slowly(q, WORK);
+            } else if (r < 0) {
+                *data_bytes = 0;
+                spoil(q, &err);
+            }
+            return MHD_YES;
         }
         if (q->reply)
             return send_reply(q);
-        if (q->route->slow)
-            return start_slow(q);
+        if (q->route->slow) {
+            run_slowly(q, SLOW);
+            return MHD_YES;
+        }
         answer(q, q->route->end);
         return send_reply(q);
     default:
         *data_bytes = 0;
-        return q->phase == SLOW ? send_reply(q) : MHD_YES;
+        return phase == SLOW ? send_reply(q) : MHD_YES;
     }
 }

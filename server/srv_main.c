@@ -34,7 +34,6 @@ read_flags(int argc, char **argv, struct srv_options *o, struct err *err)
                   { "--tls_key", &o->tls_key, NULL },
                   { "--client_ca", &o->client_ca, NULL },
                   { "--access_log", &o->access_log, NULL },
-                  { "--threads", NULL, &o->threads },
                   { "--workers", NULL, &o->workers } };
     int what = SERVE;
     for (int i = 1; i < argc; i++) {

@@ -20,9 +20,12 @@ struct srv_net {
     pthread_mutex_t lock;
     struct srv_conn *conns; /* all that are open */
     int n_conns, n_requests;
-    int n_given; /* connections that libmicrohttpd took, which begins them later; known
-                  * to the thread that accepts */
-    _Atomic int n_slow, n_begun; /* n_begun: connections, ever */
+    _Atomic int n_threads[SRV_N_THREADS];
+    int n_given; /* connections that libmicrohttpd took, which begins them later;
+                  * known to the thread that accepts */
+    _Atomic int n_begun;          /* connections, ever */
+    _Atomic bool has_freed;       /* much, since the last sweep */
+    _Atomic int64_t bodies_bytes; /* of the large ones that are held */
     bool had_stdio;
 };
 

@@ -11,9 +11,10 @@
 
 #include "base/clock.h"
 #include "base/http.h"
+#include "server/srv_jwks.h"
 
-#include <cjose/cjose.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,24 +25,13 @@ enum {
     FRESH_S = 3600, /* without Cache-Control */
     FRESH_MAX_S = 86400,
     STALE_S = 86400,
-    KEYS_MAX = 64,
-    KEY_BITS_MIN = 2048, /* RSA */
     DOCUMENT_MAX = 256 * 1024
 };
 
-struct key {
-    char *kid; /* NULL: none */
-    cjose_jwk_t *jwk;
-    const char *alg; /* what it signs by: "RS256", "ES256"; static */
-};
-struct keys {
-    struct key k[KEYS_MAX];
-    int n;
-};
 struct issuer {
     struct issuer *next;
     char *name, *url, *audience;
-    struct keys keys;
+    struct srv_keys keys;
     int64_t fetched_ns; /* by clock_boot_ns; 0: never */
     int64_t tried_ns;   /* 0: never */
     int64_t fresh_ns;   /* until then */
@@ -52,93 +42,6 @@ struct srv_oidc {
     struct issuer *issuers;
     pthread_mutex_t *lock;
 };
-
-/* ---- keys ---- */
-
-static void
-keys_release(struct keys *k)
-{
-    for (int i = 0; i < k->n; i++) {
-        free(k->k[i].kid);
-        cjose_jwk_release(k->k[i].jwk);
-    }
-    k->n = 0;
-}
-
-/* What a key may sign by; NULL: nothing that is accepted. */
-static const char *
-alg_of(const cjose_jwk_t *jwk)
-{
-    cjose_err e;
-    const cjose_jwk_kty_t kty = cjose_jwk_get_kty(jwk, &e);
-    if (kty == CJOSE_JWK_KTY_RSA && cjose_jwk_get_keysize(jwk, &e) >= KEY_BITS_MIN)
-        return "RS256";
-    if (kty == CJOSE_JWK_KTY_EC &&
-        cjose_jwk_EC_get_curve(jwk, &e) == CJOSE_JWK_EC_P_256)
-        return "ES256";
-    return NULL;
-}
-
-static bool
-says(const cJSON *key, const char *member, const char *value)
-{
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(key, member);
-    return !v || (cJSON_IsString(v) && strcmp(v->valuestring, value) == 0);
-}
-
-/* One that is of another kind, or for something else, is left out. */
-static void
-add_key(struct keys *to, const cJSON *key)
-{
-    const cJSON *kid = cJSON_GetObjectItemCaseSensitive(key, "kid");
-    struct buf text AUTO(buf_release) = BUF_INIT;
-    cjose_err e;
-    if (to->n == KEYS_MAX || !cJSON_IsObject(key) || !says(key, "use", "sig"))
-        return;
-    json_print(key, &text, true);
-    cjose_jwk_t *jwk = cjose_jwk_import(text.data, text.len, &e);
-    const char *alg = jwk ? alg_of(jwk) : NULL;
-    if (!alg || !says(key, "alg", alg)) {
-        cjose_jwk_release(jwk);
-        return;
-    }
-    to->k[to->n++] = (struct key){
-        .kid = cJSON_IsString(kid) ? xstrdup(kid->valuestring) : NULL,
-        .jwk = jwk,
-        .alg = alg,
-    };
-}
-
-static int
-read_keys(struct str text, struct keys *out, struct err *err)
-{
-    cJSON *doc AUTO(json_free) = NULL;
-    if (json_parse(&doc, text, "its keys", err) < 0)
-        return -(int)err->code;
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(doc, "keys"), *key;
-    cJSON_ArrayForEach(key, list) add_key(out, key);
-    return out->n ? 0
-                  : err_set(err, ERR_INVALID,
-                            "none of its keys is one for RS256 (of %d bits) or ES256",
-                            KEY_BITS_MIN);
-}
-
-/* By kid; a token without one is signed by the only key of its kind. */
-static const struct key *
-find_key(const struct keys *all, const struct acc_jwt *t)
-{
-    const struct key *found = NULL;
-    for (int i = 0; i < all->n; i++) {
-        const struct key *k = &all->k[i];
-        if (strcmp(k->alg, t->alg) != 0 ||
-            (t->kid && (!k->kid || strcmp(k->kid, t->kid) != 0)))
-            continue;
-        if (found)
-            return NULL;
-        found = k;
-    }
-    return found;
-}
 
 /* ---- asking an issuer ---- */
 
@@ -156,45 +59,27 @@ get_document(const char *url, struct http_answer *out, struct err *err)
     return 0;
 }
 
-static bool
-is_https(const char *url)
-{
-    return strncmp(url, "https://", 8) == 0;
-}
-
 /* Where an issuer has its keys, by its discovery document. */
 static int
 find_keys_url(const char *url, struct buf *out, struct err *err)
 {
     struct http_answer a AUTO(http_answer_release) = HTTP_ANSWER_INIT;
-    cJSON *doc AUTO(json_free) = NULL;
-    const char *says_url, *keys_url;
     size_t n = strlen(url);
     char *at AUTO(free_ptr) = xasprintf("%.*s/.well-known/openid-configuration",
                                         (int)(n && url[n - 1] == '/' ? n - 1 : n), url);
-    if (get_document(at, &a, err) < 0 ||
-        json_parse(&doc, (struct str){ a.body.data, a.body.len }, at, err) < 0 ||
-        json_str(doc, "issuer", NULL, &says_url, at, err) < 0 ||
-        json_str(doc, "jwks_uri", NULL, &keys_url, at, err) < 0)
+    if (get_document(at, &a, err) < 0)
         return -(int)err->code;
-    if (strcmp(says_url, url) != 0)
-        return err_set(err, ERR_INVALID, "%s says that it is of '%.100s'", at,
-                       says_url);
-    if (is_https(url) && !is_https(keys_url))
-        return err_set(err, ERR_INVALID, "%s: jwks_uri '%.100s' is not https://", at,
-                       keys_url);
-    buf_adds(out, keys_url);
-    return 0;
+    return srv_keys_where((struct str){ a.body.data, a.body.len }, at, url, out, err);
 }
 
 static int
-fetch(const char *url, struct keys *out, int64_t *fresh_s, struct err *err)
+fetch(const char *url, struct srv_keys *out, int64_t *fresh_s, struct err *err)
 {
     struct buf keys_url AUTO(buf_release) = BUF_INIT;
     struct http_answer a AUTO(http_answer_release) = HTTP_ANSWER_INIT;
     if (find_keys_url(url, &keys_url, err) < 0 ||
         get_document(buf_str(&keys_url), &a, err) < 0 ||
-        read_keys((struct str){ a.body.data, a.body.len }, out, err) < 0)
+        srv_keys_read((struct str){ a.body.data, a.body.len }, out, err) < 0)
         return -(int)err->code;
     *fresh_s = a.max_age_s < 0             ? FRESH_S
                : a.max_age_s < FRESH_MIN_S ? FRESH_MIN_S
@@ -217,7 +102,7 @@ find_issuer(const struct srv_oidc *o, const char *url)
 static void
 issuer_free(struct issuer *i)
 {
-    keys_release(&i->keys);
+    srv_keys_release(&i->keys);
     free(i->name);
     free(i->url);
     free(i->audience);
@@ -325,7 +210,7 @@ srv_oidc_refresh(struct srv_oidc *o,
 {
     char *url;
     while ((url = next_due(o)) != NULL) {
-        struct keys keys = { .n = 0 };
+        struct srv_keys keys = { .n = 0 };
         struct err err = ERR_INIT;
         int64_t fresh_s = 0;
         int r = fetch(url, &keys, &fresh_s, &err);
@@ -333,7 +218,7 @@ srv_oidc_refresh(struct srv_oidc *o,
         struct issuer *i = find_issuer(o, url);
         bool news = i && i->has_failed != (r < 0);
         if (i && r == 0) {
-            struct keys old = i->keys;
+            struct srv_keys old = i->keys;
             i->keys = keys;
             keys = old;
             i->fetched_ns = clock_boot_ns();
@@ -346,7 +231,7 @@ srv_oidc_refresh(struct srv_oidc *o,
         if (news)
             told(arg, i->name, r < 0 ? i->why : NULL);
         pthread_mutex_unlock(o->lock);
-        keys_release(&keys);
+        srv_keys_release(&keys);
         free(url);
     }
 }
@@ -365,7 +250,7 @@ keys_away(struct issuer *i, struct err *err)
 }
 
 static int
-key_of(struct issuer *i, const struct acc_jwt *t, const struct key **out,
+key_of(struct issuer *i, const struct acc_jwt *t, const struct srv_key **out,
        struct err *err)
 {
     const int64_t now_ns = clock_boot_ns();
@@ -373,7 +258,7 @@ key_of(struct issuer *i, const struct acc_jwt *t, const struct key **out,
         i->is_due = true;
         return keys_away(i, err);
     }
-    *out = find_key(&i->keys, t);
+    *out = srv_keys_find(&i->keys, t);
     if (*out)
         return 0;
     if (!i->has_failed && now_ns - i->fetched_ns < AGAIN_S * S_NS)
@@ -383,31 +268,12 @@ key_of(struct issuer *i, const struct acc_jwt *t, const struct key **out,
     return keys_away(i, err);
 }
 
-/* The signature holds, and covers what was read. */
-static bool
-verify(struct str text, const struct key *key, const struct acc_jwt *t)
-{
-    cjose_err e;
-    uint8_t *p;
-    size_t n;
-    cjose_jws_t *jws = cjose_jws_import(text.p, text.n, &e);
-    if (!jws)
-        return false;
-    const char *alg = cjose_header_get(cjose_jws_get_protected(jws), CJOSE_HDR_ALG, &e);
-    bool ok = alg && strcmp(alg, key->alg) == 0 &&
-              cjose_jws_verify(jws, key->jwk, &e) &&
-              cjose_jws_get_plaintext(jws, &p, &n, &e) && n == t->payload.len &&
-              memcmp(p, t->payload.data, n) == 0;
-    cjose_jws_release(jws);
-    return ok;
-}
-
 int
 srv_oidc_check(struct srv_oidc *o, struct acc *acc, struct str text,
                struct srv_who *out, int64_t *until_ns, struct err *err)
 {
     struct acc_jwt t AUTO(acc_jwt_release) = { .header = NULL };
-    const struct key *key;
+    const struct srv_key *key;
     struct acc_job job;
     if (acc_jwt_parse(text, &t, err) < 0) {
         err->code = ERR_DENIED;
@@ -418,7 +284,7 @@ srv_oidc_check(struct srv_oidc *o, struct acc *acc, struct str text,
         return err_set(err, ERR_DENIED, "its issuer '%.100s' is not known here", t.iss);
     if (key_of(i, &t, &key, err) < 0)
         return -(int)err->code;
-    if (!verify(text, key, &t))
+    if (!srv_key_signed(key, text, &t))
         return err_set(err, ERR_DENIED, "its signature is not %s's", i->name);
     if (acc_jwt_check(&t, i->audience, clock_now_ns(), err) < 0)
         return -(int)err->code;

@@ -2,11 +2,14 @@
 /* Answers. */
 #include "server/srv_http.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 int
@@ -179,7 +182,12 @@ srv_reply_status(struct srv_req *q, int status, struct err *err)
  * A thread writes into a ring, libmicrohttpd's reads from it; who finds it empty lets
  * the connection sleep until there is something. */
 
-enum { RING_BYTES = 128 * 1024, STREAMS_MAX = 1024, STREAM_STACK_BYTES = 512 * 1024 };
+enum {
+    RING_BYTES = 128 * 1024,
+    STREAM_STACK_BYTES = 512 * 1024,
+    LATE_S = 30, /* in which the thread waited for its reader: then it must have */
+    LATE_BYTES_S = 1024 /* taken so much, or it is given up */
+};
 
 struct srv_sink {
     pthread_mutex_t lock;
@@ -190,7 +198,11 @@ struct srv_sink {
     char *ring;
     size_t at, n;                          /* filled part */
     bool any, ended, broken, gone, asleep; /* any: something was written */
-    int refs;                              /* the thread's, the response's */
+    bool is_late;        /* who reads takes next to nothing: the thread is let go */
+    bool waits;          /* the thread, for the reader: */
+    int64_t waited_ns;   /* for so long, */
+    size_t waited_bytes; /* in which so much was taken; both begin anew after LATE_S */
+    int refs;            /* the thread's, the response's */
     int (*run)(void *arg, struct srv_sink *to, struct err *err);
     void (*done)(void *arg);
     void *arg;
@@ -228,6 +240,7 @@ sink_read(void *arg, uint64_t pos, char *to, size_t max)
         memcpy(to, s->ring + s->at, k);
         s->at = (s->at + k) % RING_BYTES;
         s->n -= k;
+        s->waited_bytes += s->waits ? k : 0;
         r = (ssize_t)k;
         pthread_cond_broadcast(&s->moved);
     } else if (s->ended) {
@@ -266,15 +279,35 @@ sink_gone(void *arg)
     sink_unref(s);
 }
 
+/* Locked: the ring is full. libmicrohttpd ends a connection on which nothing moves; one
+ * that takes a byte now and then would keep the thread, and its worker, for ever. */
+static void
+wait_for_reader(struct srv_sink *s)
+{
+    const int64_t begun_ns = clock_mono_ns();
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    s->waits = true;
+    pthread_cond_timedwait(&s->moved, &s->lock, &until);
+    s->waits = false;
+    s->waited_ns += clock_mono_ns() - begun_ns;
+    if (s->waited_ns < LATE_S * INT64_C(1000000000))
+        return;
+    s->is_late = s->waited_bytes < (size_t)LATE_S * LATE_BYTES_S;
+    s->waited_ns = 0;
+    s->waited_bytes = 0;
+}
+
 int
 srv_sink_write(struct srv_sink *s, const void *p, size_t n)
 {
     const char *from = p;
     pthread_mutex_lock(&s->lock);
-    while (n > 0 && !s->gone) {
+    while (n > 0 && !s->gone && !s->is_late) {
         if (s->n == RING_BYTES) {
             wake(s);
-            pthread_cond_wait(&s->moved, &s->lock);
+            wait_for_reader(s);
             continue;
         }
         size_t end = (s->at + s->n) % RING_BYTES, room = RING_BYTES - s->n;
@@ -289,7 +322,7 @@ srv_sink_write(struct srv_sink *s, const void *p, size_t n)
         s->any = true;
     }
     wake(s);
-    int r = s->gone ? -1 : 0;
+    int r = s->gone || s->is_late ? -1 : 0;
     pthread_mutex_unlock(&s->lock);
     return r;
 }
@@ -299,7 +332,7 @@ bool
 srv_sink_is_gone(struct srv_sink *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool gone = s->gone || (s->asleep && srv_is_gone(s->q));
+    bool gone = s->gone || s->is_late || (s->asleep && srv_is_gone(s->q));
     pthread_mutex_unlock(&s->lock);
     return gone;
 }
@@ -314,12 +347,12 @@ sink_thread(void *arg)
         s->done(s->arg);
     pthread_mutex_lock(&s->lock);
     s->ended = true;
-    s->broken = r < 0;
+    s->broken = r < 0 || s->is_late;
     wake(s);
     pthread_cond_broadcast(&s->moved);
     pthread_mutex_unlock(&s->lock);
     sink_unref(s);
-    srv_slow_end(srv);
+    srv_thread_end(srv, SRV_STREAM);
     return NULL;
 }
 
@@ -338,8 +371,12 @@ sink_start(struct srv_req *q,
     s->ring = xmalloc(RING_BYTES);
     s->refs = 2;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->moved, NULL);
-    bool begun = srv_slow_begin(q->srv, STREAMS_MAX);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->moved, &clock);
+    pthread_condattr_destroy(&clock);
+    bool begun = srv_thread_begin(q->srv, SRV_STREAM);
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STREAM_STACK_BYTES);
@@ -348,7 +385,7 @@ sink_start(struct srv_req *q,
     if (runs)
         return s;
     if (begun)
-        srv_slow_end(q->srv);
+        srv_thread_end(q->srv, SRV_STREAM);
     if (done)
         done(arg);
     s->refs = 1;

@@ -6,14 +6,24 @@
 #include <string.h>
 
 #define ROUTE(name, method, path, access, slow, help)                                  \
-    { method, path,          SRV_##access, slow,  false, NULL,                         \
-      NULL,   srv_do_##name, NULL,         #name, help },
+    { method, path, SRV_##access,  slow, false, NULL,                                  \
+      NULL,   NULL, srv_do_##name, NULL, #name, help },
 #define ROUTE_STATE(name, method, path, access, slow, help)                            \
-    { method, path,          SRV_##access,    slow,  false, NULL,                      \
+    { method, path,          SRV_##access,    slow,  false, NULL, NULL,                \
       NULL,   srv_do_##name, srv_gone_##name, #name, help },
 #define ROUTE_BODY(name, method, path, access, slow, help)                             \
-    { method,          path,          SRV_##access,    slow,  true, srv_begin_##name,  \
-      srv_data_##name, srv_do_##name, srv_gone_##name, #name, help },
+    { method,                                                                          \
+      path,                                                                            \
+      SRV_##access,                                                                    \
+      slow,                                                                            \
+      true,                                                                            \
+      srv_begin_##name,                                                                \
+      srv_data_##name,                                                                 \
+      srv_work_##name,                                                                 \
+      srv_do_##name,                                                                   \
+      srv_gone_##name,                                                                 \
+      #name,                                                                           \
+      help },
 static const struct srv_route routes[] = {
 #include "server/routes.def"
 };

@@ -10,6 +10,7 @@
 #include "server/srv_lookup.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -28,9 +29,8 @@
 #define SECOND_NS INT64_C(1000000000)
 enum {
     CONNECTIONS_MAX = 20000,
-    MEMORY_BYTES = 40 * 1024, /* of a connection: its headers, and those it gets */
-    DRAIN_S = 30,             /* for what is under way at the end */
-    LINGER_MS = 300           /* for requests that are on their way at the end */
+    DRAIN_S = 30,   /* for what is under way at the end */
+    LINGER_MS = 300 /* for requests that are on their way at the end */
 };
 
 static void
@@ -192,38 +192,28 @@ listen_given(struct srv *srv, struct err *err)
     return 0;
 }
 
-/* The raw target is decoded in srv_http.c, once and strictly. */
-static size_t
-leave_escaped(void *arg, struct MHD_Connection *mhd, char *s)
-{
-    (void)arg, (void)mhd;
-    return strlen(s);
-}
-
 static int
 start_daemon(struct srv *srv, bool tls, struct MHD_Daemon **out, struct err *err)
 {
-    struct MHD_OptionItem more[8];
+    struct MHD_OptionItem reads[SRV_HTTP_OPTIONS], more[8];
     int n = 0;
     if (tls && srv_tls_options(srv, more, 7, &n, err) < 0)
         return -(int)err->code;
     more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
-    int threads =
-        srv->opts->threads ? srv->opts->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    /* What takes long is on other threads; where these take every processor, each waits
+     * a time slice for whoever else has something to do. */
+    long threads = sysconf(_SC_NPROCESSORS_ONLN) - 1;
     threads = threads < 1 ? 1 : threads > 8 ? 8 : threads;
+    srv_http_options(srv, reads);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                      MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0);
     *out = MHD_start_daemon(
-        flags, 0, NULL, NULL, srv_http_handle, srv, MHD_OPTION_URI_LOG_CALLBACK,
-        srv_http_begin, srv, MHD_OPTION_NOTIFY_COMPLETED, srv_http_end, srv,
-        MHD_OPTION_NOTIFY_CONNECTION, srv_on_connection, srv,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
+        flags, 0, NULL, NULL, srv_http_handle, srv, MHD_OPTION_NOTIFY_COMPLETED,
+        srv_http_end, srv, MHD_OPTION_NOTIFY_CONNECTION, srv_on_connection, srv,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SRV_IDLE_S,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_THREAD_POOL_SIZE,
-        (unsigned)(srv->opts->stdio ? 0 : threads), MHD_OPTION_ARRAY, more,
-        MHD_OPTION_END);
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)(srv->opts->stdio ? 0 : threads),
+        MHD_OPTION_ARRAY, reads, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     return *out ? 0
                 : err_set(err, ERR_IO, "the HTTP daemon does not start%s",
                           tls ? ": look at certificate and key" : "");
@@ -283,7 +273,7 @@ srv_close(struct srv *srv)
         close(net->fds[i]);
     if (net->socket_path)
         unlink(net->socket_path);
-    if (atomic_load(&net->n_slow) > 0)
+    if (srv_n_threads(srv) > 0)
         return; /* its time is over, and it will not be told: the process ends next */
     if (net->plain)
         MHD_stop_daemon(net->plain);
@@ -471,7 +461,7 @@ drain(struct srv *srv)
         if (poll(&p, 1, 20) > 0 && take_signals(srv) > 0)
             _exit(0); /* told twice: now; workers end with their sockets */
     }
-    while (atomic_load(&net->n_slow) > 0 &&
+    while (srv_n_threads(srv) > 0 &&
            clock_mono_ns() - begun < (DRAIN_S + 2) * SECOND_NS)
         poll(NULL, 0, 5);
 }
@@ -508,6 +498,8 @@ srv_run(struct srv *srv, struct err *err)
             swept = clock_mono_ns();
             srv_sweep(srv, false);
             srv_pool_sweep(srv, false);
+            if (atomic_exchange(&net->has_freed, false))
+                malloc_trim(0); /* else a burst's memory would stay with us */
         }
     }
     drain(srv);

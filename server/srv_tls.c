@@ -298,7 +298,10 @@ srv_tls_peer(struct srv_req *q, struct digest *out, struct err *err)
                    now_ns - c->vouched_ns > VOUCHED_NS;
     pthread_mutex_unlock(&t->lock);
     if (is_news && !vouches(t, list, n))
-        return err_set(err, ERR_DENIED, "this client certificate does not hold");
+        return err_set(
+            err, ERR_DENIED,
+            "this client certificate does not hold: its time is over, or none "
+            "of the service's --client-ca made it for clients");
     if (is_news)
         c->vouched_ns = now_ns;
     return 1;

@@ -152,9 +152,15 @@ srv_begin_upload_part(struct srv_req *q, struct err *err)
 }
 
 int
-srv_data_upload_part(struct srv_req *q, const char *p, size_t n, struct err *err)
+srv_data_upload_part(struct srv_req *q, const char *p, size_t *n, struct err *err)
 {
-    return repo_part_write(((struct part *)q->state)->p, p, n, err);
+    return repo_part_take(((struct part *)q->state)->p, p, n, err);
+}
+
+int
+srv_work_upload_part(struct srv_req *q, struct err *err)
+{
+    return repo_part_flush(((struct part *)q->state)->p, err);
 }
 
 int

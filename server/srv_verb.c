@@ -3,20 +3,12 @@
 #include "server/srv_verb.h"
 
 #include "base/clock.h"
-#include "server/srv_page.h"
 #include "server/srv_reach.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct call {
-    const struct svc_verb *verb;
-    cJSON *request;
-    struct srv_page page;
-    char *if_match;
-};
 
 const struct svc_verb *
 srv_verb_find(const char *path)
@@ -68,7 +60,7 @@ put_field(cJSON *request, const struct svc_verb *verb, const char *key,
 }
 
 static int
-read_query(const struct srv_req *q, struct call *c, bool is_get, struct err *err)
+read_query(const struct srv_req *q, struct srv_call *c, bool is_get, struct err *err)
 {
     const char *key, *value;
     for (int i = 0; srv_query_at(q, i, &key, &value); i++) {
@@ -84,7 +76,7 @@ read_query(const struct srv_req *q, struct call *c, bool is_get, struct err *err
 }
 
 static int
-read_key(const struct srv_req *q, struct call *c, struct err *err)
+read_key(const struct srv_req *q, struct srv_call *c, struct err *err)
 {
     const char *key = srv_header(q, "Idempotency-Key");
     const char *said = cJSON_GetStringValue(
@@ -111,7 +103,7 @@ read_key(const struct srv_req *q, struct call *c, struct err *err)
 
 /* If-Match: one ETag of the alias that the verb moves. */
 static int
-read_match(const struct srv_req *q, struct call *c, struct err *err)
+read_match(const struct srv_req *q, struct srv_call *c, struct err *err)
 {
     const char *tag = srv_header(q, "If-Match");
     const size_t n = tag ? strlen(tag) : 0;
@@ -130,7 +122,7 @@ read_match(const struct srv_req *q, struct call *c, struct err *err)
 }
 
 static int
-read_body(const struct srv_req *q, struct call *c, struct err *err)
+read_body(const struct srv_req *q, struct srv_call *c, struct err *err)
 {
     const char *type = srv_header(q, "Content-Type");
     if (!q->body.len) {
@@ -151,12 +143,11 @@ read_body(const struct srv_req *q, struct call *c, struct err *err)
     return 0;
 }
 
-/* 1: it is answered already. */
-static int
-begin(struct srv_req *q, struct call **out, struct err *err)
+int
+srv_verb_ask(struct srv_req *q, struct srv_call **out, struct err *err)
 {
     const bool is_get = strcmp(q->method, "POST") != 0;
-    struct call *c = xcalloc(1, sizeof *c);
+    struct srv_call *c = xcalloc(1, sizeof *c);
     q->state = *out = c;
     c->verb = srv_verb_find(q->args[0]);
     if (!c->verb)
@@ -219,7 +210,7 @@ reply_tagged(struct srv_req *q, const cJSON *reply)
 }
 
 static int
-reply_once(struct srv_req *q, struct call *c, struct err *err)
+reply_once(struct srv_req *q, struct srv_call *c, struct err *err)
 {
     cJSON *reply = NULL;
     struct srv_call_hooks hooks = {
@@ -251,7 +242,7 @@ reply_once(struct srv_req *q, struct call *c, struct err *err)
 struct stream {
     struct srv *srv;
     struct srv_who who;
-    struct call call;
+    struct srv_call call;
     char trace[56], id[24];
     struct srv_sink *to;
     int64_t said_ns;
@@ -268,7 +259,7 @@ stream_free(void *arg)
 }
 
 static struct stream *
-stream_new(struct srv_req *q, struct call *c)
+stream_new(struct srv_req *q, struct srv_call *c)
 {
     struct stream *s = xcalloc(1, sizeof *s);
     s->srv = q->srv;
@@ -423,8 +414,8 @@ wants_events(const struct srv_req *q)
 static int
 verb(struct srv_req *q, struct err *err)
 {
-    struct call *c;
-    int r = begin(q, &c, err);
+    struct srv_call *c;
+    int r = srv_verb_ask(q, &c, err);
     if (r != 0)
         return r < 0 ? r : 0;
     if (svc_gives_bytes(c->verb, c->request))
@@ -454,7 +445,7 @@ srv_do_verb_get(struct srv_req *q, struct err *err)
 void
 srv_gone_verb(struct srv_req *q)
 {
-    struct call *c = q->state;
+    struct srv_call *c = q->state;
     if (!c)
         return;
     cJSON_Delete(c->request);

@@ -59,6 +59,11 @@ const struct svc_field *svc_find_field(const struct svc_verb *verb, const char *
 int svc_n_verbs(void);
 const struct svc_verb *svc_verb_at(int i);
 
+/* The request has the verb's fields, each of its type. ERR_USAGE names one that is not,
+ * or is missing. */
+int svc_check_request(const struct svc_verb *verb, const cJSON *request,
+                      struct err *err) MUST_CHECK;
+
 /* Of an SVC_ANY: it contains "/" or begins with "."; else it is a reference. */
 bool svc_is_path(const char *text);
 

@@ -193,8 +193,8 @@ check_field(const struct svc_verb *verb, const struct svc_field *f, const cJSON 
     return 0;
 }
 
-static int
-check_request(const struct svc_verb *verb, const cJSON *req, struct err *err)
+int
+svc_check_request(const struct svc_verb *verb, const cJSON *req, struct err *err)
 {
     char words[WORDS_BYTES];
     for (const cJSON *v = req ? req->child : NULL; v; v = v->next) {
@@ -342,7 +342,7 @@ svc_call(struct svc *s, const char *name, const cJSON *request, cJSON **reply,
     const struct svc_verb *verb = svc_find(name);
     if (!verb)
         return err_set(err, ERR_USAGE, "there is no verb '%s'", name);
-    if (check_request(verb, request, err) < 0)
+    if (svc_check_request(verb, request, err) < 0)
         return -(int)err->code;
     struct svc_call c = {
         .s = s, .verb = verb, .req = request, .n_cut = fs_maps_n_cut()

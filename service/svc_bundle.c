@@ -316,6 +316,7 @@ import_one(struct svc_call *c, struct repo_bundle *b, struct repo_bundle_entry *
     wish.number = svc_flag(c, "keep_number") ? e->number : 0;
     if (repo_room_for_files(c->repo, model, &e->manifest, err) < 0 ||
         repo_bundle_take(b, &e->manifest, &files.in, err) < 0 ||
+        (c->s->who && repo_ingest_tell(c->repo, &files.in, false, err) < 0) ||
         take_attached(c, b, e, &attached, err) < 0 ||
         check_model(c, &e->manifest, err) < 0 ||
         (set && repo_bundle_take(b, set, &golden.in, err) < 0) ||

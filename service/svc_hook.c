@@ -28,14 +28,12 @@ put_hook(cJSON *o, const struct hook_file *f)
     json_put_str(o, "called", hook_called(f->name));
 }
 
-/* Who may read the store, too, sees that there is one, not what it says. */
 static int
 add_hook(void *arg, const struct hook_file *f, struct err *err)
 {
     struct svc_call *c = arg;
-    int may = svc_shows(c, acc_store(), err);
-    if (may == 0)
-        may = svc_shows(c, (struct acc_object){ ACC_HOOK, NULL, f->name }, err);
+    int may =
+        svc_shows_of_store(c, (struct acc_object){ ACC_HOOK, NULL, f->name }, err);
     if (may <= 0)
         return may;
     cJSON *o = cJSON_CreateObject();
@@ -74,10 +72,9 @@ svc_do_hook_show(struct svc_call *c, struct err *err)
 static void
 put_before(struct svc_call *c, const char *name)
 {
-    struct buf bytes AUTO(buf_release) = BUF_INIT;
     struct hook_file f;
     struct err why = ERR_INIT;
-    if (hook_read(c->repo, name, &f, &bytes, &why) == 1)
+    if (hook_read(c->repo, name, &f, NULL, &why) == 1)
         put_digest(c->body, "before", &f.digest);
     else
         json_put_str(c->body, "before", NULL);

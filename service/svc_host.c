@@ -57,10 +57,9 @@ check_speaks(struct svc_call *c, struct err *err)
     if (no.code != ERR_DENIED)
         return err_set(err, no.code, "%s", no.msg);
     return err_set(err, ERR_DENIED,
-                   "%s may not speak for the host %s: let its agent show a token of a "
-                   "subject with its name (sluice user add %s --service; sluice token "
-                   "create %s), or: sluice grant %s host_report host:%s",
-                   actor, host, host, host, actor, host);
+                   "%s; or its agent shows a token of the host's own: sluice user add "
+                   "%s --service; sluice token create %s",
+                   no.msg, host, host);
 }
 
 /* Every few seconds, by every host: what comes of it is recorded, the question is not.

@@ -98,7 +98,10 @@ svc_take_dir(struct svc_call *c, const char *path, bool is_model,
         return -(int)err->code;
     files->r = c->repo;
     files->kept = opts.dry_run; /* nothing to give back */
-    return repo_ingest(c->repo, root ? root : path, &opts, &files->in, err);
+    r = repo_ingest(c->repo, root ? root : path, &opts, &files->in, err);
+    return r == 0 && c->s->who
+               ? repo_ingest_tell(c->repo, &files->in, opts.dry_run, err)
+               : r;
 }
 
 int

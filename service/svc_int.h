@@ -91,6 +91,10 @@ int svc_take_what(const char *text, enum acc_right *right, struct buf *what,
                   struct err *err) MUST_CHECK;
 /* For lists: 1: the caller may read it, 0: it is left out. */
 int svc_shows(struct svc_call *c, struct acc_object on, struct err *err) MUST_CHECK;
+/* The same for what belongs to the store as a whole: who may read that sees that there
+ * is one, too. */
+int svc_shows_of_store(struct svc_call *c, struct acc_object on,
+                       struct err *err) MUST_CHECK;
 /* Takes those out of an array whose members `model` and `alias` (of one: the model)
  * name something that the caller may not read. */
 int svc_hide(struct svc_call *c, cJSON *list, struct err *err) MUST_CHECK;

@@ -31,7 +31,6 @@ static const struct {
     { "approve_reject", ALIAS, "for", NULL },
     { "approve_withdraw", ALIAS, "for", NULL },
     { "approve_comment", ALIAS, "for", NULL },
-    { "host_want", EVERY, "alias", NULL },
     { "host_rollout", EVERY, "alias", NULL },
     { "target_add", TARGET, "name", NULL },
     { "target_set", TARGET, "name", NULL },
@@ -63,6 +62,7 @@ static const struct {
     { "approve_list", LIST, NULL, NULL },
     { "target_list", LIST, NULL, NULL },
     { "host_list", LIST, NULL, NULL },
+    { "host_want", LIST, NULL, NULL },
     { "ramp", LIST, NULL, NULL },
     { "grant_list", LIST, NULL, NULL },
     { "role_list", LIST, NULL, NULL },
@@ -208,6 +208,13 @@ int
 svc_shows(struct svc_call *c, struct acc_object on, struct err *err)
 {
     return acc_may(c->repo->acc, c->verb->name, ACC_READ, on, err);
+}
+
+int
+svc_shows_of_store(struct svc_call *c, struct acc_object on, struct err *err)
+{
+    int may = svc_shows(c, acc_store(), err);
+    return may == 0 ? svc_shows(c, on, err) : may;
 }
 
 int

@@ -81,6 +81,22 @@ check_target(struct svc_call *c, struct err *err)
                                         s.name);
 }
 
+/* An address is asked by the machine that has the store, and whoever may read sees what
+ * it answers: where that may be is for who administers the store. */
+static int
+check_addresses(struct svc_call *c, const cJSON *policy, struct err *err)
+{
+    const cJSON *rule;
+    cJSON_ArrayForEach(rule, cJSON_GetObjectItemCaseSensitive(policy, "require"))
+    {
+        if (json_has(rule, "http") &&
+            acc_check(c->repo->acc, ACC_ADMIN, acc_store(), err) < 0)
+            return err_ctx(err, "policy set: gate \"http\" names an address that the "
+                                "store's machine asks, which is for administrators");
+    }
+    return 0;
+}
+
 int
 svc_do_policy_set(struct svc_call *c, struct err *err)
 {
@@ -99,6 +115,10 @@ svc_do_policy_set(struct svc_call *c, struct err *err)
     if (json_parse(&policy, (struct str){ buf_str(&text), text.len },
                    svc_str(c, "file") ? svc_str(c, "file") : "policy", err) < 0)
         return -(int)err->code;
+    if (check_addresses(c, policy, err) < 0) {
+        cJSON_Delete(policy);
+        return -(int)err->code;
+    }
     json_put_str(c->reply, "alias", key);
     json_put_str(c->reply, "model", model);
     cJSON_AddItemToObject(c->body, "policy", cJSON_Duplicate(policy, true));

@@ -51,9 +51,8 @@ int
 svc_do_key_list(struct svc_call *c, struct err *err)
 {
     cJSON *list = cJSON_AddArrayToObject(c->reply, "keys");
-    int may = svc_shows(c, acc_store(), err);
-    if (may == 0)
-        may = svc_shows(c, (struct acc_object){ ACC_KEY, NULL, ACC_KEY_NAME }, err);
+    int may =
+        svc_shows_of_store(c, (struct acc_object){ ACC_KEY, NULL, ACC_KEY_NAME }, err);
     return may <= 0 ? may : acc_keys(c->repo->acc, add_key, list, err);
 }
 

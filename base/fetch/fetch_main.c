@@ -6,6 +6,7 @@
  * Ends with 0 for any answer; 1: nobody answered, 3: not in time, with a line that says
  * why. */
 #include "base/fs.h"
+#include "base/http.h"
 
 #include <curl/curl.h>
 #include <fcntl.h>
@@ -34,16 +35,6 @@ take(char *p, size_t size, size_t n, void *arg)
     return a->cut ? 0 : bytes; /* 0 ends the transfer */
 }
 
-static long
-max_age(const char *value)
-{
-    const char *at = strcasestr(value, "max-age=");
-
-    if (strcasestr(value, "no-store") || strcasestr(value, "no-cache"))
-        return 0;
-    return at ? labs(strtol(at + strlen("max-age="), NULL, 10)) : -1;
-}
-
 static size_t
 take_header(char *p, size_t size, size_t n, void *arg)
 {
@@ -56,7 +47,7 @@ take_header(char *p, size_t size, size_t n, void *arg)
     if (strncasecmp(line, status, sizeof(status) - 1) == 0)
         a->grpc_status = strtol(line + sizeof(status) - 1, NULL, 10);
     if (strncasecmp(line, cache, sizeof(cache) - 1) == 0)
-        a->max_age_s = max_age(line + sizeof(cache) - 1);
+        a->max_age_s = http_max_age(line + sizeof(cache) - 1);
     if (strncasecmp(line, message, sizeof(message) - 1) == 0) {
         const char *text = line + sizeof(message) - 1;
 

@@ -79,16 +79,16 @@ served() { # its words
     [ -n "${SLUICE_TEST_SERVER:-}" ] && [ -f "$SLUICE_STORE/format" ] || return 0
     case " $* " in *" --store "* | *" --store="* | *" --server "* | *" --server="*) return 0 ;; esac
     case " $* " in *" --rebuild "*) return 0 ;; esac # the owner's, who does it while others are served
-    id=$(stat -c %i "$SLUICE_STORE")
-    [ ! -e "$scratch/.not-served-$id" ] || return 0
-    if [ ! -S "$scratch/.served-$id" ]; then
+    ino=$(stat -c %i "$SLUICE_STORE")
+    [ ! -e "$scratch/.not-served-$ino" ] || return 0
+    if [ ! -S "$scratch/.served-$ino" ]; then
         kept_service=${service:-} kept_at=${at:-}
-        serve "$scratch/.serve-log" --socket "$scratch/.served-$id" ||
-            : >"$scratch/.not-served-$id" # not this user's, damaged, …
+        serve "$scratch/.serve-log" --socket "$scratch/.served-$ino" ||
+            : >"$scratch/.not-served-$ino" # not this user's, damaged, …
         service=$kept_service at=$kept_at
-        [ ! -e "$scratch/.not-served-$id" ] || return 0
+        [ ! -e "$scratch/.not-served-$ino" ] || return 0
     fi
-    served_by=unix:$scratch/.served-$id
+    served_by=unix:$scratch/.served-$ino
 }
 sl() {
     status=0

@@ -2,6 +2,7 @@
 one request in a piece. usage: service_bytes.py PORT TLS_PORT SOCKET
 Prints "ok NAME" or "not ok NAME: why"."""
 import os
+import re
 import socket
 import ssl
 import struct
@@ -106,6 +107,55 @@ for reset in (False, True):
                 s.close()
 honest("480 who vanished")
 
+# Who reads nothing of what he asked for keeps nobody from working.
+def post(path, data, s=None):
+    s = s or connect(PATH)
+    s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, len(data)) + data)
+    return s
+
+
+def busy():
+    s = connect(PATH)
+    s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return int(re.search(rb'sluice_workers{state="busy"} (\d+)', read(s))[1])
+
+
+lazy, begun = [], []
+while len(lazy) < 520:
+    some = [connect(PATH) for _ in range(40)]
+    for s in some:
+        s.sendall(b"GET /pull/fraud/1.tar HTTP/1.1\r\nHost: x\r\n\r\n")
+    begun += [s.recv(12) for s in some]
+    lazy += some
+got = post(b"/api/v1/list", b"{}").recv(12)
+check("520 archives that nobody reads, and a verb is carried out", got == b"HTTP/1.1 200", (got, set(begun)))
+for s in lazy:
+    s.close()
+held, refused = [], 0
+for _ in range(30):  # bodies of 4 MB that do not end
+    s = connect(PATH)
+    s.sendall(b"POST /api/v1/list HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n")
+    try:
+        s.sendall(b" " * 3990000)
+    except OSError:
+        pass
+    held.append(s)
+got = post(b"/api/v1/list", b"{}").recv(12)
+check("30 bodies of 4 MB on their way, and a small one is taken", got == b"HTTP/1.1 200", got)
+for s in held:
+    try:
+        s.sendall(b" " * 9998 + b"{}")
+        refused += s.recv(12) == b"HTTP/1.1 503"
+    except OSError:
+        refused += 1
+    s.close()
+check("not all of these", 10 < refused < 30, refused)
+got = post(b"/api/v1/list", b" " * 3999998 + b"{}").recv(12)
+check("with room again, the next is", got == b"HTTP/1.1 200", got)
+readers = [post(b"/api/v1/cat", b'{"ref": "fraud@1", "paths": ["assets.extra/big"]}') for _ in range(3)]
+check("a slow reader has a worker", all(s.recv(12) == b"HTTP/1.1 200" for s in readers) and busy() >= 3)
+readers_since, readers_ended = time.monotonic(), None
+
 # Slow on purpose: a head that comes by bytes ends in 20 s, a body in 30 s; others wait for neither.
 head, body, idle = connect(PLAIN), connect(PATH), connect(TLS)
 body.sendall(b"POST /api/v1/list HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
@@ -116,7 +166,7 @@ for s in many:
 for _ in range(3):
     honest("500 slow ones, while they are there,")
 begun, ended = time.monotonic(), {}
-while len(ended) < 2 and time.monotonic() - begun < 120:
+while (len(ended) < 2 or readers_ended is None) and time.monotonic() - begun < 180:
     for name, s in slow.items():
         if name in ended:
             continue
@@ -129,9 +179,14 @@ while len(ended) < 2 and time.monotonic() - begun < 120:
             pass
         except OSError:
             ended[name] = time.monotonic() - begun
+    for s in readers:  # a little now and then
+        s.recv(1000)
+    if readers_ended is None and time.monotonic() - readers_since > 25 and busy() == 0:
+        readers_ended = time.monotonic() - readers_since
     time.sleep(0.5)
 check("a slow head is ended", 10 < ended.get("head", 0) < 60, ended)
 check("a slow body is ended", 25 < ended.get("body", 0) < 90, ended)
+check("and a slow reader loses it", readers_ended is not None, readers_ended)
 gone = 0
 for s in many:
     s.settimeout(60)

@@ -226,6 +226,28 @@ for who in ("nobody", "mallory", "narrow"):
     refused(who)
 status, _, text = ask("julia", "POST", "/api/v1/replay", {"verdict": "1"})
 check("a verdict by a program is not replayed from elsewhere", status == 403 and "program" in text, text)
+
+
+def tree(who, model, verb, path, data):
+    """A directory with one file, sent for a verb; the field that names the file."""
+    import hashlib
+    entry = {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    u = json.loads(ask(who, "POST", "/api/v1/uploads", {"verb": verb, "model": model, "files": [entry]})[2])
+    c = Connection("x")
+    c.request("PUT", f"/api/v1/uploads/{u['id']}/files/0?offset=0", data, {"Authorization": "Bearer " + TOKENS[who]})
+    c.getresponse().read()
+    done = ask(who, "POST", f"/api/v1/uploads/{u['id']}/commit", {"files": [entry]})
+    return json.loads(done[2])["tree"] + "/" + path
+
+
+status, _, text = ask("julia", "POST", "/api/v1/policy/set", {
+    "alias": "production", "model": "fraud",
+    "file": tree("julia", "fraud", "policy_set", "p.json", b'{"policy": 1, "require": [{"http": "http://127.0.0.1:1/pwned"}]}')})
+check("a gate that asks an address is for who administers the store", status == 403 and "admin" in text, text)
+status, _, text = ask("julia", "POST", "/api/v1/policy/set", {
+    "alias": "production", "model": "fraud",
+    "file": tree("julia", "fraud", "policy_set", "p.json", b'{"policy": 1, "require": [{"scan": "clean"}]}')})
+check("the other gates for who judges the model", status == 200, text)
 for field in ("reload", "status_url"):
     status, _, text = ask("julia", "POST", "/api/v1/target/set", {"name": "web", field: "http://127.0.0.1:1/pwned"})
     check(f"{field} is for who administers the store", status == 403 and "admin" in text, text)

@@ -187,6 +187,9 @@ ok "explain in a scope: what is in it"
 as "$narrow" explain far hook_set hook:gate-ticket
 fails "what is not" 1 "far may not"
 prints "the scope decides" "the scope of token [0-9A-Za-z]{8} does not include it"
+as "$mine" explain "$(id -un)" push digits
+fails "of the owner, too" 1 "may not push digits"
+prints "whom no grant bounds" "the scope of token"
 as "$far" explain far hook_set hook:gate-ticket
 ok "without one, everybody asks about himself"
 as "$far" explain far push digits

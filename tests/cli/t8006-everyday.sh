@@ -108,4 +108,51 @@ far push nowhere digits
 fails "nothing there" 7 '^sluice: push nowhere: open nowhere: No such file'
 far pull digits@1 m
 fails "a place that is taken" 3 '^sluice: pull digits@1: m: there is something already$'
+
+# ---- words typed wrong ----
+sl list --server https://127.0.0.1:99999
+fails "a port that is none" 2 "a port is 1 to 65535"
+sl list --server "unix:$scratch"
+fails "a directory" 1 "it is no socket"
+sl push m -q
+fails "a flag of one letter" 2 "^sluice: push has no flag -q; sluice push --help"
+sl push --dry-rum
+fails "one that is near another" 2 "has no flag --dry-rum; near it: --dry_run"
+sl push --help
+prints "each command's help says where stores are" "--server X"
+
+# ---- who asks: the token of a host, and what a job's statement says ----
+sl user add ci --service
+sl grant ci push digits
+sl token create ci --out token
+port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+sluice serve --listen "127.0.0.1:$port" >tcp.log 2>&1 </dev/null &
+servers="$servers $!"
+for _ in $(seq 200); do
+    curl -fs "http://127.0.0.1:$port/healthz" >/dev/null 2>&1 && break
+    sleep 0.1
+done
+near="http://127.0.0.1:$port"
+sl resolve digits --server "$near"
+fails "nobody" 6 "say who you are"
+export XDG_CONFIG_HOME="$scratch/config"
+mkdir -p config/sluice/tokens
+cp token "config/sluice/tokens/127.0.0.1:$port"
+chmod 600 "config/sluice/tokens/127.0.0.1:$port"
+sl resolve digits --server "$near"
+prints "a token that is kept for the host" '^digits@'
+chmod 644 "config/sluice/tokens/127.0.0.1:$port"
+sl resolve digits --server "$near"
+fails "not when others can read it" 6 "others can read the token .*chmod 600"
+export SLUICE_TOKEN="
+ $(cat token) "
+sl resolve digits --server "$near"
+prints "blanks around a token are nobody's" '^digits@'
+sl resolve digits --server "$near/there"
+fails "a wrong path is not a version that is missing" 1 "is the path of --server right"
+SLUICE_TOKEN=$(/usr/bin/python3 -c 'import base64, json
+part = lambda o: base64.urlsafe_b64encode(json.dumps(o).encode()).rstrip(b"=").decode()
+print(part({"alg": "RS256"}) + "." + part({"iss": "https://ci", "aud": ["a", "b"], "sub": "repo:x", "exp": 1}) + ".x")')
+sl resolve digits --server "$near"
+fails "a job that is nobody is told what it showed" 6 'it says: iss https://ci, aud a, sub repo:x; it ended [0-9]+ s ago'
 finish

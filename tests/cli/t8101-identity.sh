@@ -108,15 +108,15 @@ report='"ref": "digits@production", "release": 1, "state": "observed"'
 as "$agent" /api/v1/host/want -d '{"host": "web-1", "alias": "production"}'
 says "a host's agent speaks for the host of its name" 200 '"models"'
 as "$agent" /api/v1/host/want -d '{"host": "web-2", "alias": "production"}'
-says "not for another" 403 'may not speak for the host web-2'
+says "not for another" 403 'may not admin host:web-2'
 as "$agent" /api/v1/host/report -d "{\"host\": \"web-2\", $report}"
-says "whatever it says" 403 'sluice grant web-1 host_report host:web-2'
+says "whatever it says" 403 "sluice grant web-1 host_report 'host:web-2'"
 sl grant web-1 host_report 'host:web-*'
 ok "for several: a grant on them"
 as "$agent" /api/v1/host/want -d '{"host": "web-2", "alias": "production"}'
 says "then for those" 200 '"models"'
 as "$agent" /api/v1/host/want -d '{"host": "db-1", "alias": "production"}'
-says "and no others" 403 'may not speak'
+says "and no others" 403 'may not admin'
 ask $list --unix-socket socket
 says "on a socket the kernel says who" 200 '"digits"'
 as "$other" $list --unix-socket socket

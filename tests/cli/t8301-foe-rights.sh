@@ -62,6 +62,21 @@ check "all was tried" [ "$(grep -c '^ok\|^not ok' foe)" -gt 25 ]
 is "and nobody gets what is not his" "$(grep -v '^ok' foe)" ""
 check "no program was run" [ ! -e pwned -a ! -e ran ]
 check "no token is in the access log" sh -c '! grep -q slc_ log'
+# What a push counts as new says nothing of what others have.
+news() { printf '%s\n' "$out" | grep -o '"new_[a-z]*": [0-9]*' | head -2; }
+sl --store "$scratch/empty" init
+sl --store "$scratch/empty" push "$digits/v2" m --json
+want=$(news)
+grep '^mallory ' tokens | cut -d' ' -f2 >mallory-token
+chmod 600 mallory-token
+tar cf v2.tar -C "$digits/v2" .
+export SLUICE_TOKEN_FILE="$scratch/mallory-token" XDG_CACHE_HOME="$scratch/cache"
+sl --server "unix:$scratch/sock" push v2.tar fraud --dry_run --json
+is "a dry run of an archive of zebra's files: all are new" "$(news)" "$want"
+is "each of them" "$(printf '%s\n' "$out" | grep -c '"new": false')" 0
+sl --server "unix:$scratch/sock" push v2.tar fraud --json
+is "the archive: all are new" "$(news)" "$want"
+unset SLUICE_TOKEN_FILE
 ends "$service"
 is "the service ends well" $? 0
 is "without a word" "$(grep -hv ' listens on ' serve.err)" ""

@@ -6,14 +6,22 @@ needs python3 openssl
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
     -subj /CN=localhost 2>/dev/null
 sl init
+cp -r "$digits/v1" model
+chmod -R u+w model
+mkdir -p model/assets.extra
+head -c 4000000 /dev/urandom >model/assets.extra/big
+sl push model fraud
+ok "a model that takes its time"
 serve serve.err --listen 127.0.0.1:0 --socket "$scratch/sock"
 pid=$service plain=${at##*:}
 serve tls.err --listen 127.0.0.1:0 --tls_cert cert --tls_key key
 tls_pid=$service tls=${at##*:}
 python3 -W ignore "$top/tests/cli/service_bytes.py" "$plain" "$tls" "$scratch/sock" >bytes 2>&1
-check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -ge 25 ]
+check "all was tried" [ "$(grep -c '^ok\|^not ok' bytes)" -gt 30 ]
 is "and the service bears it" "$(grep -v '^ok' bytes)" ""
-few() { [ "$(ls "/proc/$pid/fd" | wc -l)" -lt 60 ]; }
+# SQLite keeps those of a catalogue that is open for who opens it next
+# shellcheck disable=SC2012
+few() { [ "$(ls -l "/proc/$pid/fd" | grep -cv 'catalogue\.db$')" -lt 60 ]; }
 check "no descriptor stays" await 60 few
 ends "$pid"
 is "it ends well" $? 0

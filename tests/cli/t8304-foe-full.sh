@@ -20,6 +20,7 @@ serve serve.err --socket "$scratch/sock"
 cat >full.py <<'END'
 import hashlib, http.client, json, os, socket, sys
 PATH, DIR, DISK = sys.argv[1:4]
+STORE = DISK + "/store"
 def check(name, good, why=""):
     print("ok " + name if good else f"not ok {name}: {str(why)[:500]}", flush=True)
 class Connection(http.client.HTTPConnection):
@@ -42,10 +43,21 @@ OLD = open(DIR + "/../v1/saved_model.pb", "rb").read()
 files["assets.extra/big"] = os.urandom(4 << 20)
 listing = [{"path": p, "size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for p, b in sorted(files.items())]
 status, r = ask("POST", "/api/v1/uploads", {"model": "fraud", "files": [{"path": "x", "size": 10 ** 12}]})
-huge = f"/api/v1/uploads/{r['id']}"
-status, r = ask("PUT", huge + "/files/0?offset=0", b"x")
-check("what can never fit is refused with its first part", status >= 400 and "space" in str(r), (status, r))
-check("and forgotten", ask("DELETE", huge)[0] == 204)
+check("what can never fit is refused at once", status == 507 and "space" in str(r), (status, r))
+check("and forgotten", os.listdir(STORE + "/uploads") == [])
+# what is claimed takes no room: many claims fit where one of them does
+free = os.statvfs(STORE).f_bavail * os.statvfs(STORE).f_frsize
+claims = []
+for i in range(8):
+    status, r = ask("POST", "/api/v1/uploads", {"model": "fraud", "files": [{"path": "x%d" % i, "size": free // 2}]})
+    check("a claim of half of the disk", status == 201, (status, r))
+    claims.append(f"/api/v1/uploads/{r['id']}")
+    status, r = ask("PUT", claims[-1] + "/files/0?offset=%d" % (free // 2 - 300000), os.urandom(300000))
+    check("and a part of it", status == 204, (status, r))
+left = os.statvfs(STORE).f_bavail * os.statvfs(STORE).f_frsize
+check("take what came", free - left < 8 * 400000, (free, left))
+for c in claims:
+    check("and go", ask("DELETE", c)[0] == 204)
 status, u = ask("POST", "/api/v1/uploads", {"model": "fraud", "files": listing})
 check("what fits is begun", status == 201, u)
 fill = open(DISK + "/fill", "wb")

@@ -17,12 +17,14 @@ class Api(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path, _, query = self.path.partition("?")
         auth = self.headers.get("Authorization") or self.headers.get("PRIVATE-TOKEN") or "none"
-        print(self.command, path, query, auth, file=seen)
+        print(self.command, path, query, auth, self.headers.get("Content-Type"), file=seen)
         if path == "/token":
             return self.say(200, {"count": 1, "value": "job.token.for-" + query.rpartition("audience=")[2]})
         if auth not in ("Bearer gh", "gl"):
             return self.say(401, {"message": "Bad credentials"})
-        if self.command == "GET":
+        if self.command == "GET": # ours are on the second page: a hundred people were faster
+            if "&page=2" not in query:
+                return self.say(200, [{"id": i, "body": "a person's"} for i in range(900, 1000)])
             return self.say(200, [{"id": i, "body": b} for i, b in comments.items()])
         text = json.loads(body)["body"]
         if self.command == "POST":
@@ -131,7 +133,52 @@ is "tried three times" "$(wc -l <calls)" 3
 is "as one call: one idempotency key" "$(sed 's/.*--idempotency-key \([^ ]*\).*/\1/' calls | sort -u | wc -l)" 1
 echo 99 >busy
 SLUICE_CI_RETRY_S=3 run push "$digits/v3" digits
-fails "busy for good" 75 "tried for 3 s"
+fails "busy for good" 75 "tried for [0-9]+ s: try the job again later"
+
+# ---- a job that is cancelled ----
+
+until_there() { # file
+    for i in $(seq 300); do
+        [ -s "$1" ] && return
+        /bin/sleep 0.1 # not the one of shim/
+    done
+}
+cat >shim/sleep <<'S'
+#!/bin/sh
+echo $$ >sleeper
+exec /bin/sleep 600
+S
+chmod +x shim/sleep
+TMPDIR=$scratch/ci-tmp
+mkdir ci-tmp
+export TMPDIR
+echo 99 >busy
+"$ci" push "$digits/v3" digits >.out 2>.err &
+job=$!
+until_there sleeper
+kill $job
+wait $job
+is "SIGTERM while it waits to try again" "$?" 143
+rm shim/sleep
+check "does not go on waiting" sh -c '! kill -0 "$(cat sleeper)" 2>/dev/null'
+cat >hang <<'S'
+#!/bin/sh
+echo $$ >pusher
+exec sleep 600
+S
+chmod +x hang
+echo 0 >busy
+REAL=$scratch/hang "$ci" push "$digits/v3" digits >.out 2>.err &
+job=$!
+until_there pusher
+kill $job
+wait $job
+is "SIGTERM in the middle of a push" "$?" 143
+check "ends the push, too" sh -c '! kill -0 "$(cat pusher)" 2>/dev/null'
+is "nothing is left behind" "$(ls ci-tmp)" ""
+unset TMPDIR
+run push "$digits/v3" digits
+is "the next one is as if nothing had been" "$status $out" "0 digits@3"
 
 # ---- GitHub's job token ----
 
@@ -167,10 +214,10 @@ GITHUB_TOKEN=gh GITHUB_STEP_SUMMARY=summary
 export GITHUB_TOKEN GITHUB_STEP_SUMMARY
 run comment digits@1 "by run 3"
 ok "a comment on GitHub"
-check "made" grep -q "^POST /repos/acme/fraud/issues/7/comments" seen
+check "made" grep -qx "POST /repos/acme/fraud/issues/7/comments  Bearer gh application/json" seen
 run comment digits@2
 ok "another one"
-check "changes the first" grep -q "^PATCH /repos/acme/fraud/issues/comments/41" seen
+check "changes the first, wherever it is" grep -qx "PATCH /repos/acme/fraud/issues/comments/41  Bearer gh application/json" seen
 check "one comment, in words" python3 - <<'P'
 import json
 c = json.load(open("comments"))
@@ -181,7 +228,7 @@ assert "### digits@2 by export: **failed**" in t and "| failed | case" in t, t
 P
 check "the job's summary has both" test "$(grep -c '^### Sluice' summary)" -eq 2
 GITHUB_TOKEN=wrong run comment digits@1
-fails "a token that may not" 22 "401"
+fails "a token that may not" 1 "401.*|no comment: GET http"
 unset GITHUB_REF GITHUB_TOKEN GITHUB_STEP_SUMMARY GITHUB_API_URL
 CI_MERGE_REQUEST_IID=9 CI_PROJECT_ID=5 CI_API_V4_URL=$url/api/v4
 export CI_MERGE_REQUEST_IID CI_PROJECT_ID CI_API_V4_URL
@@ -191,6 +238,8 @@ prints "says it here" "^### Sluice: digits@1"
 check "and why" grep -q "SLUICE_CI_GITLAB_TOKEN may" .err
 SLUICE_CI_GITLAB_TOKEN=gl run comment digits@1
 ok "a note on GitLab"
-check "changed, as there is one" grep -q "^PUT /api/v4/projects/5/merge_requests/9/notes/41" seen
+check "changed, as there is one" grep -qx "PUT /api/v4/projects/5/merge_requests/9/notes/41  gl application/json" seen
+SLUICE_CI_GITLAB_TOKEN=gl CI_API_V4_URL=http://127.0.0.1:1 run comment digits@1
+fails "nobody takes the comment" 1 "no comment: GET http://127.0.0.1:1/projects/5"
 check "no secret on a command line" sh -c '! grep -n "curl.*TOKEN" "$1"' - "$ci"
 finish

@@ -101,6 +101,54 @@ sl host list
 prints "the store has its report" "web-1"
 SLUICE_STORE=$scratch/host sl agent --from ftp://x --host web-1 --once
 fails "what is none of them" 2 "a directory, ssh://.*or a service: https://host"
+
+# ---- and over https, with a token, as an own process ----
+
+if command -v openssl >/dev/null && command -v python3 >/dev/null && [ -x "$BIN/sluice-client" ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
+        -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1
+    first=$service
+    serve tls.err --listen 127.0.0.1:0 --tls_cert chain.pem --tls_key key.pem
+    port=${at##*:}
+    sl user add gpu-7 --service
+    sl grant gpu-7 read digits
+    sluice token create gpu-7 --scope 'read:*' --out narrow >/dev/null
+    sluice token create gpu-7 --out token >/dev/null
+    sluice init "$scratch/gpu-7" >/dev/null
+    sluice --store "$scratch/gpu-7" target add web "$scratch/gpu-models" --alias production --layout tfserving >/dev/null
+    of() { SLUICE_STORE=$scratch/gpu-7 SLUICE_CA_FILE=$scratch/chain.pem SLUICE_RETRY_S=30 "$@"; }
+    SLUICE_TOKEN_FILE=$scratch/token of sl agent --from "https://localhost:$port" --host gpu-7 --once
+    ok "an agent over https"
+    is "it shows what is released" "$(readlink "$scratch/gpu-models/digits/latest")" 2
+    check "the same bytes" diff -rx assets "$digits/v2" "$scratch/gpu-models/digits/2"
+    SLUICE_TOKEN_FILE=$scratch/token of sl agent --from "https://localhost:$port" --host gpu-8 --once
+    prints "it speaks for no other host" "gpu-7 may not admin host:gpu-8 .*sluice grant gpu-7 host_report 'host:gpu-8'; or its agent shows a token of the host's own"
+    of sl agent --from "https://localhost:$port" --host gpu-7 --once
+    prints "without a token: which variable" "^away: https://localhost:$port: say who you are.*SLUICE_TOKEN_FILE.* says who asks"
+    is "what was there stays" "$(readlink "$scratch/gpu-models/digits/latest")" 2
+    sl grant gpu-7 host_report 'host:gpu-*'
+    SLUICE_TOKEN_FILE=$scratch/narrow of sl agent --from "https://localhost:$port" --host gpu-8 --once
+    prints "a scope that is too narrow is named as such" "the scope of token [0-9A-Za-z]+ does not include it; use one that has host_report:host:gpu-8"
+    SLUICE_STORE=$scratch/gpu-7 SLUICE_CA_FILE=$scratch/chain.pem SLUICE_RETRY_S=30 SLUICE_TOKEN_FILE=$scratch/token \
+        sluice agent --from "https://localhost:$port" --host gpu-7 --interval 1s >agent.log 2>&1 &
+    agent=$!
+    servers="$servers $agent"
+    shows() { [ "$(readlink "$scratch/gpu-models/digits/latest")" = "$1" ]; }
+    sl promote digits@1 --to production --again
+    check "a release is followed" await 60 shows 1
+    sl rollback digits@production
+    check "and a rollback" await 60 shows 2
+    told() { sluice host list --json | python3 -c 'import json, sys
+sys.exit([(h["shows"], h["state"]) for h in json.load(sys.stdin)["hosts"] if h["host"] == "gpu-7"] != [("2", "switched")])'; }
+    check "which the store is told" await 60 told
+    ends "$agent"
+    is "SIGTERM ends it" "$?" 0
+    ends "$service"
+    is "so does the service" "$?" 0
+    service=$first
+else
+    skip "an agent over https" "no openssl, python3 or sluice-client"
+fi
 ends "$service"
 is "it ends well" "$?" 0
 finish

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The static client in a root directory that has nothing else: read-only, as a user that no
-# file knows, without HOME; over HTTP by address, by a name of /etc/hosts and by one of DNS.
+# file knows, without HOME; over HTTP by address, by a name of /etc/hosts and by one of DNS;
+# over HTTPS with the list of whom to trust where each distribution keeps it.
 . "$(dirname "$0")/../cli/lib.sh"
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -40,19 +41,37 @@ while True:
     answer = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\x7f\0\0\1" if is_a else b""
     s.sendto(head + q[12:end] + answer, to)
 EOP
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
+    -subj /CN=there -addext subjectAltName=DNS:there >/dev/null 2>&1
+# as Debian, RHEL (its file, and what that is a link to), Alpine and SUSE lay it
+lists='etc/ssl/certs/ca-certificates.crt etc/pki/tls/certs/ca-bundle.crt
+    etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem etc/ssl/cert.pem etc/ssl/ca-bundle.pem'
+i=0
+for list in none etc/mine.pem $lists; do
+    i=$((i + 1))
+    mkdir -p "os$i/$(dirname "$list")" "os$i/etc"
+    cp "$static" "os$i/sluice"
+    cp root/etc/hosts "os$i/etc/"
+    [ $list = none ] || cp chain.pem "os$i/$list"
+done
+chmod -R a+rX os*
 cat >inside.sh <<'EOP'
 ip link set lo up 2>/dev/null || ifconfig lo up
 mount --bind root root && mount --bind box root/box && mount -o remount,bind,ro root
 sluice serve --listen 127.0.0.1:8600 >serve.log 2>&1 & server=$!
+sluice serve --listen 127.0.0.1:8643 --tls_cert chain.pem --tls_key key.pem >tls.log 2>&1 & tls=$!
 sluice serve --socket "$PWD/box/socket" >socket.log 2>&1 & socket=$!
 /usr/bin/python3 dns.py & dns=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e dns-up ] && [ -S box/socket ] && break; sleep 0.2; done
+for _ in $(seq 150); do
+    [ -e dns-up ] && [ -S box/socket ] && grep -q 8600 serve.log && grep -q 8643 tls.log && break
+    sleep 0.2
+done
 chmod 666 box/socket
 run() { # name, words…
     name=$1
     shift
     status=0
-    env -i SLUICE_RETRY_S=3 "$chroot" --userspec=54321:54321 root /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
+    env -i SLUICE_RETRY_S=3 ${var:-} "$chroot" --userspec=54321:54321 "${in:-root}" /sluice "$@" >"out-$name" 2>"err-$name" || status=$?
     echo "$status" >"status-$name"
 }
 run version --version
@@ -63,7 +82,13 @@ run hosts --server http://there:8600 list
 run dns --server http://anything.example:8600 list
 run cache --server unix:/box/socket exec digits -- /sluice version
 run local --server unix:/box/socket init /box/store
-kill "$server" "$socket" "$dns"
+for in in os*; do
+    var=
+    run "$in" --server https://there:8643 list
+    var=SSL_CERT_FILE=/etc/mine.pem
+    run "$in-var" --server https://there:8643 list
+done
+kill "$server" "$tls" "$socket" "$dns"
 EOP
 mkdir -m 777 box
 sluice grant uid:54321 push digits >/dev/null 2>&1
@@ -85,4 +110,12 @@ shows "a name of /etc/hosts" hosts 6 'SLUICE_TOKEN'
 shows "a name of DNS" dns 6 'SLUICE_TOKEN'
 shows "no place for a cache: says so" cache 2 'XDG_CACHE_HOME'
 shows "what needs the whole of sluice" local 2 'store of this machine'
+shows "HTTPS, and no list: says what is missing" os1 1 'ca-certificates is not installed.*SLUICE_CA_FILE'
+shows "HTTPS, \$SSL_CERT_FILE" os2-var 6 'SLUICE_TOKEN'
+shows "HTTPS, \$SSL_CERT_FILE names nothing" os3-var 2 'SSL_CERT_FILE: /etc/mine.pem: No such file'
+i=2
+for list in $lists; do
+    i=$((i + 1))
+    shows "HTTPS, whom to trust in /$list" os$i 6 'SLUICE_TOKEN'
+done
 finish

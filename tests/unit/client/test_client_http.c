@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define OK PEER_SAYS("200 OK", "Server: sluice/9.9\r\n", "2", "{}")
@@ -162,7 +163,8 @@ TEST(test_client_http__nobody_there)
 
 TEST(test_client_http__a_token_stays_off_the_plain_network)
 {
-    static const struct peer_step steps[] = { { OK, true, false } };
+    static const struct peer_step steps[] = { { PEER_SAYS("401 Who", "", "0", ""), true,
+                                                false } };
     struct client_answer a AUTO(client_answer_release) = { .status = 0 };
     struct err err = ERR_INIT;
     struct client *c;
@@ -175,6 +177,9 @@ TEST(test_client_http__a_token_stays_off_the_plain_network)
     CHECK_OK(get(c, &a, &err));
     peer_end(&p);
     CHECK_INT(count(buf_str(&p.asked), "slc_secret"), 0);
+    CHECK_INT(client_problem(c, &a, NULL, &err), -ERR_DENIED);
+    CHECK(strstr(err.msg, "no token goes over plain HTTP") != NULL);
+    err_clear(&err);
     client_close(c);
     buf_release(&p.asked);
     CHECK_ERR(client_open(&c, p.server, "a b", &err), ERR_USAGE);

@@ -92,9 +92,12 @@ try_part(struct repo_upload *u, int n, int64_t at, const void *p, size_t size,
     struct repo_part *part = NULL;
     int rc = repo_part_begin(&part, u, n, at, (int64_t)size, sums ? sums : &none, err);
 
-    for (size_t k = 0; rc == 0 && k < size; k += 100000)
-        rc = repo_part_write(part, (const char *)p + k,
-                             size - k < 100000 ? size - k : 100000, err);
+    for (size_t k = 0, some; rc == 0 && k < size; k += some) {
+        some = size - k < 100000 ? size - k : 100000;
+        rc = repo_part_take(part, (const char *)p + k, &some, err);
+        if (rc == 1)
+            rc = repo_part_flush(part, err);
+    }
     if (rc == 0)
         rc = repo_part_end(part, err);
     repo_part_close(part);

@@ -117,7 +117,7 @@ static const struct {
       0 },
     { "exec", "{'ref':'fraud@99','command':['true']}", NULL, "fraud", 0 },
     { "agent", "{'from':'~/none','once':true}", NULL, "store", 0 },
-    { "host_want", "{'host':'guest','alias':'live'}", NULL, "*@live", 0 },
+    { "host_want", "{'host':'guest','alias':'live'}", NULL, "fraud", LIST },
     { "host_report", "{'host':'guest','ref':'fraud@live','release':1,'state':'failed'}",
       NULL, "fraud@live", 0 },
     { "host_list", "{}", NULL, "fraud", LIST },
