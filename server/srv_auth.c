@@ -413,7 +413,8 @@ check_cert(struct srv_auth *a, struct srv_req *q, const struct digest *key,
     if (r == 0)
         r = srv_tls_names(q, find_name, &s, err);
     if (r == 0)
-        srv_note(a->notes, "login", object, q->conn->peer, "it stands for nobody", false);
+        srv_note(a->notes, "login", object, q->conn->peer, "it stands for nobody",
+                 false);
     if (r <= 0)
         return r;
     snprintf(out->via, sizeof out->via, "certificate %.16s", hex);

@@ -7,6 +7,7 @@
 #   is NAME GOT WANT       two strings are equal
 #   check NAME COMMAND…    a command ends with 0
 #   skip NAME WHY
+#   needs PROGRAM…         without one of them the script ends here, skipped
 #   await SECONDS COMMAND… until the command ends with 0, and says whether it did. A test that
 #                          waits waits so: long where it must, not a moment longer than it must
 #   serve LOG OPTIONS…     a service, which has said that it listens: its process $service, where
@@ -147,6 +148,14 @@ check() {
 skip() {
     n=$((n + 1))
     echo "ok $n - $1 # SKIP $2"
+}
+needs() {
+    for tool; do
+        command -v "$tool" >/dev/null && continue
+        skip "all of it" "$tool is not installed"
+        finish
+        exit
+    done
 }
 finish() {
     echo "1..$n"

@@ -2,11 +2,7 @@
 # Damage of every kind, in every kind of file: fsck finds it, names what it belongs to and
 # the way out; --repair mends from another store, a target or a tree.
 . "$(dirname "$0")/lib.sh"
-command -v python3 >/dev/null || {
-    skip "damage" "python3 is not installed"
-    finish
-    exit
-}
+needs python3
 
 object() { # digest: its file
     echo "$SLUICE_STORE/objects/$(echo "$1" | cut -c1-2)/$(echo "$1" | cut -c3-)"

@@ -1,11 +1,7 @@
 #!/bin/sh
 # catalogue.db lost or damaged: it comes back from the log and the files, table by table.
 . "$(dirname "$0")/lib.sh"
-command -v python3 >/dev/null || {
-    skip "rebuild" "python3 is not installed"
-    finish
-    exit
-}
+needs python3
 
 # Every table as text, but for what docs/store.md says is not brought back to the letter:
 # object.created_ns (the time of its file), object_check (when a scrub saw it), notes that

@@ -1,11 +1,7 @@
 #!/bin/sh
 # Versions carried to another store as an OCI image layout.
 . "$(dirname "$0")/lib.sh"
-command -v python3 >/dev/null || {
-    skip "bundles" "python3 is not installed"
-    finish
-    exit
-}
+needs python3
 
 sl init
 sl push "$digits/v1" digits --golden "$digits/v1-golden"

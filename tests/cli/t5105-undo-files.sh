@@ -2,7 +2,7 @@
 # A rollback goes to the files that its promotion rendered, looked up or rendered again.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null || { skip "all of it" "python3 is not installed"; finish; exit; }
+needs python3
 rows() { python3 -c "import sqlite3; c = sqlite3.connect('store/catalogue.db'); print(c.execute('$1').fetchone()); c.commit()"; }
 
 digits_live tfserving

@@ -2,11 +2,7 @@
 # HTTP that is malformed, or that two readers may take for two different requests: on each way in.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 && command -v openssl >/dev/null 2>&1 || {
-    skip "forms of HTTP" "python3 or openssl is not installed"
-    finish
-    exit 0
-}
+needs python3 openssl
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
     -subj /CN=localhost 2>/dev/null
 sl init

@@ -3,11 +3,7 @@
 # makes the service's machine read, write or ask elsewhere for who is no administrator.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 || {
-    skip "the walk" "python3 is not installed"
-    finish
-    exit 0
-}
+needs python3
 sl init
 for v in 1 2 3; do
     sl push "$digits/v$v" fraud

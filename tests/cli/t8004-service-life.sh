@@ -2,11 +2,7 @@
 # ETags, pages, keys, If-Match, events, logs, workers that die or are all taken, the end.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 || {
-    skip "the service's life" "python3 is not installed"
-    finish
-    exit 0
-}
+needs python3
 sl init
 for v in 1 2 3; do
     sl push "$digits/v$v" fraud

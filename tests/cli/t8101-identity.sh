@@ -3,11 +3,7 @@
 # becomes of each when it is wrong, expired, revoked or of another scope.
 . "$(dirname "$0")/lib.sh"
 
-command -v curl >/dev/null && command -v openssl >/dev/null || {
-    skip "the service over the network" "needs curl and openssl"
-    finish
-    exit
-}
+needs curl openssl
 
 # ask WHAT curl's arguments…: $code, $body
 ask() {

@@ -1,11 +1,7 @@
 #!/bin/sh
 # Look-ups over HTTP: the verb's own bytes, never stale, each on record; and who may see metrics.
 . "$(dirname "$0")/lib.sh"
-command -v curl >/dev/null || {
-    skip "look-ups over the network" "needs curl"
-    finish
-    exit
-}
+needs curl
 ask() { # TARGET, curl's arguments…: $code, $body, file head
     target=$1
     shift

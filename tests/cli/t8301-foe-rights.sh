@@ -2,11 +2,7 @@
 # Who may little, or nothing, asks the service for everything else.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 || {
-    skip "rights from outside" "python3 is not installed"
-    finish
-    exit 0
-}
+needs python3
 sl init
 sl push "$digits/v1" fraud --golden "$digits/v1-golden"
 sl push "$digits/v2" zebra

@@ -2,11 +2,7 @@
 # The service and its workers are killed in each phase of a push, a promotion and a pull.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 || {
-    skip "a service that is killed" "python3 is not installed"
-    finish
-    exit 0
-}
+needs python3
 sl init
 sl push "$digits/v1" fraud
 ok "a store"

@@ -2,11 +2,7 @@
 # Bytes that are no HTTP; clients that are slow, or gone.
 . "$(dirname "$0")/lib.sh"
 
-command -v python3 >/dev/null 2>&1 && command -v openssl >/dev/null 2>&1 || {
-    skip "bytes on sockets" "python3 or openssl is not installed"
-    finish
-    exit 0
-}
+needs python3 openssl
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
     -subj /CN=localhost 2>/dev/null
 sl init

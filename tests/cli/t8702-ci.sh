@@ -4,13 +4,7 @@
 # APIs of GitHub and GitLab.
 . "$(dirname "$0")/lib.sh"
 ci=$top/etc/ci/sluice-ci
-for tool in curl jq python3; do
-    command -v $tool >/dev/null || {
-        skip "sluice-ci" "no $tool"
-        finish
-        exit
-    }
-done
+needs curl jq python3
 
 cat >api.py <<'P'
 # Comments of pull request 7 (GitHub) and merge request 9 (GitLab), and GitHub's job tokens.

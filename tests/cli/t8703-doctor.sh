@@ -1,13 +1,7 @@
 #!/bin/sh
 # doctor --server: what is wrong on the way to a service, each with its way out.
 . "$(dirname "$0")/lib.sh"
-for tool in openssl python3 curl; do
-    command -v $tool >/dev/null || {
-        skip "doctor --server" "no $tool"
-        finish
-        exit
-    }
-done
+needs openssl python3 curl
 certificate() { # FILE DAYS
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$2" -keyout "$1.key" -out "$1.pem" \
         -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1

@@ -2,11 +2,7 @@
 # A service that is run: backups while everybody works, its log turned over in both ways, an
 # agent that follows it.
 . "$(dirname "$0")/lib.sh"
-command -v curl >/dev/null || {
-    skip "operations" "no curl"
-    finish
-    exit
-}
+needs curl
 sl init
 sl target add web "$scratch/web" --alias production --layout tfserving
 sl push "$digits/v1" digits

@@ -3,11 +3,7 @@
 # as they were, and today's client passes over what it does not know.
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/tools/wire.sh"
-command -v python3 >/dev/null || {
-    skip "neighbouring releases" "no python3"
-    finish
-    exit
-}
+needs python3
 for dir in "$data"/wire/*/; do
     wire_store
     python3 "$top/tests/tools/wire.py" replay "$scratch/s" "$dir" >played 2>&1

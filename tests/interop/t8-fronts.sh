@@ -4,13 +4,7 @@
 # an end of the service that nobody notices.
 . "$(dirname "$0")/../cli/lib.sh"
 PATH=$PATH:/usr/sbin
-for tool in openssl curl python3; do
-    command -v $tool >/dev/null || {
-        skip "fronts" "no $tool"
-        finish
-        exit
-    }
-done
+needs openssl curl python3
 back=$(free_port)
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout key.pem -out chain.pem \
     -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1
