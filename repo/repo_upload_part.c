@@ -207,10 +207,8 @@ taken(const struct repo_part *p, struct err *err)
 }
 
 static void
-add_sums(struct repo_part *p, const void *bytes, size_t n)
+hash(struct repo_part *p, const void *bytes, size_t n)
 {
-    if (p->want.has_crc32c)
-        p->crc = crc32c(p->crc, bytes, n);
     if (p->want.has_sha256)
         sha256_add(&p->sha, bytes, n);
 }
@@ -234,7 +232,7 @@ write_out(struct repo_part *p, struct err *err)
 int
 repo_part_flush(struct repo_part *p, struct err *err)
 {
-    add_sums(p, p->held, p->n_held);
+    hash(p, p->held, p->n_held);
     return write_out(p, err);
 }
 
@@ -260,15 +258,17 @@ repo_part_take(struct repo_part *p, const void *bytes, size_t *n, struct err *er
     if ((uint64_t)(p->to - p->at) < *n)
         return err_set(err, ERR_INVALID, "%s: more bytes than the part has",
                        p->f->path);
+    if (p->gaps.n > 0 && !p->held)
+        get_buffer(p);
+    if (p->gaps.n > 0 && *n > p->held_max - p->n_held)
+        *n = p->held_max - p->n_held;
+    if (p->want.has_crc32c) /* at once: it takes less than to fetch them again */
+        p->crc = crc32c(p->crc, bytes, *n);
     if (p->gaps.n == 0) { /* all of it is there */
-        add_sums(p, bytes, *n);
+        hash(p, bytes, *n);
         p->at += (int64_t)*n;
         return 0;
     }
-    if (!p->held)
-        get_buffer(p);
-    if (*n > p->held_max - p->n_held)
-        *n = p->held_max - p->n_held;
     memcpy(p->held + p->n_held, bytes, *n);
     p->n_held += *n;
     p->at += (int64_t)*n;
@@ -324,7 +324,7 @@ repo_part_end(struct repo_part *p, struct err *err)
 {
     int rc;
 
-    add_sums(p, p->held, p->n_held);
+    hash(p, p->held, p->n_held);
     rc = check_sums(p, err);
     if (rc < 0 || p->gaps.n == 0)
         return rc;

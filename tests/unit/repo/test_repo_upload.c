@@ -4,6 +4,8 @@
 #include "repo/cold.h"
 #include "tests/unit/repo/repo_fixture.h"
 
+#include <sys/stat.h>
+
 #define BIG ((size_t)3 << 20)
 
 /* What is sent: one big file and a small one. */
@@ -313,6 +315,47 @@ TEST(test_repo_upload__what_came_survives_a_restart)
     CHECK_OK(repo_upload_find(&u, s.us, id, acc_actor(s.f.r->acc), &err));
     CHECK_OK(try_commit(&s, u, &t, &err));
     check_tree(&s, &t);
+    repo_upload_put(u);
+    sending_end(&s);
+}
+
+TEST(test_repo_upload__a_part_takes_room_as_it_comes_and_nothing_before_its_flush)
+{
+    const struct repo_part_sums none = { .has_crc32c = false };
+    const int64_t claimed = INT64_C(64) << 20;
+    static const char zeros[64 << 10];
+    cJSON *ask AUTO(json_free) = cJSON_CreateObject(),
+               *said AUTO(json_free) = cJSON_CreateObject();
+    char *path AUTO(free_ptr) = NULL;
+    struct repo_upload *u;
+    struct repo_part *part;
+    struct err err = ERR_INIT;
+    struct sending s;
+    struct stat st;
+    int64_t taken = 0;
+    int rc = 0;
+
+    sending_new(&s);
+    add(cJSON_AddArrayToObject(ask, "files"), "weights", (size_t)claimed, NULL);
+    CHECK_OK(repo_upload_begin(&u, s.us, s.f.r, ask, &err));
+    repo_upload_json(u, said);
+    path =
+        xasprintf("uploads/%s/0",
+                  cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(said, "id")));
+    CHECK_OK(repo_part_begin(&part, u, 0, 0, claimed, &none, &err));
+    while (rc == 0 && taken < claimed) {
+        size_t n = sizeof(zeros);
+
+        rc = repo_part_take(part, zeros, &n, &err);
+        taken += (int64_t)n;
+    }
+    CHECK_INT(rc, 1); /* it wants to write, and leaves when to us */
+    CHECK(fstatat(s.f.r->dirfd, path, &st, 0) == 0);
+    CHECK_INT(st.st_blocks, 0);
+    CHECK_OK(repo_part_flush(part, &err));
+    CHECK(fstatat(s.f.r->dirfd, path, &st, 0) == 0);
+    CHECK(st.st_blocks * 512 >= taken && st.st_blocks * 512 <= taken + (1 << 20));
+    repo_part_close(part);
     repo_upload_put(u);
     sending_end(&s);
 }
