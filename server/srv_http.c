@@ -193,13 +193,21 @@ srv_http_begin(void *arg, const char *target, struct MHD_Connection *mhd)
     return q;
 }
 
+static void
+drop_body(struct srv_req *q)
+{
+    if (q->held_bytes)
+        srv_bodies_add(q->srv, -q->held_bytes);
+    q->held_bytes = 0;
+    buf_release(&q->body);
+}
+
 void
 srv_req_free(struct srv_req *q)
 {
     if (q->reply)
         MHD_destroy_response(q->reply);
-    if (q->held_bytes)
-        srv_bodies_add(q->srv, -q->held_bytes);
+    drop_body(q);
     srv_who_release(&q->who);
     for (int i = 0; i < q->n_query; i++) {
         free(q->query[i].key);
@@ -210,7 +218,6 @@ srv_req_free(struct srv_req *q)
     free(q->path);
     free(q->args_text);
     buf_release(&q->headers);
-    buf_release(&q->body);
     free(q);
 }
 
@@ -446,6 +453,7 @@ srv_http_handle(void *arg, struct MHD_Connection *mhd, const char *url,
                 return MHD_YES;
             /* The rest of the body is not read: the connection ends. */
             q->close = true;
+            drop_body(q);
             fail(q, err.code == ERR_LIMIT ? 413 : 0, &err);
             return MHD_YES; /* libmicrohttpd takes an answer at the end of a body */
         }
