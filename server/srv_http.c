@@ -195,13 +195,21 @@ srv_http_begin(void *arg, const char *target, struct MHD_Connection *mhd)
     return q;
 }
 
+static void
+drop_body(struct srv_req *q)
+{
+    if (q->held_bytes)
+        srv_bodies_add(q->srv, -q->held_bytes);
+    q->held_bytes = 0;
+    buf_release(&q->body);
+}
+
 void
 srv_req_free(struct srv_req *q)
 {
     if (q->reply)
         MHD_destroy_response(q->reply);
-    if (q->held_bytes)
-        srv_bodies_add(q->srv, -q->held_bytes);
+    drop_body(q);
     srv_who_release(&q->who);
     for (int i = 0; i < q->n_query; i++) {
         free(q->query[i].key);
@@ -212,7 +220,6 @@ srv_req_free(struct srv_req *q)
     free(q->path);
     free(q->args_text);
     buf_release(&q->headers);
-    buf_release(&q->body);
     free(q);
 }
 
@@ -308,6 +315,7 @@ static void
 spoil(struct srv_req *q, struct err *err)
 {
     q->close = true;
+    drop_body(q);
     fail(q, err->code == ERR_LIMIT ? 413 : 0, err);
 }
 

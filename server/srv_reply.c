@@ -185,8 +185,7 @@ srv_reply_status(struct srv_req *q, int status, struct err *err)
 enum {
     RING_BYTES = 128 * 1024,
     STREAM_STACK_BYTES = 512 * 1024,
-    LATE_S = 30, /* in which the thread waited for its reader: then it must have */
-    LATE_BYTES_S = 1024 /* taken so much, or it is given up */
+    LATE_BYTES_S = 1024 /* who reads must take so much of what waits, in SRV_IDLE_S */
 };
 
 struct srv_sink {
@@ -198,11 +197,13 @@ struct srv_sink {
     char *ring;
     size_t at, n;                          /* filled part */
     bool any, ended, broken, gone, asleep; /* any: something was written */
-    bool is_late;        /* who reads takes next to nothing: the thread is let go */
-    bool waits;          /* the thread, for the reader: */
-    int64_t waited_ns;   /* for so long, */
-    size_t waited_bytes; /* in which so much was taken; both begin anew after LATE_S */
-    int refs;            /* the thread's, the response's */
+    bool is_late; /* who reads takes next to nothing: the thread is let go */
+    /* The thread waits for the reader; did so for so long, in which so much was taken;
+     * both begin anew after SRV_IDLE_S. */
+    bool waits;
+    int64_t waited_ns;
+    size_t waited_bytes;
+    int refs; /* the thread's, the response's */
     int (*run)(void *arg, struct srv_sink *to, struct err *err);
     void (*done)(void *arg);
     void *arg;
@@ -292,9 +293,9 @@ wait_for_reader(struct srv_sink *s)
     pthread_cond_timedwait(&s->moved, &s->lock, &until);
     s->waits = false;
     s->waited_ns += clock_mono_ns() - begun_ns;
-    if (s->waited_ns < LATE_S * INT64_C(1000000000))
+    if (s->waited_ns < SRV_IDLE_S * INT64_C(1000000000))
         return;
-    s->is_late = s->waited_bytes < (size_t)LATE_S * LATE_BYTES_S;
+    s->is_late = s->waited_bytes < (size_t)SRV_IDLE_S * LATE_BYTES_S;
     s->waited_ns = 0;
     s->waited_bytes = 0;
 }

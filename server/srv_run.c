@@ -363,28 +363,39 @@ struct bridge {
 static void *
 carry(void *arg)
 {
-    struct bridge *b = arg;
+    const struct bridge b = *(struct bridge *)arg;
     char piece[16384];
     struct err err = ERR_INIT;
     ssize_t n;
-    while ((n = read(b->from, piece, sizeof piece)) > 0 || (n < 0 && errno == EINTR))
-        if (n > 0 && fs_write_all(b->to, piece, (size_t)n, "the other end", &err) < 0)
+    free(arg);
+    while ((n = read(b.from, piece, sizeof piece)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0 && fs_write_all(b.to, piece, (size_t)n, "the other end", &err) < 0)
             break;
-    shutdown(b->to, SHUT_WR); /* of a pipe: nothing */
+    shutdown(b.to, SHUT_WR); /* of a pipe: nothing */
     return NULL;
 }
 
+/* A thread that carries. The one of standard input outlives whoever started it. */
+static bool
+start_bridge(pthread_t *t, int from, int to)
+{
+    struct bridge *b = xmalloc(sizeof *b);
+    *b = (struct bridge){ from, to };
+    if (pthread_create(t, NULL, carry, b) == 0)
+        return true;
+    free(b);
+    return false;
+}
+
 static int
-bridge_stdio(struct srv *srv, struct bridge b[2], pthread_t *out, struct err *err)
+bridge_stdio(struct srv *srv, pthread_t *out, struct err *err)
 {
     int pair[2];
     pthread_t in;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "make a pair of sockets");
-    b[0] = (struct bridge){ STDIN_FILENO, pair[0] };
-    b[1] = (struct bridge){ pair[0], STDOUT_FILENO };
-    if (pthread_create(&in, NULL, carry, &b[0]) != 0 || pthread_detach(in) != 0 ||
-        pthread_create(out, NULL, carry, &b[1]) != 0)
+    if (!start_bridge(&in, STDIN_FILENO, pair[0]) || pthread_detach(in) != 0 ||
+        !start_bridge(out, pair[0], STDOUT_FILENO))
         return err_set(err, ERR_IO, "no thread can be started");
     srv_add(srv, pair[1]);
     srv->net->had_stdio = true;
@@ -470,11 +481,10 @@ int
 srv_run(struct srv *srv, struct err *err)
 {
     struct srv_net *net = srv->net;
-    struct bridge bridges[2];
     pthread_t out;
     int n_conns, n_requests;
     int64_t swept = clock_mono_ns();
-    if (srv->opts->stdio && bridge_stdio(srv, bridges, &out, err) < 0)
+    if (srv->opts->stdio && bridge_stdio(srv, &out, err) < 0)
         return -(int)err->code;
     else
         say_where(srv);

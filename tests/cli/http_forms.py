@@ -220,7 +220,11 @@ def ask(data, n_wanted, ends):
 
 for name, (data, wanted, ends) in FORMS.items():
     n = len(wanted) if isinstance(wanted, list) else 1
-    got, closed = ask(data, n, ends)
+    # a reset may overtake the answer of who sends more than is read
+    for _ in range(5 if len(data) > 30000 and ends else 1):
+        got, closed = ask(data, n, ends)
+        if got:
+            break
     if isinstance(wanted, list):
         good = got == wanted
     else:

@@ -142,7 +142,7 @@ token() { sluice token create "$@" --json | sed -n 's/.*"token": "\(.*\)".*/\1/p
 ops=$(token ops)
 far=$(token far)
 narrow=$(token far --scope admin:hook:pre-promote)
-mine=$(token "$(id -un)" --scope 'admin:store')
+mine=$(token "$me" --scope 'admin:store')
 (
     unset SLUICE_TEST_SERVER
     exec sluice serve --socket "$scratch/s" >serve.log 2>&1 </dev/null
@@ -187,7 +187,7 @@ ok "explain in a scope: what is in it"
 as "$narrow" explain far hook_set hook:gate-ticket
 fails "what is not" 1 "far may not"
 prints "the scope decides" "the scope of token [0-9A-Za-z]{8} does not include it"
-as "$mine" explain "$(id -un)" push digits
+as "$mine" explain "$me" push digits
 fails "of the owner, too" 1 "may not push digits"
 prints "whom no grant bounds" "the scope of token"
 as "$far" explain far hook_set hook:gate-ticket

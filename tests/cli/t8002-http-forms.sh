@@ -6,8 +6,8 @@ needs python3 openssl
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
     -subj /CN=localhost 2>/dev/null
 sl init
-sl user add "$(id -un)"
-sl token create "$(id -un)"
+sl user add "$me"
+sl token create "$me"
 ok "a token"
 SLUICE_TOKEN=$(printf '%s\n' "$out" | grep -o 'slc_[A-Za-z0-9_]*')
 export SLUICE_TOKEN

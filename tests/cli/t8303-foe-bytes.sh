@@ -9,9 +9,14 @@ sl init
 cp -r "$digits/v1" model
 chmod -R u+w model
 mkdir -p model/assets.extra
-head -c 4000000 /dev/urandom >model/assets.extra/big
+head -c 16000000 /dev/urandom >model/assets.extra/big
 sl push model fraud
 ok "a model that takes its time"
+sl user add "$me"
+sl token create "$me"
+ok "a token"
+SLUICE_TOKEN=$(printf '%s\n' "$out" | grep -o 'slc_[A-Za-z0-9_]*')
+export SLUICE_TOKEN
 serve serve.err --listen 127.0.0.1:0 --socket "$scratch/sock"
 pid=$service plain=${at##*:}
 serve tls.err --listen 127.0.0.1:0 --tls_cert cert --tls_key key
