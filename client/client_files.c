@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define OUT_TREE "tree:"
+#define LIST_MAX ((size_t)3 << 20) /* of JSON a service takes 4 MB */
 
 void
 client_files_release(struct client_files *f)
@@ -246,8 +247,13 @@ send_path(struct sending *s, const char *field, const char *path, struct buf *tr
     }
     if (check_sent(s, field, path, err) < 0)
         return err_ctx(err, "push %s", path);
-    if (s->is_dry && is_dir(path) && strcmp(field, "dir") == 0)
-        return list_dry(s, path, tree, err);
+    if (s->is_dry && is_dir(path) && strcmp(field, "dir") == 0) {
+        if (list_dry(s, path, tree, err) < 0)
+            return -(int)err->code;
+        if (tree->len < LIST_MAX)
+            return 0;
+        buf_clear(tree); /* too many files for one request */
+    }
     if (strcmp(path, "-") == 0 && strcmp(s->verb->name, "import") == 0) {
         if (send_stdin(s, tree, err) < 0)
             return -(int)err->code;
@@ -397,7 +403,6 @@ check_word(cJSON *request, const char *onto, struct err *err)
 static void
 say_origin(cJSON *request, const struct client_files *f)
 {
-
     for (int i = 0; i < f->n; i++) {
         const char *path = f->v[i].path, *slash = path ? strrchr(path, '/') : NULL;
 

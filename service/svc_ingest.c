@@ -50,6 +50,7 @@ svc_is_manifest(const cJSON *request, const char *dir)
            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "dry_run"));
 }
 
+/* Files that are elsewhere: whether they are known, and that there is room. */
 static int
 take_list(struct svc_call *c, const char *text, struct svc_taken *files,
           struct err *err)
