@@ -38,8 +38,8 @@ served() { # its words
     if [ ! -S "$scratch/.served-$id" ]; then
         sluice serve --socket "$scratch/.served-$id" >"$scratch/.serve-log" 2>&1 </dev/null &
         servers="$servers $!"
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-            [ -S "$scratch/.served-$id" ] && break
+        for _ in $(seq 300); do
+            { [ -S "$scratch/.served-$id" ] || ! kill -0 $!; } 2>/dev/null && break
             sleep 0.1
         done
         [ -S "$scratch/.served-$id" ] || { # not this user's, damaged, …

@@ -53,7 +53,7 @@ s.serve_forever()
 P
 python3 api.py &
 servers="$servers $!"
-for i in 1 2 3 4 5 6 7 8 9 10; do [ -s port ] || sleep 0.2; done
+for i in $(seq 150); do [ -s port ] || sleep 0.2; done
 url=http://127.0.0.1:$(cat port)
 
 # runs sluice-ci as `sl` runs sluice

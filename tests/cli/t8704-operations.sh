@@ -13,7 +13,7 @@ sl push "$digits/v1" digits
 sluice serve --socket "$scratch/s" --access_log "$scratch/access.log" 2>serve.err &
 servers="$servers $!"
 service=$!
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+for i in $(seq 300); do
     [ -S s ] && break
     sleep 0.1
 done
@@ -67,7 +67,7 @@ mv access.log access.log.1
 ask moved
 check "before SIGHUP the old file goes on" grep -q healthz access.log.1
 kill -HUP $service
-for i in 1 2 3 4 5 6 7 8 9 10; do
+for i in $(seq 300); do
     [ -e access.log ] && break
     sleep 0.1
 done
@@ -88,7 +88,7 @@ if command -v logrotate >/dev/null; then
     chmod 600 rotate
     logrotate -s "$scratch/rotate.state" -f rotate >rotate.out 2>&1
     is "logrotate takes the sample" "$?" 0
-    for i in $(seq 50); do # until the service has heard of it
+    for i in $(seq 300); do # until the service has heard of it
         ask rotated
         grep -q healthz access.log && break
         sleep 0.1

@@ -24,7 +24,7 @@ serve() {
     sluice serve --listen "127.0.0.1:$back" --access_log access.log 2>serve.err &
     daemon=$!
     servers="$servers $daemon"
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    for i in $(seq 150); do
         curl -fs -o /dev/null "http://127.0.0.1:$back/readyz" && return
         sleep 0.2
     done
@@ -34,7 +34,7 @@ serve
 # front NAME PORT: the tests
 front() {
     who=$1 url=https://localhost:$2
-    for i in 1 2 3 4 5 6 7 8 9 10; do
+    for i in $(seq 100); do
         curl -fs --cacert chain.pem -o /dev/null "$url/healthz" && break
         sleep 0.3
     done
