@@ -2,6 +2,7 @@
 /* What the gate is asked, what it asks of releases and hooks, and a plan's gates. */
 #include "deploy/deploy_int.h"
 
+#include "base/clock.h"
 #include "hooks/hooks.h"
 #include "repo/gc.h"
 
@@ -43,7 +44,6 @@ program(struct repo *r, const struct val_gate_args *args, const char *name,
         struct buf *said, struct err *err)
 {
     char *hook AUTO(free_ptr) = xasprintf("gate-%s", name);
-    char *path AUTO(free_ptr) = xasprintf("hooks/%s", hook);
     char digest[REPO_DIGEST_BYTES];
     struct hook_args a = {
         .name = hook,
@@ -54,16 +54,14 @@ program(struct repo *r, const struct val_gate_args *args, const char *name,
         .number = args->version->number,
         .from_number = 0,
     };
-    int e = fs_exists(r->dirfd, path, err);
+    int e;
 
     repo_digest_text(&args->version->digest, digest);
-    if (e == 0)
-        buf_addf(said, "there is no %s/%s", r->path, path);
-    if (e <= 0)
-        return e;
     e = hook_run(r, &a, said, err);
     if (e == 0)
-        return 1;
+        buf_addf(said, "there is no %s/hooks/%s", r->path, hook);
+    if (e >= 0)
+        return e;
     if (err->code != ERR_HOOK)
         return e;
     buf_clear(said);
@@ -170,6 +168,21 @@ ask_gate(struct plan *p, const struct repo_version *v, const char *frozen,
     return e;
 }
 
+static void
+note_hook(struct plan *p, const struct hook_args *a, bool is_ok, int64_t took_ns)
+{
+    cJSON *list = cJSON_GetObjectItem(p->report, "hooks");
+    cJSON *one = cJSON_CreateObject();
+
+    if (!list)
+        list = cJSON_AddArrayToObject(p->report, "hooks");
+    json_put_str(one, "hook", a->name);
+    json_put_int(one, "version", a->number);
+    json_put_bool(one, "ok", is_ok);
+    cJSON_AddNumberToObject(one, "seconds", (double)took_ns / 1e9);
+    cJSON_AddItemToArray(list, one);
+}
+
 static int
 run_hook(struct plan *p, const struct repo_version *v, struct err *err)
 {
@@ -184,10 +197,13 @@ run_hook(struct plan *p, const struct repo_version *v, struct err *err)
         .number = v->number,
         .from_number = p->cur.latest,
     };
+    const int64_t begun_ns = clock_mono_ns();
     int e;
 
     repo_digest_text(&v->digest, digest);
     e = hook_run(p->r, &args, &output, err);
+    if (e == 1 || e == -ERR_HOOK)
+        note_hook(p, &args, e == 1, clock_mono_ns() - begun_ns);
     if (output.len > 0)
         json_put_str(p->report, "hook_output", buf_str(&output));
     return e;

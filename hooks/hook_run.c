@@ -142,5 +142,5 @@ hook_run(struct repo *r, const struct hook_args *args, struct buf *output,
         return err_sys(err, errno, "find %s", path);
     e = run(r, args, whole, &said, err);
     buf_add(output, buf_str(&said), said.len);
-    return e;
+    return e < 0 ? e : 1;
 }

@@ -9,10 +9,10 @@
 /* Runs STORE/hooks/<name> when it is there and executable: no shell, argv = path,
  * model, alias, version; environment SLUICE_EVENT SLUICE_MODEL SLUICE_ALIAS
  * SLUICE_VERSION SLUICE_DIGEST SLUICE_ACTOR SLUICE_STORE SLUICE_REASON SLUICE_FROM; cwd
- * = the store; at most 60 s, 64 KiB of output. 0: no hook, or it ended with 0 (its
- * output appended to `output`). ERR_HOOK: it said no (exit status and its output in the
- * message), was killed or timed out. A hook file that is not executable, or can be
- * written by others than the store's owner, is ERR_HOOK too: names the file and the
+ * = the store; at most 60 s, 64 KiB of output. 0: there is no hook; 1: it ended with 0
+ * (its output appended to `output`). ERR_HOOK: it said no (exit status and its output
+ * in the message), was killed or timed out. A hook file that is not executable, or can
+ * be written by others than the store's owner, is ERR_HOOK too: names the file and the
  * chmod. */
 struct hook_args {
     const char *name; /* "pre-promote" */

@@ -17,7 +17,7 @@ enum {
     CLASSES = 4,      /* of statuses: 2xx to 5xx; what is below is none of ours */
     MODELS_MAX = 500, /* models and versions with figures of their own */
     MODEL_SLOTS = 1024,
-    GATES_MAX = 64
+    NAMES_MAX = 64 /* of gates, and of hooks */
 };
 static const char *const class_names[CLASSES] = { "2xx", "3xx", "4xx", "5xx" };
 
@@ -31,9 +31,13 @@ struct model {
     char version[24];
     char name[REPO_NAME_BYTES];
 };
-struct gate {
-    char name[64];
-    _Atomic uint64_t n[2]; /* refused, passed */
+/* What was said by gates, or by hooks. */
+struct answers {
+    struct {
+        char name[64];
+        _Atomic uint64_t n[2], us; /* refused, passed */
+    } of[NAMES_MAX];
+    _Atomic int n;
 };
 
 struct srv_metrics {
@@ -42,10 +46,9 @@ struct srv_metrics {
     struct srv_figures *figures;
     _Atomic(struct model *) models[MODEL_SLOTS]; /* open addressing */
     struct model other;
-    struct gate gates[GATES_MAX];
-    pthread_mutex_t lock; /* over what follows, and places in models and gates */
+    struct answers gates, hooks;
+    pthread_mutex_t lock; /* over what follows, and places in models and answers */
     int n_models;
-    _Atomic int n_gates;
     _Atomic int64_t n_audit_failures;
 };
 
@@ -152,47 +155,59 @@ srv_metrics_count(struct srv *srv, const struct srv_req *q)
     count_model(m, q, ns);
 }
 
-static void
-count_gate(struct srv_metrics *m, const char *name, bool passed)
+static const cJSON *
+get(const cJSON *o, const char *key)
 {
-    int n = m->n_gates, i = 0;
+    return cJSON_GetObjectItemCaseSensitive(o, key);
+}
 
-    while (i < n && strcmp(m->gates[i].name, name) != 0)
+/* One entry of a list of gates or of hooks: {`what`: its name, "ok": …, "seconds": …}.
+ */
+static void
+count_answer(struct srv_metrics *m, struct answers *a, const cJSON *entry,
+             const char *what)
+{
+    const char *name = cJSON_GetStringValue(get(entry, what));
+    const double seconds = cJSON_GetNumberValue(get(entry, "seconds"));
+    int n = a->n, i = 0;
+
+    while (name && i < n && strcmp(a->of[i].name, name) != 0)
         i++;
-    if (i == n) {
+    if (name && i == n) {
         pthread_mutex_lock(&m->lock);
-        for (n = m->n_gates; i < n && strcmp(m->gates[i].name, name) != 0;)
+        for (n = a->n; i < n && strcmp(a->of[i].name, name) != 0;)
             i++;
-        if (i == n && n < GATES_MAX) {
-            snprintf(m->gates[i].name, sizeof(m->gates[i].name), "%s", name);
-            m->n_gates = n + 1;
+        if (i == n && n < NAMES_MAX) {
+            snprintf(a->of[i].name, sizeof(a->of[i].name), "%s", name);
+            a->n = n + 1;
         }
         pthread_mutex_unlock(&m->lock);
     }
-    if (i < GATES_MAX)
-        atomic_fetch_add(&m->gates[i].n[passed], 1);
+    if (!name || i == NAMES_MAX)
+        return;
+    atomic_fetch_add(&a->of[i].n[cJSON_IsTrue(get(entry, "ok"))], 1);
+    if (seconds > 0 && seconds < 1e9)
+        atomic_fetch_add(&a->of[i].us, (uint64_t)(seconds * 1e6));
 }
 
 int64_t
 srv_metrics_reply(struct srv *srv, const cJSON *reply)
 {
     struct srv_metrics *m = srv->metrics;
-    const cJSON *number = cJSON_GetObjectItemCaseSensitive(reply, "number");
-    const cJSON *entry, *gate;
+    const cJSON *number = get(reply, "number"), *entry, *gate;
 
     if (json_has(reply, "log_note"))
         atomic_fetch_add(&m->n_audit_failures, 1);
-    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(reply, "gates"))
+    cJSON_ArrayForEach(entry, get(reply, "gates"))
     {
-        cJSON_ArrayForEach(gate, cJSON_GetObjectItemCaseSensitive(entry, "gates"))
+        cJSON_ArrayForEach(gate, get(entry, "gates"))
         {
-            const char *name =
-                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(gate, "gate"));
-
-            if (name)
-                count_gate(m, name,
-                           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(gate, "ok")));
+            count_answer(m, &m->gates, gate, "gate");
         }
+    }
+    cJSON_ArrayForEach(entry, get(reply, "hooks"))
+    {
+        count_answer(m, &m->hooks, entry, "hook");
     }
     return cJSON_IsNumber(number) && number->valuedouble > 0 &&
                    number->valuedouble < 9e15
@@ -270,6 +285,15 @@ add_models(struct srv_text *t, const struct srv_metrics *m)
 }
 
 static void
+add_answers(struct srv_text *t, enum srv_metric which, const struct answers *a)
+{
+    for (int i = 0; i < a->n; i++)
+        for (int passed = 0; passed < 2; passed++)
+            srv_text_int(t, which, (int64_t)load(&a->of[i].n[passed]), a->of[i].name,
+                         passed ? "passed" : "refused");
+}
+
+static void
 add_service(struct srv_text *t, struct srv *srv, int64_t *n_log_failures)
 {
     static const char *const kinds[] = { "tcp", "unix", "stdio" };
@@ -287,10 +311,11 @@ add_service(struct srv_text *t, struct srv *srv, int64_t *n_log_failures)
     srv_text_int(t, SRV_M_WORKERS_MAX, pool.n_max);
     srv_text_int(t, SRV_M_QUEUED, pool.n_waiting);
     srv_text_int(t, SRV_M_RESTARTS, pool.n_died);
-    for (int i = 0; i < m->n_gates; i++)
-        for (int passed = 0; passed < 2; passed++)
-            srv_text_int(t, SRV_M_GATES, (int64_t)load(&m->gates[i].n[passed]),
-                         m->gates[i].name, passed ? "passed" : "refused");
+    add_answers(t, SRV_M_GATES, &m->gates);
+    add_answers(t, SRV_M_HOOKS, &m->hooks);
+    for (int i = 0; i < m->hooks.n; i++)
+        srv_text_real(t, SRV_M_HOOK_SECONDS, (double)load(&m->hooks.of[i].us) / 1e6,
+                      m->hooks.of[i].name);
     srv_lookup_stats(srv->lookup, &look);
     srv_text_int(t, SRV_M_LOOKUPS, look.n_hits, "memory");
     srv_text_int(t, SRV_M_LOOKUPS, look.n_misses, "store");

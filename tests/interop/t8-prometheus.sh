@@ -16,6 +16,9 @@ sl target add web "$scratch/web" --alias production
 sl promote digits@1 --to production
 sl promote digits@2 --to production
 sl freeze digits@production --reason holidays
+printf '#!/bin/sh\nexit "$(cat hook-says)"\n' >store/hooks/pre-promote
+chmod 700 store/hooks/pre-promote
+echo 0 >store/hook-says
 sl target add tfs "$scratch/tfs" --alias staging --layout tfserving --status_url http://127.0.0.1:9
 sl promote digits@1 --to staging
 sl gc
@@ -28,6 +31,8 @@ here -o /dev/null "http://x/api/v1/resolve?ref=digits@9"
 call() { here -o /dev/null -H 'Content-Type: application/json' "$@"; }
 call -d '{"ref": "digits@2", "to": "staging"}' http://x/api/v1/promote
 call -d '{"ref": "digits@1", "to": "production"}' http://x/api/v1/promote
+echo 3 >store/hook-says
+call -d '{"ref": "digits@1", "to": "staging"}' http://x/api/v1/promote
 # look-ups are written after a moment; who asked before may not have hung up yet
 has_settled() {
     here http://x/metrics >metrics && grep -q '^sluice_lookups_recorded_total 3$' metrics &&
@@ -41,7 +46,7 @@ metric() { # name and labels, value
 }
 metric 'sluice_requests_total{operation="resolve",status="2xx"}' 2
 metric 'sluice_requests_total{operation="resolve",status="4xx"}' 1
-metric 'sluice_request_duration_seconds_count{operation="promote"}' 2
+metric 'sluice_request_duration_seconds_count{operation="promote"}' 3
 metric 'sluice_model_requests_total{model="digits",version="2",status="2xx"}' 3
 metric 'sluice_lookups_total{from="memory"}' 1
 metric 'sluice_lookups_recorded_total' 3
@@ -54,8 +59,11 @@ metric 'sluice_target_release_intended{target="tfs",model="digits",alias="stagin
 metric 'sluice_target_release_observed{target="tfs",model="digits",alias="staging"}' 0
 metric 'sluice_connections{kind="unix"}' 1
 metric 'sluice_gates_total{gate="freeze",result="refused"}' 1
+metric 'sluice_hook_runs_total{hook="pre-promote",result="passed"}' 1
+metric 'sluice_hook_runs_total{hook="pre-promote",result="refused"}' 1
+check "how long hooks took" grep -qE '^sluice_hook_seconds_total\{hook="pre-promote"\} 0\.0*[1-9]' metrics
 check "gc ran" grep -qE '^sluice_gc_last_run_timestamp_seconds 1[0-9]{9}' metrics
-check "events are counted" grep -q '^sluice_events_total{verb="promote",outcome="refused"} 1$' metrics
+check "events are counted" grep -q '^sluice_events_total{verb="promote",outcome="refused"} 2$' metrics
 
 # ---- who may read them ----
 serve closed.log --listen 127.0.0.1:0
