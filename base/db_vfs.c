@@ -17,10 +17,20 @@ open_wal_first(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int flags
     sqlite3_vfs *base = sqlite3_vfs_find("unix");
 
     (void)vfs;
-    if ((flags & SQLITE_OPEN_WAL) && (flags & SQLITE_OPEN_CREATE) &&
-        base->xOpen(base, path, file, flags & ~SQLITE_OPEN_CREATE, out_flags) ==
-            SQLITE_OK)
-        return SQLITE_OK;
+    if ((flags & SQLITE_OPEN_WAL) && (flags & SQLITE_OPEN_CREATE)) {
+        int got = 0;
+        const int r = base->xOpen(base, path, file, flags & ~SQLITE_OPEN_CREATE, &got);
+
+        if (r == SQLITE_OK && !(got & SQLITE_OPEN_READONLY)) {
+            if (out_flags)
+                *out_flags = got;
+            return SQLITE_OK;
+        }
+        /* SQLite tries to write first, then to read: in between another process may
+         * have made it. */
+        if (r == SQLITE_OK)
+            file->pMethods->xClose(file);
+    }
     return base->xOpen(base, path, file, flags, out_flags);
 }
 

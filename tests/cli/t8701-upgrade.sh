@@ -110,7 +110,7 @@ for i in 1 2 3 4; do
 done
 good=0
 for p in $pids; do wait "$p" && good=$((good + 1)); done
-is "four at once: all answer" "$good" 4
+is "four at once: all answer" "$good $(grep -h 'catalogue.db: ' "$scratch"/e[1-4])" "4 "
 is "four at once: one upgraded" "$(cat "$scratch"/e[1-4] | grep -c 'was upgraded')" 1
 is "four at once: it is today's" "$(schema $SLUICE_STORE/catalogue.db)" "$now"
 sl target check --repair
