@@ -124,13 +124,18 @@ struct pass {
     /* of the model it is at */
     struct agent_want w;
     struct follow f;
-    int64_t told_ns;
+    int64_t told_ns, looked_ns;
+    bool is_overtaken; /* the look begins anew */
+    int n_restarts;
 };
 /* Its state is one of two. */
 bool follow_is(const struct follow *f, const char *a, const char *b);
 /* The state that was reached, in the row; with `tell`, a report that waits. */
 int pass_keep(struct pass *p, struct follow *f, const char *state, const char *detail,
               bool tell, struct err *err) MUST_CHECK;
+/* Now and then, while something takes its time. ERR_PENDING: the store wants something
+ * by now that comes before it. */
+int pass_look(struct pass *p, struct err *err) MUST_CHECK;
 /* Tells the store that is followed, now. 1: it knows, or takes no reports; 0: it is not
  * the turn of this host yet, or nobody knows (*why). */
 int pass_tell(struct pass *p, const char *detail, struct buf *why,

@@ -21,6 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LOOK_NS INT64_C(5000000000)
+enum {
+    RESTARTS_MAX = 8
+}; /* of a look: a store that changes its mind holds up nobody */
+
 static void
 pass_release(struct pass *p)
 {
@@ -142,6 +147,49 @@ pass_tell(struct pass *p, const char *detail, struct buf *why, struct err *err)
     return 0;
 }
 
+/* A newer release of the model this is at, or a rollback of another. */
+static int
+comes_before(struct pass *p, const struct agent_want *w, struct err *err)
+{
+    struct follow f;
+    int e;
+
+    if (!w->go || (!w->is_rollback && strcmp(w->model, p->f.model) != 0))
+        return 0;
+    e = follow_get(p->r, w->model, w->alias, &f, err);
+    return e == 1 ? w->release > f.release : e;
+}
+
+int
+pass_look(struct pass *p, struct err *err)
+{
+    cJSON *doc AUTO(json_free) = NULL;
+    struct err said = ERR_INIT;
+    const cJSON *o;
+
+    if (p->n_restarts == RESTARTS_MAX || clock_mono_ns() - p->looked_ns < LOOK_NS)
+        return 0;
+    p->looked_ns = clock_mono_ns();
+    if (p->source.ops->want(&p->source, p->f.alias, &doc, &said) == -ERR_PENDING) {
+        *err = said;
+        return -(int)err->code;
+    }
+    cJSON_ArrayForEach(o, cJSON_GetObjectItemCaseSensitive(doc, "models"))
+    {
+        struct agent_want w;
+        int e = agent_want_parse(o, p->f.alias, &w, &said);
+
+        if (e == 0 && (e = comes_before(p, &w, &said)) == 1) {
+            p->is_overtaken = true;
+            return err_set(err, ERR_PENDING, "release %" PRId64 " of %s comes before",
+                           w.release, w.model);
+        }
+        if (e < 0) /* the next look tells */
+            err_clear(&said);
+    }
+    return 0;
+}
+
 static int
 tick(void *arg, int64_t done_bytes, int64_t total_bytes, struct err *err)
 {
@@ -159,7 +207,7 @@ tick(void *arg, int64_t done_bytes, int64_t total_bytes, struct err *err)
                  total_bytes ? 100.0 * (double)done_bytes / (double)total_bytes : 0.0);
         e = pass_tell(p, detail, &why, err);
     }
-    return e < 0 ? e : 0;
+    return e < 0 ? e : pass_look(p, err);
 }
 
 /* ---- one model ----------------------------------------------------------------------
@@ -342,7 +390,8 @@ deliver(struct pass *p, int64_t *n_left, struct buf *why, struct err *err)
 }
 
 static int
-want_models(struct pass *p, const cJSON *doc, const char *alias, struct err *err)
+want_models(struct pass *p, const cJSON *doc, const char *alias, bool rollbacks,
+            struct err *err)
 {
     const cJSON *o;
     int e = 0;
@@ -350,7 +399,7 @@ want_models(struct pass *p, const cJSON *doc, const char *alias, struct err *err
     cJSON_ArrayForEach(o, cJSON_GetObjectItemCaseSensitive(doc, "models"))
     {
         e = agent_want_parse(o, alias, &p->w, err);
-        if (e == 0)
+        if (e == 0 && p->w.is_rollback == rollbacks)
             e = one_model(p, err);
         if (e < 0 && err->code != ERR_BUSY)
             return e;
@@ -379,6 +428,7 @@ one_alias(struct pass *p, const char *alias, struct err *err)
         e = pass_notice(p, &rows[i], err);
     if (e < 0)
         return e;
+    p->looked_ns = clock_mono_ns();
     e = p->away.len ? -ERR_BUSY : p->source.ops->want(&p->source, alias, &doc, &said);
     if (e == -ERR_PENDING) {
         *err = said;
@@ -402,7 +452,26 @@ one_alias(struct pass *p, const char *alias, struct err *err)
         return answer_alone(p, alias, rows, n, err);
     }
     e = deliver(p, &n_left, &why, err); /* what was before comes before */
-    return e < 0 ? e : want_models(p, doc, alias, err);
+    if (e == 0)
+        e = want_models(p, doc, alias, true, err);
+    return e < 0 || p->away.len ? e : want_models(p, doc, alias, false, err);
+}
+
+/* Anew whenever something came before what it was at. */
+static int
+until_done(struct pass *p, const char *alias, struct err *err)
+{
+    const int n_answers = cJSON_GetArraySize(p->models);
+    int e;
+
+    while ((e = one_alias(p, alias, err)) < 0 && p->is_overtaken) {
+        err_clear(err);
+        p->is_overtaken = false;
+        p->n_restarts++;
+        while (cJSON_GetArraySize(p->models) > n_answers)
+            cJSON_DeleteItemFromArray(p->models, n_answers);
+    }
+    return e;
 }
 
 struct aliases {
@@ -493,7 +562,7 @@ agent_pass(struct repo *r, const struct agent_opts *o, cJSON **out, struct err *
     p.models = cJSON_AddArrayToObject(p.doc, "models");
     p.notes = cJSON_AddArrayToObject(p.doc, "notes");
     for (int i = 0; e == 0 && i < a.n; i++)
-        e = one_alias(&p, a.name[i], err);
+        e = until_done(&p, a.name[i], err);
     if (e == 0)
         e = deliver(&p, &n_left, &why, err);
     if (e < 0)

@@ -101,6 +101,8 @@ wait_again(struct pass *p, int64_t end_ns, struct err *err)
         return 0;
     if (clock_mono_ns() - p->told_ns > TELL_NS && pass_tell(p, "", &why, err) < 0)
         return -(int)err->code;
+    if (pass_look(p, err) < 0)
+        return -(int)err->code;
     usleep(CHECK_AGAIN_US);
     return 1;
 }

@@ -18,6 +18,9 @@ case $command in
     if [ -e "$here/cut" ]; then
         sh -c "$command" | head -c "$(cat "$here/cut")"
         exit 255
+    elif [ -e "$here/slow" ]; then
+        sh -c "$command" | { while [ -e "$here/slow" ]; do head -c 1; sleep 0.1; done; cat; }
+        exit 0
     elif [ -e "$here/flip" ]; then
         [ "$(cat "$here/flip")" = always ] || rm "$here/flip"
         sh -c "$command" | { printf '\377'; tail -c +2; }
@@ -296,4 +299,31 @@ prints "another, beside traffic" 'shows 1=60% 3=40% \(mirrored to 2: 5%\)'
 up weights digits@production --mirror 2=0
 agent a
 prints "and it ends" 'shows 1=60% 3=40%: '
+
+# ---- what comes before what it is at ----
+shows() { [ "$(readlink a-models/digits/latest)" = "v$1" ]; }
+up promote digits@3 --to production
+agent a
+sluice --store a agent --from "$from" --host a --check /bin/false --check-wait 600 --interval 1s >agent.log 2>&1 </dev/null &
+servers="$servers $!"
+up promote digits@2 --to production
+check "a release that nobody serves well" await 60 shows 2
+up rollback digits@production
+check "a rollback does not wait for its check" await 60 shows 3
+ends $!
+agent a
+sluice --store a agent --from "$from" --host a --interval 1s >agent.log 2>&1 </dev/null &
+servers="$servers $!"
+up promote digits@2 --to production --again
+check "one that is served" await 60 shows 2
+: >slow
+up push "$digits/v1" other
+up promote other@1 --to production
+check "another model takes its time" await 60 grep -q "'cat'.*other@1" asked
+up rollback digits@production
+check "a rollback does not wait for its bytes" await 60 shows 3
+check "which were not there yet" [ ! -e a-models/other/latest ]
+rm slow
+check "and come then" await 60 test -e a-models/other/latest
+ends $!
 finish
