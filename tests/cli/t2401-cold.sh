@@ -147,7 +147,8 @@ sl cold digits@1
 ok "cold again"
 delta=$SLUICE_STORE/cold/$(sha256sum v1/assets/embedding | sed 's,^\(..\)\([0-9a-f]*\).*,\1/\2,')
 chmod u+w "$delta"
-printf X | dd of="$delta" bs=1 seek=20 conv=notrunc 2>/dev/null
+was=$(od -An -tu1 -j20 -N1 "$delta")
+printf "\\$(printf %o $((was ^ 1)))" | dd of="$delta" bs=1 seek=20 conv=notrunc 2>/dev/null
 sl fsck
 fails "fsck finds a damaged delta" 1 'problem'
 sl pull digits@1 damaged

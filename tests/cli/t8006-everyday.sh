@@ -152,7 +152,7 @@ sl resolve digits --server "$near/there"
 fails "a wrong path is not a version that is missing" 1 "is the path of --server right"
 SLUICE_TOKEN=$(/usr/bin/python3 -c 'import base64, json
 part = lambda o: base64.urlsafe_b64encode(json.dumps(o).encode()).rstrip(b"=").decode()
-print(part({"alg": "RS256"}) + "." + part({"iss": "https://ci", "aud": ["a", "b"], "sub": "repo:x", "exp": 1}) + ".x")')
+print(part({"alg": "RS256"}) + "." + part({"iss": "https://ci", "aud": ["a", "b"], "sub": "repo:x", "exp": 1}) + ".eHh4")')
 sl resolve digits --server "$near"
 fails "a job that is nobody is told what it showed" 6 'it says: iss https://ci, aud a, sub repo:x; it ended [0-9]+ s ago'
 finish
