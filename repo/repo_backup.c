@@ -158,16 +158,27 @@ copy_versions(struct repo *r, int to_dirfd, struct err *err)
                   : fs_replace(to_dirfd, "versions", buf_str(&all), all.len, 0600, err);
 }
 
+/* What a link leads to is what runs, and what is kept. */
 static int
-copy_hook(void *arg, const struct fs_entry *e, struct err *err)
+copy_hooks(struct repo *r, int to_dirfd, struct err *err)
 {
-    char *name AUTO(free_ptr) = xasprintf("hooks.%s", e->name);
+    struct dirent **names = NULL;
+    int n = scandirat(r->dirfd, "hooks", &names, NULL, alphasort), rc = 0;
 
-    if (!S_ISREG(e->st.st_mode) || strchr(e->path, '/') ||
-        e->name[0] == '.') /* what a killed process left */
-        return 0;
-    return copy_file(e->dirfd, e->name, *(const int *)arg, name, e->st.st_mode & 0777,
-                     err);
+    if (n < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "list %s/hooks", r->path);
+    for (int i = 0; i < n; i++) {
+        char *from AUTO(free_ptr) = xasprintf("hooks/%s", names[i]->d_name);
+        char *to AUTO(free_ptr) = xasprintf("hooks.%s", names[i]->d_name);
+        struct stat st;
+
+        if (rc == 0 && names[i]->d_name[0] != '.' /* what a killed process left, too */
+            && fstatat(r->dirfd, from, &st, 0) == 0 && S_ISREG(st.st_mode))
+            rc = copy_file(r->dirfd, from, to_dirfd, to, st.st_mode & 0777, err);
+        free(names[i]);
+    }
+    free(names);
+    return rc;
 }
 
 static int
@@ -227,7 +238,7 @@ snapshot(struct repo *r, const char *dir, int dirfd, bool with_key, struct err *
     if (rc == 0)
         rc = copy_versions(r, dirfd, err);
     if (rc == 0)
-        rc = fs_walk(r->dirfd, "hooks", copy_hook, &dirfd, err);
+        rc = copy_hooks(r, dirfd, err);
     return rc;
 }
 

@@ -122,6 +122,13 @@ ok "so that the backup can be restored"
 check "with the hooks" cmp back/hooks/pre-promote yes
 sl hook set pre-promote yes
 check "the next one clears up" [ ! -e store/hooks/.tmp-0000 ]
+ln -s "$PWD/veto" store/hooks/gate-link
+ln -s "$PWD/gone" store/hooks/gate-gone
+sl backup linked.tar
+ok "links in hooks/ keep nobody from a backup"
+sl restore linked.tar --to linked
+check "which has what they lead to" cmp linked/hooks/gate-link veto
+rm store/hooks/gate-link store/hooks/gate-gone
 
 # ---- who may ----
 sl user add ops
