@@ -4,6 +4,7 @@
 #include "hooks/hooks.h"
 
 #include "base/fs.h"
+#include "repo/objects.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -72,28 +73,13 @@ read_all(int fd, const char *path, struct buf *out, struct err *err)
     return n < 0 ? (int)n : 0;
 }
 
-static int
-hash(int fd, const char *path, struct digest *out, struct err *err)
-{
-    struct sha256 s;
-    uint8_t piece[16384];
-    int64_t n, at = 0;
-
-    sha256_init(&s);
-    while ((n = fs_read_at(fd, piece, sizeof(piece), at, path, err)) > 0) {
-        sha256_add(&s, piece, (size_t)n);
-        at += n;
-    }
-    sha256_end(&s, out);
-    return n < 0 ? (int)n : 0;
-}
-
 int
 hook_read(struct repo *r, const char *name, struct hook_file *f,
           struct buf *out_or_null, struct err *err)
 {
     char *path AUTO(free_ptr) = xasprintf(DIR_NAME "/%s", name);
     int fd AUTO(fs_close) = -1;
+    int64_t size_bytes;
     struct stat st;
     int rc;
 
@@ -108,7 +94,7 @@ hook_read(struct repo *r, const char *name, struct hook_file *f,
         rc = read_all(fd, path, out_or_null, err);
         sha256_of(buf_str(out_or_null), out_or_null->len, &f->digest);
     } else if (rc == 0) {
-        rc = hash(fd, path, &f->digest, err);
+        rc = objects_hash_fd(fd, path, &f->digest, &size_bytes, err);
     }
     f->size_bytes = st.st_size;
     f->mode = st.st_mode & 07777;

@@ -422,6 +422,14 @@ svc_look_up(struct svc *s, const char *ref, cJSON **reply, struct svc_look *abou
 /* ---- common pieces ---- */
 
 void
+svc_put_hex(cJSON *obj, const char *key, const struct digest *d)
+{
+    char hex[DIGEST_HEX_BYTES];
+    digest_hex(d, hex);
+    json_put_str(obj, key, hex);
+}
+
+void
 svc_put_time(cJSON *obj, const char *key, int64_t time_ns)
 {
     char text[CLOCK_TEXT_BYTES];

@@ -8,14 +8,6 @@
 #include <string.h>
 
 static void
-put_digest(cJSON *o, const char *key, const struct digest *d)
-{
-    char hex[DIGEST_HEX_BYTES];
-    digest_hex(d, hex);
-    json_put_str(o, key, hex);
-}
-
-static void
 put_hook(cJSON *o, const struct hook_file *f)
 {
     char mode[8];
@@ -23,7 +15,7 @@ put_hook(cJSON *o, const struct hook_file *f)
     json_put_str(o, "name", f->name);
     json_put_int(o, "bytes", f->size_bytes);
     json_put_str(o, "mode", mode);
-    put_digest(o, "sha256", &f->digest);
+    svc_put_hex(o, "sha256", &f->digest);
     json_put_bool(o, "link", f->is_link);
     json_put_str(o, "called", hook_called(f->name));
 }
@@ -75,7 +67,7 @@ put_before(struct svc_call *c, const char *name)
     struct hook_file f;
     struct err why = ERR_INIT;
     if (hook_read(c->repo, name, &f, NULL, &why) == 1)
-        put_digest(c->body, "before", &f.digest);
+        svc_put_hex(c->body, "before", &f.digest);
     else
         json_put_str(c->body, "before", NULL);
 }
@@ -106,9 +98,9 @@ svc_do_hook_set(struct svc_call *c, struct err *err)
     put_before(c, name);
     if (hook_put(c->repo, name, &bytes, err) < 0)
         return -(int)err->code;
-    put_digest(c->body, "sha256", &now);
+    svc_put_hex(c->body, "sha256", &now);
     json_put_str(c->reply, "name", name);
-    put_digest(c->reply, "sha256", &now);
+    svc_put_hex(c->reply, "sha256", &now);
     json_put_int(c->reply, "bytes", (int64_t)bytes.len);
     json_put_str(c->reply, "called", hook_called(name));
     return commit(c, "in place", err);

@@ -156,6 +156,7 @@ int svc_cold_for_room(struct svc_call *c, const struct repo_version *v, bool app
 void svc_no_reply(struct svc_call *c); /* forgets it: the call failed after all */
 cJSON *svc_version_json(const struct repo_version *v);
 void svc_put_time(cJSON *obj, const char *key, int64_t time_ns);
+void svc_put_hex(cJSON *obj, const char *key, const struct digest *d);
 /* "verdict", "backend", "time", "by" and the "report" of a stored verdict. */
 void svc_put_outcome(cJSON *o, const struct val_verdict *v);
 /* "time", "by", the verb as `verb_key`, "object", "digest" and "detail": the body but

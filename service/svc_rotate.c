@@ -11,11 +11,9 @@
 static void
 put_key(cJSON *o, const struct acc_key *key)
 {
-    char hex[DIGEST_HEX_BYTES];
-    digest_hex(&key->id, hex);
     json_put_str(o, "name", ACC_KEY_NAME);
     json_put_str(o, "algorithm", ALGORITHM);
-    json_put_str(o, "fingerprint", hex);
+    svc_put_hex(o, "fingerprint", &key->id);
     svc_put_time(o, "since", key->made_ns);
     json_put_int(o, "from_event", key->from_seq > 0 ? key->from_seq : 1);
     if (key->until_seq > 0)
@@ -109,11 +107,8 @@ svc_do_key_rotate(struct svc_call *c, struct err *err)
         acc_key_rotate(acc, svc_flag(c, "leaked"), c->body, &before, &now, err) < 0)
         return -(int)err->code;
     for (int i = 0; i < 2; i++) {
-        char hex[DIGEST_HEX_BYTES];
-        digest_hex(&before, hex);
-        json_put_str(both[i], "before", hex);
-        digest_hex(&now, hex);
-        json_put_str(both[i], "fingerprint", hex);
+        svc_put_hex(both[i], "before", &before);
+        svc_put_hex(both[i], "fingerprint", &now);
         json_put_bool(both[i], "leaked", svc_flag(c, "leaked"));
     }
     json_put_str(c->reply, "name", ACC_KEY_NAME);

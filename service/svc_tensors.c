@@ -336,7 +336,6 @@ put_stats(cJSON *o, const struct fp_stats *s)
 static void
 put_item(cJSON *list, const struct item *x)
 {
-    char hex[DIGEST_HEX_BYTES];
     cJSON *o = cJSON_CreateObject();
     cJSON_AddItemToArray(list, o);
     json_put_str(o, "name", x->name);
@@ -356,10 +355,8 @@ put_item(cJSON *list, const struct item *x)
         json_put_str(o, "error", x->look.why);
         return;
     }
-    if (x->look.has_digest) {
-        digest_hex(&x->look.digest, hex);
-        json_put_str(o, "sha256", hex);
-    }
+    if (x->look.has_digest)
+        svc_put_hex(o, "sha256", &x->look.digest);
     if (x->look.has_stats)
         put_stats(o, &x->look.stats);
 }
