@@ -280,17 +280,22 @@ sink_gone(void *arg)
     sink_unref(s);
 }
 
+static struct timespec
+after_ms(int ms)
+{
+    const int64_t ns = clock_mono_ns() + ms * INT64_C(1000000);
+    return (struct timespec){ ns / 1000000000, (long)(ns % 1000000000) };
+}
+
 /* Locked: the ring is full. libmicrohttpd ends a connection on which nothing moves; one
  * that takes a byte now and then would keep the thread, and its worker, for ever. */
 static void
 wait_for_reader(struct srv_sink *s)
 {
     const int64_t begun_ns = clock_mono_ns();
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec++;
+    const struct timespec until = after_ms(1000);
     s->waits = true;
-    pthread_cond_timedwait(&s->moved, &s->lock, &until);
+    pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until);
     s->waits = false;
     s->waited_ns += clock_mono_ns() - begun_ns;
     if (s->waited_ns < SRV_IDLE_S * INT64_C(1000000000))
@@ -372,11 +377,7 @@ sink_start(struct srv_req *q,
     s->ring = xmalloc(RING_BYTES);
     s->refs = 2;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->moved, &clock);
-    pthread_condattr_destroy(&clock);
+    pthread_cond_init(&s->moved, NULL);
     bool begun = srv_thread_begin(q->srv, SRV_STREAM);
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -416,11 +417,7 @@ srv_sink_trailer(struct srv_sink *s, char *text)
 static void
 sink_hold(struct srv_sink *s, int ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ms * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    const struct timespec until = after_ms(ms);
     pthread_mutex_lock(&s->lock);
     while (!s->ended &&
            pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until) == 0)
