@@ -22,9 +22,8 @@
 #include <unistd.h>
 
 #define LOOK_NS INT64_C(5000000000)
-enum {
-    RESTARTS_MAX = 8
-}; /* of a look: a store that changes its mind holds up nobody */
+/* Of a look: a store that changes its mind holds up nobody. */
+enum { RESTARTS_MAX = 8 };
 
 static void
 pass_release(struct pass *p)
