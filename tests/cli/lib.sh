@@ -1,6 +1,7 @@
 # Command-line tests: sourced by t*.sh. TAP. Each script has a scratch directory of its own
 # as its current directory, and a store in it; nothing outside is touched.
 #   sl ARGS…               runs sluice: out, err hold what it printed, status how it ended
+#   sl_as TOKEN ARGS…      the same with a token, at the last service of `serve`; new_token ARGS… makes one
 #   ok NAME                the last sl ended with 0
 #   fails NAME STATUS TEXT the last sl ended with STATUS and TEXT (a grep -E) is on stderr
 #   prints NAME TEXT       the last sl printed TEXT (a grep -E) on stdout
@@ -96,6 +97,15 @@ sl() {
     served "$@"
     SLUICE_SERVER=$served_by sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
     out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
+}
+sl_as() { # token, words: at the service of the last `serve`
+    export SLUICE_TOKEN="$1"
+    shift
+    sl --server "$at" "$@"
+    unset SLUICE_TOKEN
+}
+new_token() { # words of token create
+    sluice token create "$@" --json | sed -n 's/.*"token": "\(.*\)".*/\1/p'
 }
 not_served() { # name of a check: why it cannot be as it is without a service
     script=$(basename "$0" .sh)

@@ -145,63 +145,48 @@ sl user add far --service
 sl grant far admin 'hook:*'
 sl grant far read digits
 sl grant far hook_remove 'hook:*' --deny
-token() { sluice token create "$@" --json | sed -n 's/.*"token": "\(.*\)".*/\1/p'; }
-ops=$(token ops)
-far=$(token far)
-narrow=$(token far --scope admin:hook:pre-promote)
-mine=$(token "$me" --scope 'admin:store')
-(
-    unset SLUICE_TEST_SERVER
-    exec sluice serve --socket "$scratch/s" >serve.log 2>&1 </dev/null
-) &
-servers="$servers $!"
-while [ ! -S "$scratch/s" ] && kill -0 "$!" 2>/dev/null; do sleep 0.1; done
-as() { # token, words
-    status=0
-    SLUICE_TOKEN=$1
-    export SLUICE_TOKEN
-    shift
-    sluice --server "unix:$scratch/s" "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
-    unset SLUICE_TOKEN
-    out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
-}
-as "$ops" hook set pre-promote veto
+ops=$(new_token ops)
+far=$(new_token far)
+narrow=$(new_token far --scope admin:hook:pre-promote)
+mine=$(new_token "$me" --scope 'admin:store')
+serve serve.log --socket "$scratch/s"
+sl_as "$ops" hook set pre-promote veto
 ok "from afar: the file travels"
 check "and is in place" cmp store/hooks/pre-promote veto
-as "$ops" hook show pre-promote
+sl_as "$ops" hook show pre-promote
 prints "and comes back" "not today"
-as "$ops" hook set gate-ticket veto
+sl_as "$ops" hook set gate-ticket veto
 fails "no other hook" 6 "ops may not admin hook:gate-ticket \(hook_set\)"
-as "$ops" hook show gate-ticket
+sl_as "$ops" hook show gate-ticket
 fails "nor its bytes" 6 "ops may not"
-as "$ops" hook list
+sl_as "$ops" hook list
 is "nor a word of it" "$(printf '%s\n' "$out" | grep -c gate-ticket)" 0
-as "$ops" audit log
+sl_as "$ops" audit log
 prints "his events" "hook set +hook:pre-promote"
 is "and not the others'" "$(printf '%s\n' "$out" | grep -v denied | grep -c hook:gate)" 0
-as "$narrow" hook set pre-promote yes
+sl_as "$narrow" hook set pre-promote yes
 ok "a token's scope names a hook"
-as "$narrow" hook set gate-ticket yes
+sl_as "$narrow" hook set gate-ticket yes
 fails "and bounds" 6 "the scope of token"
-as "$mine" hook set pre-promote yes
+sl_as "$mine" hook set pre-promote yes
 fails "admin of the store is not of its hooks" 6 "the scope of token"
-as "$far" hook remove pre-promote
+sl_as "$far" hook remove pre-promote
 fails "what is denied is" 6 "denies"
 sl grant list --user far --at 2020-01-01
 is "nothing of it then" "$(printf '%s\n' "$out" | grep -c hook)" 0
-as "$narrow" explain far hook_set hook:pre-promote
+sl_as "$narrow" explain far hook_set hook:pre-promote
 ok "explain in a scope: what is in it"
-as "$narrow" explain far hook_set hook:gate-ticket
+sl_as "$narrow" explain far hook_set hook:gate-ticket
 fails "what is not" 1 "far may not"
 prints "the scope decides" "the scope of token [0-9A-Za-z]{8} does not include it"
-as "$mine" explain "$me" push digits
+sl_as "$mine" explain "$me" push digits
 fails "of the owner, too" 1 "may not push digits"
 prints "whom no grant bounds" "the scope of token"
-as "$far" explain far hook_set hook:gate-ticket
+sl_as "$far" explain far hook_set hook:gate-ticket
 ok "without one, everybody asks about himself"
-as "$far" explain far push digits
+sl_as "$far" explain far push digits
 fails "also about what he may not" 1 "far may not push digits"
-as "$far" explain ops push digits
+sl_as "$far" explain ops push digits
 fails "about others, who administers" 6 "far may not"
 sl audit log --verb hook_set
 prints "who was refused is in the log" "hook set +hook:gate-ticket .*denied"

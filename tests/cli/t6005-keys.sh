@@ -157,30 +157,19 @@ sl explain auditor 'key show' key:store
 ok "or to read it"
 sl explain auditor key_rotate key:store
 fails "which is not to change it" 1 "auditor may not"
-auditor=$(sluice token create auditor --json | sed -n 's/.*"token": "\(.*\)".*/\1/p')
-ops=$(sluice token create ops --scope admin:key:store --json | sed -n 's/.*"token": "\(.*\)".*/\1/p')
-sluice serve --socket "$scratch/s" >serve.log 2>&1 </dev/null &
-servers="$servers $!"
-while [ ! -S "$scratch/s" ] && kill -0 "$!" 2>/dev/null; do sleep 0.1; done
-far() { # token, words
-    status=0
-    SLUICE_TOKEN=$1
-    export SLUICE_TOKEN
-    shift
-    SLUICE_SERVER=unix:$scratch/s sluice "$@" >"$scratch/.out" 2>"$scratch/.err" </dev/null || status=$?
-    unset SLUICE_TOKEN
-    out=$(cat "$scratch/.out") err=$(cat "$scratch/.err")
-}
-far "$auditor" key show store
+auditor=$(new_token auditor)
+ops=$(new_token ops --scope admin:key:store)
+serve serve.log --socket "$scratch/s"
+sl_as "$auditor" key show store
 is "an auditor far away gets it" "$out" "$(cat store/keys/store.pub)"
-far "$auditor" key rotate store
+sl_as "$auditor" key rotate store
 fails "and changes nothing" 6 "auditor may not admin key:store"
 before=$out
-far "$ops" key rotate store
+sl_as "$ops" key rotate store
 ok "who may, does, under a service"
-far "$auditor" key show store
+sl_as "$auditor" key show store
 is "it goes on, with the new key" "$out" "$(cat store/keys/store.pub)"
-far "$ops" key list
+sl_as "$ops" key list
 prints "and says so" "^store .* to now$"
 sl audit log --verb key_rotate
 prints "the log says who" "ops +key rotate +key:store"

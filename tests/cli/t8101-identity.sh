@@ -38,13 +38,12 @@ sl init
 sl push "$digits/v1" digits
 sl user add ci --service
 sl grant ci push digits
-token() { sluice token create "$@" --json | sed -n 's/.*"token": "\(.*\)".*/\1/p'; }
 name() { echo "$1" | cut -c5-12; }
-whole=$(token ci)
-short=$(token ci --expires 1s)
-narrow=$(token ci --scope read:digits)
-other=$(token ci --scope push:other)
-mine=$(token "$me")
+whole=$(new_token ci)
+short=$(new_token ci --expires 1s)
+narrow=$(new_token ci --scope read:digits)
+other=$(new_token ci --scope push:other)
+mine=$(new_token "$me")
 list=/api/v1/list?model=digits
 
 # ---- tokens ----
@@ -103,7 +102,7 @@ as "$whole" /api/v1/token/create -d "{\"subject\": \"$me\"}"
 says "nor one of somebody else" 403 'ci may not'
 sl user add web-1 --service
 sl grant web-1 read '*'
-agent=$(token web-1)
+agent=$(new_token web-1)
 report='"ref": "digits@production", "release": 1, "state": "observed"'
 as "$agent" /api/v1/host/want -d '{"host": "web-1", "alias": "production"}'
 says "a host's agent speaks for the host of its name" 200 '"models"'
